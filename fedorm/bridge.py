@@ -1,0 +1,101 @@
+"""How a session's synchronous core waits for work that is asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.util.concurrency import in_greenlet
+
+T = TypeVar("T")
+
+
+class Bridge(Protocol):
+    """Runs coroutines to their end on behalf of code that cannot await."""
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for ``work`` and return its result."""
+
+    def side_by_side(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
+        """Run blocking ``jobs``, at the same time where the drivers allow it; return their results in order."""
+
+    def can_wait(self) -> bool:
+        """Say whether the calling code may wait here without blocking an event loop."""
+
+
+class AsyncBridge:
+    """Waits on the event loop that the session's greenlet runs under."""
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for ``work``; outside a greenlet this is an error, as it would block the loop."""
+        if not in_greenlet():
+            work.close()
+        return await_only(work)
+
+    def side_by_side(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
+        """Run each job in a task of its own; the first failure cancels the others and is raised alone."""
+        if len(jobs) == 1:
+            return [jobs[0]()]
+
+        async def gather() -> list[T]:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(greenlet_spawn(job)) for job in jobs]
+            except BaseExceptionGroup as errors:
+                raise _first(errors) from None
+            return [task.result() for task in tasks]
+
+        return await_only(gather())
+
+    def can_wait(self) -> bool:
+        """Be true under ``awaitable_attrs`` and inside the session's own calls."""
+        return in_greenlet()
+
+
+class ThreadBridge:
+    """Runs coroutines on an event loop in a thread of its own, for sessions in code that is not async."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fedorm-loop", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Block the calling thread until ``work`` is done; an interrupt cancels it."""
+        context = contextvars.copy_context()
+        started: asyncio.Future[T] | Any = asyncio.run_coroutine_threadsafe(_in(context, work), self._loop)
+        try:
+            result: T = started.result()
+            return result
+        except BaseException:
+            started.cancel()
+            raise
+
+    def side_by_side(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
+        """Run the jobs one after the other: an ORM session must not be used by two threads at once."""
+        return [job() for job in jobs]
+
+    def can_wait(self) -> bool:
+        """Be true: a thread may block."""
+        return True
+
+    def close(self) -> None:
+        """Stop the loop and join its thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _in(context: contextvars.Context, work: Coroutine[Any, Any, T]) -> T:
+    return await asyncio.get_running_loop().create_task(work, context=context)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

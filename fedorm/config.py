@@ -1,0 +1,176 @@
+"""Settings of a federation: one URL and some options a service, from a mapping or a TOML file."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from fedorm.exc import ConfigurationError
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_CREDENTIALS = re.compile(r"(?<=://)(?P<user>[^/?#@:]*):(?P<password>[^/?#]*)@")
+
+
+class TLSSettings(BaseModel):
+    """How a service's connection is encrypted: on, with certificates verified, unless ``verify`` says otherwise.
+
+    Paths name PEM files. ``ca`` replaces the system's authorities; ``cert`` and ``key`` identify the client.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    verify: bool = True
+
+    @field_validator("ca", "cert", "key")
+    @classmethod
+    def _exists(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError(f"there is no file {path}")
+        return path
+
+
+class ServiceSettings(BaseModel):
+    """One service: where it is and how it is spoken to. Times are in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: SecretStr
+    pool_size: int = Field(default=5, ge=1)
+    max_overflow: int = Field(default=10, ge=0)
+    pool_timeout: float = Field(default=30.0, gt=0)
+    connect_timeout: float = Field(default=10.0, gt=0)
+    timeout: float | None = Field(default=None, gt=0)
+    """The longest a single statement may take; None: as long as the server allows."""
+    tls: TLSSettings | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Anything else for ``create_engine()`` or, for MongoDB, for the client."""
+
+    @field_validator("url")
+    @classmethod
+    def _has_scheme(cls, url: SecretStr) -> SecretStr:
+        if "://" not in url.get_secret_value():
+            raise ValueError('a URL looks like "postgresql+asyncpg://user:password@host:5432/database"')
+        return url
+
+    @field_validator("tls", mode="before")
+    @classmethod
+    def _tls_switch(cls, value: Any) -> Any:
+        if value is True:
+            return TLSSettings()
+        return None if value is False else value
+
+    @property
+    def scheme(self) -> str:
+        """The URL's scheme, driver included: ``postgresql+asyncpg``."""
+        return self.url.get_secret_value().split("://", 1)[0].lower()
+
+    @property
+    def backend(self) -> str:
+        """The kind of database: the scheme without its driver."""
+        return self.scheme.split("+", 1)[0] if not self.scheme.startswith("mongodb") else self.scheme
+
+    @property
+    def address(self) -> str:
+        """The URL without password and options, for messages."""
+        return address_of(self.url.get_secret_value())
+
+    def scrub(self, text: str) -> str:
+        """Return ``text`` without this service's password."""
+        found = _CREDENTIALS.search(self.url.get_secret_value())
+        for secret in {found["password"]} if found else set():
+            text = text.replace(secret, "***") if secret else text
+        return text
+
+
+class FederationSettings(BaseModel):
+    """The settings of every service of a federation, by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    services: dict[str, ServiceSettings]
+
+    @field_validator("services")
+    @classmethod
+    def _named(cls, services: dict[str, ServiceSettings]) -> dict[str, ServiceSettings]:
+        for name in services:
+            if not name.isidentifier():
+                raise ValueError(f"service name {name!r} must be an identifier: letters, digits, underscores")
+        return services
+
+
+def address_of(url: str) -> str:
+    """Return ``url`` reduced to what a message may show: no password, no query."""
+    without = _CREDENTIALS.sub(lambda found: f"{found['user']}@", url)
+    parts = urlsplit(without)
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+def settings_from_mapping(services: Mapping[str, Any]) -> FederationSettings:
+    """Validate ``{name: url | {"url": ..., "pool_size": ...}}``.
+
+    Raises ``ConfigurationError`` naming service and setting; no value is repeated, as it may be a secret.
+    """
+    shaped = {
+        name: {"url": entry} if isinstance(entry, str) else entry for name, entry in services.items()
+    }
+    try:
+        return FederationSettings.model_validate({"services": shaped})
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'][1:]) or 'services'}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        # Not chained: pydantic's own text repeats the input, which may hold a password.
+        raise ConfigurationError(f"the federation's settings are not valid: {problems}") from None
+
+
+def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
+    """Read ``[services.<name>]`` tables from a TOML file, with ``${VARIABLE}`` and ``${VARIABLE:-default}``.
+
+    Relative TLS paths are taken from the file's folder. Raises ``ConfigurationError`` for a file that is missing
+    or not TOML, and for a variable that is not set.
+    """
+    file = Path(path)
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {file}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{file} is not valid TOML: {error}") from error
+    services = document.get("services")
+    if not isinstance(services, dict) or not services:
+        raise ConfigurationError(f"{file} has no service: write  [services.orders]  and  url = \"...\"  into it")
+    expanded = {name: _expand(entry, f"{file}: services.{name}") for name, entry in services.items()}
+    for entry in expanded.values():
+        if isinstance(entry, dict) and isinstance(entry.get("tls"), dict):
+            for option in {"ca", "cert", "key"} & entry["tls"].keys():
+                entry["tls"][option] = file.parent / entry["tls"][option]
+    return settings_from_mapping(expanded)
+
+
+def _expand(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(inner, f"{where}.{key}") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_expand(inner, where) for inner in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(found: re.Match[str]) -> str:
+        name, default = found.groups()
+        replacement = os.environ.get(name, default)
+        if replacement is None:
+            raise ConfigurationError(f"{where}: the environment variable {name} is not set")
+        return replacement
+
+    return _VARIABLE.sub(replace, value)

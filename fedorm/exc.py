@@ -1,0 +1,231 @@
+"""The errors fedorm raises: each says which service or model, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import exc as sa_exc
+
+
+class FedormError(Exception):
+    """The base of every error that fedorm itself raises."""
+
+
+# -- configuration and declaration ---------------------------------------------------------------
+
+
+class ConfigurationError(FedormError):
+    """A federation's settings are not usable."""
+
+
+class MissingDriverError(ConfigurationError):
+    """The Python package that a service's URL needs is not installed."""
+
+    def __init__(self, *, service: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"service {service!r} needs the package {package!r}, which is not installed: "
+            f"run  pip install 'fedorm[{extra}]'"
+        )
+        self.service, self.package, self.extra = service, package, extra
+
+
+class ModelError(FedormError):
+    """A model cannot be declared like this."""
+
+
+class MissingServiceError(ModelError):
+    """A model does not say which service owns it."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"model {model} does not say which service owns it: add  __service__ = \"<service>\"  to the class "
+            f"(or  __abstract__ = True  when it is a base of other models)"
+        )
+
+
+class DuplicateTableError(ModelError):
+    """Two models of one service claim the same table or collection."""
+
+    def __init__(self, *, service: str, table: str, model: str) -> None:
+        super().__init__(
+            f"model {model}: service {service!r} already has a table {table!r}; "
+            f"rename one of them, or give this model another __service__"
+        )
+
+
+class CrossServiceRelationshipError(ModelError):
+    """A plain ``relationship()`` leads to a model of another service."""
+
+    def __init__(self, *, source: str, service: str, target: str, target_service: str) -> None:
+        super().__init__(
+            f"{source} is a relationship() from service {service!r} to {target} of service {target_service!r}, which "
+            f"no single database can join: write  {source.rpartition('.')[2]}: Federated[\"{target}\"] = "
+            f"federated_relationship(local_key=...)  instead"
+        )
+
+
+class RelationshipError(ModelError):
+    """A ``federated_relationship()`` does not fit the models it connects."""
+
+
+class KeyTypeError(RelationshipError):
+    """The keys of the two sides of a federated relationship can never be equal."""
+
+
+class UnknownServiceError(FedormError):
+    """A model, table or statement names a service that this federation does not have."""
+
+    def __init__(self, name: str, *, known: Iterable[str], used_by: str | None = None) -> None:
+        self.name, self.known = name, sorted(known)
+        user = f" (used by {used_by})" if used_by else ""
+        super().__init__(
+            f"unknown service {name!r}{user}: this federation has {', '.join(map(repr, self.known)) or 'none'}; "
+            f"add it to the federation's settings or correct the name"
+        )
+
+
+class UnroutedStatementError(FedormError, sa_exc.UnboundExecutionError):
+    """Nothing in a statement says which service it is for."""
+
+
+class CrossServiceStatementError(FedormError):
+    """One statement names tables of several services."""
+
+    def __init__(self, services: Iterable[str]) -> None:
+        self.services = sorted(services)
+        super().__init__(
+            f"one statement names tables of several services ({', '.join(self.services)}), and no single database "
+            f"holds them: load the other side with  .options(federated_load(...))  or by a statement of its own"
+        )
+
+
+# -- services at run time ------------------------------------------------------------------------
+
+
+class StoreError(FedormError):
+    """A service did not do what it was asked; the driver's own error is chained as the cause."""
+
+    def __init__(self, message: str = "", *, service: str, address: str = "") -> None:
+        self.service, self.address = service, address
+        where = f"service {service!r}" + (f" at {address}" if address else "")
+        super().__init__(f"{where}: {message}" if message else where)
+
+
+class _FromDriver(StoreError, sa_exc.OperationalError):
+    """A ``StoreError`` that is also SQLAlchemy's ``OperationalError``, so that either ``except`` catches it."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        service: str,
+        address: str = "",
+        dbapi_error: sa_exc.DBAPIError | None = None,
+    ) -> None:
+        StoreError.__init__(self, message, service=service, address=address)
+        self.statement = dbapi_error.statement if dbapi_error else None
+        self.params = dbapi_error.params if dbapi_error else None
+        self.orig = dbapi_error.orig if dbapi_error else None
+        self.hide_parameters = True
+        self.ismulti = bool(dbapi_error and dbapi_error.ismulti)
+        self.connection_invalidated = bool(dbapi_error and dbapi_error.connection_invalidated)
+        self.detail = []
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ServiceUnavailableError(_FromDriver):
+    """A service cannot be reached, or went away in the middle."""
+
+
+class ServiceTimeoutError(_FromDriver):
+    """A service did not answer within its ``timeout``."""
+
+
+class AuthenticationError(ServiceUnavailableError):
+    """A service refuses the user or the password."""
+
+
+class TLSError(ServiceUnavailableError):
+    """The encrypted connection to a service could not be made or trusted."""
+
+
+class PoolExhaustedError(StoreError, sa_exc.TimeoutError):
+    """All pooled connections of a service are in use."""
+
+    code = None
+
+
+class FederationOpenError(FedormError):
+    """Some services did not answer when the federation was opened.
+
+    ``failures`` maps a service's name to its ``StoreError``; all services were asked, and none is left open.
+    """
+
+    def __init__(self, failures: Mapping[str, StoreError]) -> None:
+        self.failures = dict(failures)
+        lines = "".join(f"\n  - {failures[name]}" for name in sorted(failures))
+        super().__init__(f"{len(failures)} service(s) could not be opened:{lines}")
+
+
+class PartialCommitError(FedormError):
+    """Some services committed and others did not; ``committed`` and ``failed`` name them."""
+
+    def __init__(self, *, committed: Sequence[str], failed: Sequence[str], cause: BaseException) -> None:
+        self.committed, self.failed = list(committed), list(failed)
+        super().__init__(
+            f"the commit holds in {', '.join(committed)} but failed in {', '.join(failed)}: {cause}"
+        )
+
+
+class UnsupportedOperationError(StoreError):
+    """A service's database cannot do what was asked of it."""
+
+
+# -- relationships and documents -----------------------------------------------------------------
+
+
+class FederatedLazyLoadError(FedormError, sa_exc.InvalidRequestError):
+    """An attribute of another service was touched before it was loaded, where loading would block."""
+
+    def __init__(self, attribute: str, instance: str) -> None:
+        key = attribute.rpartition(".")[2]
+        super().__init__(
+            f"{attribute} is not loaded, and attribute access cannot wait for another service in async code: "
+            f"load it with the query,  select(...).options(federated_load({attribute})),  "
+            f"or afterwards,  await {instance}.awaitable_attrs.{key}"
+        )
+
+
+class DetachedError(FedormError, sa_exc.InvalidRequestError):
+    """An unloaded federated attribute was touched on an object that belongs to no session."""
+
+
+class MissingTargetError(FedormError, LookupError):
+    """Keys of a relationship with ``missing="raise"`` point to nothing."""
+
+    def __init__(self, attribute: str, *, service: str, keys: Sequence[Any]) -> None:
+        self.attribute, self.service, self.keys = attribute, service, list(keys)
+        sample = ", ".join(repr(key) for key in self.keys[:5]) + (", ..." if len(self.keys) > 5 else "")
+        super().__init__(
+            f"{attribute}: service {service!r} has nothing for {len(self.keys)} key(s): {sample}; "
+            f"see  await fed.orphans({attribute}),  or declare missing=\"none\""
+        )
+
+
+class UnloadedKeyError(FedormError, sa_exc.InvalidRequestError):
+    """A relationship's key is not known yet: it was not loaded, or its object was not flushed."""
+
+
+class DocumentValidationError(FedormError, ValueError):
+    """A document does not fit its model; nothing was written."""
+
+    def __init__(self, message: str, *, service: str, model: str, identity: Any) -> None:
+        self.service, self.model, self.identity = service, model, identity
+        super().__init__(f"service {service!r}, document {model} {identity!r}: {message}")
+
+
+class StaleDocumentError(FedormError):
+    """A document that a session changes or deletes is no longer there, or was changed by somebody else."""
