@@ -1,0 +1,136 @@
+"""What a kind of database must offer to be a service, and what it may say it can do."""
+
+from __future__ import annotations
+
+import enum
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, TypeVar
+
+from sqlalchemy import MetaData
+
+from fedorm.bridge import ThreadBridge
+from fedorm.config import ServiceSettings
+from fedorm.exc import ConfigurationError, MissingDriverError, StoreError
+
+T = TypeVar("T")
+
+
+class Capability(enum.Enum):
+    """What code above the stores may ask for, instead of asking which database it is."""
+
+    SQL = "speaks SQL through a SQLAlchemy engine"
+    DOCUMENTS = "holds documents"
+    TRANSACTIONS = "undoes on rollback what a session has written"
+    SAVEPOINTS = "undoes a part of a transaction"
+    TWO_PHASE = "prepares a transaction, to be committed later"
+    STREAMING = "sends rows while the statement still runs"
+    ARRAY_KEYS = "takes a batch of keys as one array parameter"
+    UPDATES = "changes and deletes single rows"
+    TLS = "encrypts its connections"
+
+
+class Store(ABC):
+    """One service's database: its lifetime, its health, its schema.
+
+    A store is opened once for asynchronous use (``open``/``close``) and, apart from that, once for use by threads
+    (``open_sync``/``close_sync``); the two share no connection.
+    """
+
+    kind: ClassVar[str]
+    extra: ClassVar[str]
+    batch_size: ClassVar[int] = 500
+    """How many keys one statement looks up at most."""
+
+    def __init__(self, service: str, settings: ServiceSettings) -> None:
+        self.service = service
+        self.settings = settings
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> frozenset[Capability]:
+        """What this service can do; may depend on the server, then known once it is open."""
+
+    @property
+    def address(self) -> str:
+        """Where the service is, without its password."""
+        return self.settings.address
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect and get an answer; raise a ``StoreError`` that says why not."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close every connection; closing twice is harmless."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Get an answer from the server, or raise a ``StoreError``."""
+
+    @abstractmethod
+    def open_sync(self, bridge: ThreadBridge) -> None:
+        """Connect for sessions that are used by threads."""
+
+    @abstractmethod
+    def close_sync(self, bridge: ThreadBridge) -> None:
+        """Close what ``open_sync`` opened."""
+
+    @abstractmethod
+    async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
+        """Make the tables, or collections, and indexes that are not there yet."""
+
+    @abstractmethod
+    async def drop_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
+        """Drop the tables or collections that are there."""
+
+    def keys_per_statement(self, width: int) -> int:
+        """Return how many keys of ``width`` columns one statement looks up at most."""
+        return max(1, self.batch_size // width)
+
+    async def round_trip(self) -> float:
+        """Return how long an answer takes, in milliseconds."""
+        started = time.perf_counter()
+        await self.ping()
+        return (time.perf_counter() - started) * 1000
+
+    def missing_driver(self, package: str) -> MissingDriverError:
+        """Make the error that says which extra brings ``package``."""
+        return MissingDriverError(service=self.service, package=package, extra=self.extra)
+
+    def error(self, kind: type[StoreError], cause: BaseException | str, **more: Any) -> StoreError:
+        """Make an error of ``kind`` that names this service and repeats ``cause`` without the password."""
+        text = cause if isinstance(cause, str) else f"{type(cause).__name__}: {cause}"
+        return kind(self.settings.scrub(text.strip()), service=self.service, address=self.address, **more)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.service!r} at {self.address}>"
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut ``items`` into lists of at most ``size``."""
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def store_for(service: str, settings: ServiceSettings) -> Store:
+    """Make the store that a service's URL asks for, from the entry points in the group ``fedorm.stores``.
+
+    Raises ``ConfigurationError`` for a scheme no store claims, ``MissingDriverError`` for a driver not installed.
+    """
+    found = entry_points(group="fedorm.stores", name=settings.backend)
+    if not found:
+        known = sorted(entry_points(group="fedorm.stores").names)
+        raise ConfigurationError(
+            f"service {service!r}: no store for {settings.scheme!r} (in {settings.address}); known: {', '.join(known)}"
+        )
+    store: Store = next(iter(found)).load()(service, settings)
+    return store

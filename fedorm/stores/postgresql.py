@@ -1,0 +1,99 @@
+"""PostgreSQL: asyncpg under greenlets, psycopg under threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import URL, ColumnElement
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import TypeEngine
+
+from fedorm.exc import AuthenticationError, ServiceTimeoutError, ServiceUnavailableError, TLSError
+from fedorm.stores.base import Capability
+from fedorm.stores.sql import SQLStore, array_filter
+
+# SQLSTATE classes: 28 invalid authorization, 08 connection exception, 57P operator intervention.
+_AUTHORIZATION = "28"
+_CONNECTION = ("08", "57P", "3D000", "53300")
+_CANCELED = "57014"
+
+
+class PostgreSQLStore(SQLStore):
+    """A PostgreSQL database, 12 or later."""
+
+    kind = "postgresql"
+    extra = "postgresql"
+    async_driver = "asyncpg"
+    sync_driver = "psycopg"
+    packages = ("asyncpg", "psycopg")
+    # One array parameter: the statement's text stays the same, so its prepared form is used again.
+    batch_size = 10_000
+    capabilities = frozenset(
+        {
+            Capability.SQL,
+            Capability.TRANSACTIONS,
+            Capability.SAVEPOINTS,
+            Capability.TWO_PHASE,
+            Capability.STREAMING,
+            Capability.ARRAY_KEYS,
+            Capability.UPDATES,
+            Capability.TLS,
+        }
+    )
+
+    def connect_args(self, url: URL, *, is_async: bool) -> dict[str, Any]:
+        """Return timeouts and TLS for asyncpg or psycopg."""
+        settings, limit = self.settings, self.settings.timeout
+        if is_async:
+            args: dict[str, Any] = {"timeout": settings.connect_timeout, "ssl": False}
+            if limit is not None:
+                # The server gives up first; the client's own limit is for a server that says nothing any more.
+                args["server_settings"] = {"statement_timeout": str(math.ceil(limit * 1000))}
+                args["command_timeout"] = limit + 1
+            if self.tls is not None:
+                args["ssl"] = self.tls_context(self.tls)
+            return args
+        args = {"connect_timeout": max(2, math.ceil(settings.connect_timeout)), "sslmode": "disable"}
+        if limit is not None:
+            args["options"] = f"-c statement_timeout={math.ceil(limit * 1000)}"
+        if self.tls is not None:
+            args["sslmode"] = "verify-full" if self.tls.verify else "require"
+            if self.tls.verify:
+                args["sslrootcert"] = str(self.tls.ca or "system")
+            if self.tls.cert is not None:
+                args["sslcert"], args["sslkey"] = str(self.tls.cert), str(self.tls.key or self.tls.cert)
+        return args
+
+    def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
+        """Tell by SQLSTATE; errors without one are about the connection when the driver says so."""
+        state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+        text = str(error).lower()
+        if isinstance(state, str):
+            if state == _CANCELED and "timeout" in text:
+                return ServiceTimeoutError
+            if state.startswith(_AUTHORIZATION):
+                # The server's words when a client certificate is asked for and none is shown.
+                return TLSError if "certificate" in text or "no encryption" in text else AuthenticationError
+            return ServiceUnavailableError if state.startswith(_CONNECTION) else None
+        if "password authentication failed" in text or "no password supplied" in text:
+            return AuthenticationError
+        if any(word in text for word in ("ssl", "tls", "certificate")):
+            return TLSError
+        if "timeout" in text and "connection" in text:
+            return ServiceTimeoutError
+        lost = ("connection is closed", "connection was closed", "connection failed", "connection is lost",
+                "server closed the connection", "connection refused", "consuming input failed", "could not translate")  # fmt: skip
+        return ServiceUnavailableError if any(words in text for words in lost) else None
+
+    def key_filter(self, columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
+        """Send the keys of one column as one array; keys of several columns as a list of rows."""
+        if len(columns) > 1:
+            return super().key_filter(columns, keys)
+        column_type: TypeEngine[Any] = columns[0].type
+        return array_filter(columns[0], [key[0] for key in keys], ARRAY(column_type))
+
+    def keys_per_statement(self, width: int) -> int:
+        """Return how many keys of ``width`` columns fit: PostgreSQL takes 32,767 parameters."""
+        return self.batch_size if width == 1 else 500

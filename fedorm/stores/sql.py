@@ -1,0 +1,338 @@
+"""What the SQL stores share: engines, their errors in fedorm's words, and look-ups by keys."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import ssl
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+from weakref import WeakSet
+
+from sqlalchemy import (
+    URL,
+    Column,
+    ColumnElement,
+    Engine,
+    MetaData,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    make_url,
+    text,
+    tuple_,
+)
+from sqlalchemy import exc as sa_exc
+from sqlalchemy.engine import Compiled, Connection, ExceptionContext
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool, QueuePool
+from sqlalchemy.sql import visitors
+from sqlalchemy.util import greenlet_spawn
+
+from fedorm.bridge import ThreadBridge
+from fedorm.config import ServiceSettings, TLSSettings
+from fedorm.exc import (
+    ConfigurationError,
+    CrossServiceStatementError,
+    PoolExhaustedError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+    StoreError,
+    TLSError,
+)
+from fedorm.stores.base import Capability, Store
+from fedorm.stores.tls import client_context, split_tls
+
+SERVICE = "fedorm.service"
+"""The key under which a MetaData's ``info`` and an engine's execution options name their service."""
+
+
+class SQLStore(Store):
+    """A service behind two SQLAlchemy engines: one for greenlets, one for threads."""
+
+    async_driver: ClassVar[str]
+    sync_driver: ClassVar[str]
+    packages: ClassVar[Sequence[str]]
+    """The import names of the drivers, async first; a missing one is reported with the store's extra."""
+
+    def __init__(self, service: str, settings: ServiceSettings) -> None:
+        super().__init__(service, settings)
+        try:
+            url = make_url(settings.url.get_secret_value())
+        except (sa_exc.ArgumentError, ValueError) as error:
+            raise ConfigurationError(f"service {service!r}: {settings.address} is not a URL") from error
+        self.url, self.tls = split_tls(service, url, settings)
+        self._check_drivers()
+        self._engine: Engine | None = None
+        self._sync_engine: Engine | None = None
+
+    def _check_drivers(self) -> None:
+        for package in self.packages:
+            try:
+                importlib.import_module(package)
+            except ModuleNotFoundError as error:
+                raise self.missing_driver(package) from error
+
+    # -- engines
+
+    @property
+    def engine(self) -> Engine:
+        """The engine for code under a greenlet; its driver never blocks the event loop."""
+        if self._engine is None:
+            self._engine = self._watched(self.make_async_engine())
+        return self._engine
+
+    @property
+    def sync_engine(self) -> Engine:
+        """The engine for threads."""
+        if self._sync_engine is None:
+            self._sync_engine = self._watched(self.make_sync_engine())
+        return self._sync_engine
+
+    def make_async_engine(self) -> Engine:
+        """Make the engine for greenlets."""
+        url = self.url.set(drivername=f"{self.url.get_backend_name()}+{self.async_driver}")
+        engine: AsyncEngine = create_async_engine(
+            url, **self._engine_options(self._pool_class(AsyncAdaptedQueuePool), self.connect_args(url, is_async=True))
+        )
+        return engine.sync_engine
+
+    def make_sync_engine(self) -> Engine:
+        """Make the engine for threads."""
+        url = self.url.set(drivername=f"{self.url.get_backend_name()}+{self.sync_driver}")
+        return create_engine(
+            url, **self._engine_options(self._pool_class(QueuePool), self.connect_args(url, is_async=False))
+        )
+
+    @abstractmethod
+    def connect_args(self, url: URL, *, is_async: bool) -> dict[str, Any]:
+        """Return the driver's own arguments for timeouts and TLS."""
+
+    def tls_context(self, tls: TLSSettings) -> ssl.SSLContext:
+        """Make the context of an encrypted connection."""
+        return client_context(self.service, tls)
+
+    def _engine_options(self, pool: type[Pool], connect_args: dict[str, Any]) -> dict[str, Any]:
+        settings = self.settings
+        options: dict[str, Any] = {
+            "poolclass": pool,
+            "pool_size": settings.pool_size,
+            "max_overflow": settings.max_overflow,
+            "pool_timeout": settings.pool_timeout,
+            "hide_parameters": True,
+            **settings.options,
+        }
+        options["connect_args"] = {**connect_args, **settings.options.get("connect_args", {})}
+        options["execution_options"] = {**settings.options.get("execution_options", {}), SERVICE: self.service}
+        return options
+
+    def _pool_class(self, base: type[QueuePool]) -> type[Pool]:
+        store = self
+
+        class ServicePool(base):  # type: ignore[misc, valid-type]
+            """A pool that says whose connections are all in use."""
+
+            def _do_get(self) -> ConnectionPoolEntry:
+                try:
+                    entry: ConnectionPoolEntry = super()._do_get()
+                except sa_exc.TimeoutError as error:
+                    settings = store.settings
+                    raise PoolExhaustedError(
+                        f"all {settings.pool_size}+{settings.max_overflow} connections stayed in use for "
+                        f"{settings.pool_timeout:g} s; close sessions sooner, or raise pool_size or max_overflow",
+                        service=store.service,
+                        address=store.address,
+                    ) from error
+                return entry
+
+        return ServicePool
+
+    def _watched(self, engine: Engine) -> Engine:
+        event.listen(engine, "handle_error", self._name_service)
+        guard = _TableGuard(self.service)
+        event.listen(engine, "before_cursor_execute", guard)
+        return engine
+
+    # -- errors
+
+    @abstractmethod
+    def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
+        """Return the error class for a driver's ``error`` that is about the service, None for one about the data."""
+
+    def _name_service(self, context: ExceptionContext) -> None:
+        original = context.original_exception
+        if isinstance(original, StoreError):
+            return
+        kind: type[StoreError] | None = self._kind_of(original)
+        if kind is None and context.is_disconnect:
+            kind = ServiceUnavailableError
+        if kind is None:
+            if hasattr(original, "add_note"):
+                context.sqlalchemy_exception and context.sqlalchemy_exception.add_note(f"service: {self.service}")
+            return
+        dbapi = context.sqlalchemy_exception
+        raise self.error(
+            kind, original, dbapi_error=dbapi if isinstance(dbapi, sa_exc.DBAPIError) else None
+        ) from original
+
+    def _kind_of(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
+        for cause in _causes(error):
+            if isinstance(cause, ssl.SSLError):
+                return TLSError
+        for cause in _causes(error):
+            if isinstance(cause, TimeoutError | asyncio.TimeoutError):
+                return ServiceTimeoutError
+            kind = self.classify(cause)
+            if kind is not None:
+                return kind
+        return ServiceUnavailableError if isinstance(error, OSError) else None
+
+    def wrap(self, error: BaseException) -> StoreError:
+        """Return ``error`` in fedorm's words; any failure of this service becomes a ``StoreError``."""
+        if isinstance(error, StoreError):
+            return error
+        original = getattr(error, "orig", None) or error
+        return self.error(self._kind_of(original) or ServiceUnavailableError, original)
+
+    # -- lifetime
+
+    async def open(self) -> None:
+        """Connect and get an answer within ``connect_timeout``; leave nothing open if there is none."""
+        try:
+            await self.ping()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def ping(self) -> None:
+        """Run ``SELECT 1`` over a pooled connection."""
+        limit = self.settings.connect_timeout
+        try:
+            async with asyncio.timeout(limit):
+                await greenlet_spawn(self._select_one, self.engine)
+        except TimeoutError as error:
+            raise self.error(ServiceTimeoutError, f"no answer within {limit:g} s") from error
+        except Exception as error:
+            wrapped = self.wrap(error)
+            raise wrapped from (None if wrapped is error else error)
+
+    @staticmethod
+    def _select_one(engine: Engine) -> None:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Dispose of the pool."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await greenlet_spawn(engine.dispose)
+
+    def open_sync(self, bridge: ThreadBridge) -> None:
+        """Connect the engine for threads."""
+        try:
+            self._select_one(self.sync_engine)
+        except Exception as error:
+            self.close_sync(bridge)
+            wrapped = self.wrap(error)
+            raise wrapped from (None if wrapped is error else error)
+
+    def close_sync(self, bridge: ThreadBridge) -> None:
+        """Dispose of the engine for threads."""
+        engine, self._sync_engine = self._sync_engine, None
+        if engine is not None:
+            engine.dispose()
+
+    # -- schema
+
+    async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
+        """Run ``CREATE TABLE`` and ``CREATE INDEX`` for what is not there."""
+
+        def create() -> None:
+            with self.engine.begin() as connection:
+                for table in metadata.tables.values():
+                    self.prepare_table(table)
+                metadata.create_all(connection)
+
+        await greenlet_spawn(create)
+
+    async def drop_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
+        """Run ``DROP TABLE`` for what is there."""
+
+        def drop() -> None:
+            with self.engine.begin() as connection:
+                metadata.drop_all(connection)
+
+        await greenlet_spawn(drop)
+
+    def prepare_table(self, table: Table) -> None:
+        """Add to a table's definition what its database cannot do without."""
+
+    # -- keys
+
+    def key_filter(self, columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
+        """Return the condition that ``columns`` equal one of ``keys``; the keys are bound values.
+
+        ``keys`` are tuples as long as ``columns``, at most ``batch_size`` of them.
+        """
+        if len(columns) == 1:
+            return columns[0].in_([key[0] for key in keys])
+        return tuple_(*columns).in_(keys)
+
+    def bind_for(self, *, sync: bool) -> Engine:
+        """Return the engine a session binds to."""
+        return self.sync_engine if sync else self.engine
+
+
+class _TableGuard:
+    """Keeps a statement that names another service's tables from being sent.
+
+    Only compiled statements are looked at, and each compiled form once.
+    """
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._passed: WeakSet[Compiled] = WeakSet()
+
+    def __call__(
+        self, connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
+    ) -> None:
+        compiled = context.compiled if context is not None else None
+        if compiled is None or compiled in self._passed:
+            return
+        if compiled.statement is not None:
+            services = services_of(compiled.statement) | {self._service}
+            if len(services) > 1:
+                raise CrossServiceStatementError(services)
+        self._passed.add(compiled)
+
+
+def services_of(clause: Any) -> set[str]:
+    """Return the services that own the tables named anywhere in a SQL expression."""
+    services: set[str] = set()
+    for element in visitors.iterate(clause):
+        if isinstance(element, Table):
+            owner = element.metadata.info.get(SERVICE)
+        elif isinstance(element, Column) and isinstance(element.table, Table):
+            owner = element.table.metadata.info.get(SERVICE)
+        else:
+            continue
+        if owner is not None:
+            services.add(owner)
+    return services
+
+
+def array_filter(column: ColumnElement[Any], values: Sequence[Any], array_type: Any) -> ColumnElement[bool]:
+    """Return ``column = ANY(:values)`` with all values in one array parameter."""
+    from sqlalchemy import any_
+
+    return column == any_(bindparam("keys", values, type_=array_type, unique=True))
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain

@@ -1,0 +1,56 @@
+"""SQLite: aiosqlite under greenlets, the standard library's driver under threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import URL, Engine, event
+
+from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError
+from fedorm.stores.base import Capability
+from fedorm.stores.sql import SQLStore
+
+
+class SQLiteStore(SQLStore):
+    """A SQLite file; the embedded stand-in for a server."""
+
+    kind = "sqlite"
+    extra = "sqlite"
+    async_driver = "aiosqlite"
+    sync_driver = "pysqlite"
+    packages = ("aiosqlite",)
+    batch_size = 500
+    capabilities = frozenset(
+        {Capability.SQL, Capability.TRANSACTIONS, Capability.SAVEPOINTS, Capability.STREAMING, Capability.UPDATES}
+    )
+
+    def connect_args(self, url: URL, *, is_async: bool) -> dict[str, Any]:
+        """Return how long to wait for another writer."""
+        return {"timeout": self.settings.timeout or 5.0}
+
+    def _watched(self, engine: Engine) -> Engine:
+        super()._watched(engine)
+
+        @event.listens_for(engine, "connect")
+        def configure(connection: Any, record: Any) -> None:
+            """Hand transactions to SQLAlchemy (savepoints need it) and let readers and a writer coexist."""
+            connection.isolation_level = None
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA foreign_keys = ON")
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.close()
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN")
+
+        return engine
+
+    def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
+        """Tell by the library's words; it has no codes on older Pythons."""
+        text = str(error)
+        if "database is locked" in text:
+            return ServiceTimeoutError
+        if "unable to open database file" in text or "file is not a database" in text or "disk I/O" in text:
+            return ServiceUnavailableError
+        return None
