@@ -32,6 +32,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.util import greenlet_spawn
 
 from fedorm.bridge import ThreadBridge
+from fedorm.catalog import SERVICE, owner_of
 from fedorm.config import ServiceSettings, TLSSettings
 from fedorm.exc import (
     ConfigurationError,
@@ -44,9 +45,6 @@ from fedorm.exc import (
 )
 from fedorm.stores.base import Capability, Store
 from fedorm.stores.tls import client_context, split_tls
-
-SERVICE = "fedorm.service"
-"""The key under which a MetaData's ``info`` and an engine's execution options name their service."""
 
 
 class SQLStore(Store):
@@ -313,9 +311,9 @@ def services_of(clause: Any) -> set[str]:
     services: set[str] = set()
     for element in visitors.iterate(clause):
         if isinstance(element, Table):
-            owner = element.metadata.info.get(SERVICE)
+            owner = owner_of(element)
         elif isinstance(element, Column) and isinstance(element.table, Table):
-            owner = element.table.metadata.info.get(SERVICE)
+            owner = owner_of(element.table)
         else:
             continue
         if owner is not None:

@@ -1,0 +1,88 @@
+"""Every model of the process, by service and by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import MetaData, Table
+
+from fedorm.exc import MissingServiceError, ModelError, UnknownServiceError
+
+SERVICE = "fedorm.service"
+"""The key under which a MetaData's ``info`` and an engine's execution options name their service."""
+
+
+class Catalog:
+    """Every model of the process, by name; one MetaData a service."""
+
+    def __init__(self) -> None:
+        self._metadata: dict[str, MetaData] = {}
+        self._models: dict[str, list[type[Any]]] = {}
+        self._documents: dict[str, list[type[Any]]] = {}
+
+    def metadata(self, service: str) -> MetaData:
+        """Return the MetaData of a service; made at first use."""
+        if service not in self._metadata:
+            self._metadata[service] = MetaData(info={SERVICE: service})
+        return self._metadata[service]
+
+    @property
+    def services(self) -> set[str]:
+        """The services that some model or table names."""
+        return {name for name, metadata in self._metadata.items() if metadata.tables} | {
+            name for name, documents in self._documents.items() if documents
+        }
+
+    def documents(self, service: str) -> list[type[Any]]:
+        """Return the document models of a service."""
+        return list(self._documents.get(service, ()))
+
+    def add(self, model: type[Any], *, document: bool = False) -> None:
+        """Make ``model`` known by its class name."""
+        self._models.setdefault(model.__name__, []).append(model)
+        if document:
+            self._documents.setdefault(model.__service__, []).append(model)
+
+    def find(self, name: str, *, near: type[Any]) -> type[Any]:
+        """Return the model called ``name``; of several, the one in the module of ``near``.
+
+        ``name`` may be a dotted path ending in the class name. Raises ``ModelError`` for none and for a tie.
+        """
+        module, _, simple = name.rpartition(".")
+        found = self._models.get(simple, [])
+        if module:
+            found = [model for model in found if model.__module__.endswith(module)]
+        if len(found) > 1:
+            found = [model for model in found if model.__module__ == near.__module__][-1:] or found
+        if len(found) != 1:
+            problem = "several models have" if found else "no model has"
+            raise ModelError(
+                f"{near.__name__}: {problem} the name {name!r}"
+                + ("; write its module's path before it" if found else "; import its module, or correct the name")
+            )
+        return found[0]
+
+
+catalog = Catalog()
+
+
+def service_of(model: Any) -> str:
+    """Return the service that owns a model class."""
+    return str(model.__service__)
+
+
+def check_service(model: type[Any]) -> str:
+    """Return the service ``model`` names; raise if it names none, or one outside its base's ``__services__``."""
+    service = getattr(model, "__service__", None)
+    if not isinstance(service, str) or not service:
+        raise MissingServiceError(model.__name__)
+    known = getattr(model, "__services__", None)
+    if known is not None and service not in known:
+        raise UnknownServiceError(service, known=known, used_by=f"model {model.__name__}")
+    return service
+
+
+def owner_of(table: Table) -> str | None:
+    """Return the service that owns a table, None for a table outside fedorm's MetaData."""
+    owner: str | None = table.metadata.info.get(SERVICE)
+    return owner

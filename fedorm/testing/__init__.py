@@ -1,0 +1,1 @@
+"""Real database servers, TLS certificates and pytest fixtures for testing against several stores at once."""

@@ -1,0 +1,20 @@
+"""Start real database servers on private ports, each with its own data that vanishes with it."""
+
+from __future__ import annotations
+
+from fedorm.testing.servers.base import Server, ServerStartError, ServerUnavailableError, live_servers
+from fedorm.testing.servers.clickhouse import ClickHouseServer
+from fedorm.testing.servers.mariadb import MariaDBServer
+from fedorm.testing.servers.mongodb import MongoDBServer
+from fedorm.testing.servers.postgresql import PostgreSQLServer
+
+__all__ = [
+    "PostgreSQLServer",
+    "MariaDBServer",
+    "MongoDBServer",
+    "ClickHouseServer",
+    "Server",
+    "ServerStartError",
+    "ServerUnavailableError",
+    "live_servers",
+]
