@@ -6,6 +6,7 @@ import enum
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, TypeVar
 
@@ -107,6 +108,74 @@ class Store(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.service!r} at {self.address}>"
+
+
+@dataclass(slots=True)
+class Writes:
+    """What a session wants written to one collection: documents as the database holds them."""
+
+    model: type[Any]
+    inserts: list[dict[str, Any]] = field(default_factory=list)
+    updates: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
+    """Pairs of a filter that must match one document, and its update operators."""
+    deletes: list[dict[str, Any]] = field(default_factory=list)
+    """Filters that must match one document each."""
+
+
+class DocumentStore(Store):
+    """A service that holds documents. ``transaction`` is what ``begin`` returned, or None outside of one."""
+
+    @abstractmethod
+    async def begin(self, *, sync: bool) -> Any:
+        """Start a transaction; None where the server has none."""
+
+    @abstractmethod
+    async def commit(self, transaction: Any) -> None:
+        """Commit, or raise a ``StoreError``."""
+
+    @abstractmethod
+    async def abort(self, transaction: Any) -> None:
+        """Undo; never raises for a server that is gone, which undoes by itself."""
+
+    @abstractmethod
+    async def find(
+        self, model: type[Any], query: Any, *, sort: Any = None, transaction: Any = None, sync: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return the documents that match ``query`` as the database holds them."""
+
+    @abstractmethod
+    async def find_keys(
+        self,
+        model: type[Any],
+        fields: Sequence[str],
+        keys: Sequence[tuple[Any, ...]],
+        *,
+        where: Any = None,
+        sort: Any = None,
+        transaction: Any = None,
+        sync: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Return the documents whose ``fields`` equal one of ``keys``, at most ``batch_size`` of them."""
+
+    @abstractmethod
+    async def write(self, writes: Writes, *, transaction: Any, sync: bool) -> None:
+        """Write in blocks. Raises ``StaleDocumentError`` when a filter matched nothing."""
+
+    @abstractmethod
+    def parse(self, model: type[Any], raw: dict[str, Any]) -> Any:
+        """Make the document; raises ``DocumentValidationError``."""
+
+    @abstractmethod
+    def encode(self, document: Any) -> dict[str, Any]:
+        """Return the document as the database holds it."""
+
+    @abstractmethod
+    def validate(self, document: Any) -> None:
+        """Raise ``DocumentValidationError`` when the document does not fit its model."""
+
+    @abstractmethod
+    def query(self, session: Any, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
+        """Return a query object of the document library that is bound to ``session``."""
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

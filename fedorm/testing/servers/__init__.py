@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fedorm.testing.servers.base import Server, ServerStartError, ServerUnavailableError, live_servers
+from fedorm.testing.servers.base import Server, live_servers
 from fedorm.testing.servers.clickhouse import ClickHouseServer
+from fedorm.testing.servers.errors import ServerStartError, ServerUnavailableError
 from fedorm.testing.servers.mariadb import MariaDBServer
 from fedorm.testing.servers.mongodb import MongoDBServer
 from fedorm.testing.servers.postgresql import PostgreSQLServer

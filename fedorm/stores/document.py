@@ -1,0 +1,100 @@
+"""``FederatedDocument``: a Beanie document that says which service owns it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from beanie import Document
+from sqlalchemy.util import greenlet_spawn
+
+from fedorm.catalog import catalog, check_service
+from fedorm.exc import DuplicateTableError
+from fedorm.relationship import FederatedAttribute, federated_attributes
+
+_ModelMetaclass: type = type(Document)
+
+
+class _DocumentMeta(_ModelMetaclass):  # type: ignore[misc]
+    """Keeps federated relationships out of pydantic's fields."""
+
+    def __new__(
+        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any
+    ) -> type[FederatedDocument]:
+        related = {key: value for key, value in namespace.items() if isinstance(value, FederatedAttribute)}
+        annotations = dict(namespace.get("__annotations__", {}))
+        for key in related:
+            del namespace[key]
+        if related:
+            namespace["__annotations__"] = {key: value for key, value in annotations.items() if key not in related}
+        model: type[FederatedDocument] = super().__new__(mcs, name, bases, namespace, **kwargs)
+        for key, attribute in related.items():
+            type.__setattr__(model, key, attribute)
+            attribute.__set_name__(model, key)
+        if related:
+            type.__setattr__(model, "__federated_annotations__", annotations)
+        if not namespace.get("__abstract__", False):
+            service = check_service(model)
+            _refuse_duplicate(model, service)
+            type.__setattr__(model, "__federated__", federated_attributes(model))
+            catalog.add(model, document=True)
+        return model
+
+
+class AwaitableAttributes:
+    """``await document.awaitable_attrs.supplier``: loads a federated relationship for all siblings at once."""
+
+    __slots__ = ("_document",)
+
+    def __init__(self, document: FederatedDocument) -> None:
+        self._document = document
+
+    def __getattr__(self, name: str) -> Any:
+        return greenlet_spawn(getattr, self._document, name)
+
+
+class FederatedDocument(Document, metaclass=_DocumentMeta):
+    """The base of every document model; ``__service__`` names the owner, ``Settings.name`` the collection."""
+
+    __abstract__: ClassVar[bool] = True
+    __document__: ClassVar[bool] = True
+    __service__: ClassVar[str]
+    __services__: ClassVar[frozenset[str] | set[str] | None] = None
+    __federated__: ClassVar[dict[str, FederatedAttribute]] = {}
+
+    @property
+    def awaitable_attrs(self) -> AwaitableAttributes:
+        """Give federated relationships as awaitables."""
+        return AwaitableAttributes(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        attribute = type(self).__federated__.get(name)
+        if attribute is not None:
+            attribute.__set__(self, value)
+            return
+        super().__setattr__(name, value)
+        self.__dict__["_federated_touched"] = True
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by identity in the database, like rows, and by fields without one."""
+        if self is other:
+            return True
+        if type(self) is not type(other):
+            return NotImplemented
+        fields = type(self).model_fields
+        return all(getattr(self, name) == getattr(other, name) for name in fields)
+
+    __hash__ = object.__hash__
+
+
+def collection_name(model: type[FederatedDocument]) -> str:
+    """Return the collection of a document model; known before the model is bound to a database."""
+    settings = getattr(model, "Settings", None)
+    return str(getattr(settings, "name", None) or model.__name__)
+
+
+def _refuse_duplicate(model: type[FederatedDocument], service: str) -> None:
+    name = collection_name(model)
+    for other in catalog.documents(service):
+        # Beanie's inheritance keeps several classes in one collection.
+        if collection_name(other) == name and not issubclass(model, other):
+            raise DuplicateTableError(service=service, table=name, model=model.__name__)
