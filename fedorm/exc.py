@@ -180,6 +180,10 @@ class PartialCommitError(FedormError):
         )
 
 
+class DuplicateKeyError(StoreError):
+    """A document's ``id``, or a field with a unique index, is already taken; nothing of the block was kept."""
+
+
 class UnsupportedOperationError(StoreError):
     """A service's database cannot do what was asked of it."""
 

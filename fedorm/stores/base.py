@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from sqlalchemy import MetaData
 
@@ -171,11 +171,42 @@ class DocumentStore(Store):
 
     @abstractmethod
     def validate(self, document: Any) -> None:
-        """Raise ``DocumentValidationError`` when the document does not fit its model."""
+        """Turn changed values into their fields' types; raise ``DocumentValidationError`` for one that does not fit."""
 
     @abstractmethod
-    def query(self, session: Any, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
-        """Return a query object of the document library that is bound to ``session``."""
+    def new_identity(self, document: Any) -> Any:
+        """Return an ``id`` for a document that has none, None when its model's ids are the user's to give."""
+
+    @abstractmethod
+    def new_revision(self, model: type[Any]) -> Any:
+        """Return a new ``revision_id`` for a model that keeps one, None for others."""
+
+    @abstractmethod
+    async def notify(self, document: Any, event: str, *, before: bool) -> None:
+        """Run the model's own hooks around ``event``: "insert", "update" or "delete"."""
+
+    @abstractmethod
+    def query(self, reader: DocumentReader, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
+        """Return a query object of the document library that reads and writes through ``reader``."""
+
+
+class DocumentReader(Protocol):
+    """What a bound query needs of its session."""
+
+    async def before_reading(self, store: DocumentStore) -> Any:
+        """Flush what is pending; return the transaction to read in, None without one."""
+
+    async def before_writing(self, store: DocumentStore) -> Any:
+        """Flush what is pending; return the transaction to write in, None where the server has none."""
+
+    def adopt(self, store: DocumentStore, model: type[Any], raw: Sequence[dict[str, Any]]) -> list[Any]:
+        """Return the session's documents for what the database returned."""
+
+    async def load(self, documents: Sequence[Any], options: Sequence[Any]) -> None:
+        """Load the relationships that ``options`` name."""
+
+    def forget(self, model: type[Any]) -> None:
+        """Read the documents of ``model`` anew when they are used next."""
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -43,7 +43,7 @@ from fedorm.exc import (
     StoreError,
     TLSError,
 )
-from fedorm.stores.base import Capability, Store
+from fedorm.stores.base import Store
 from fedorm.stores.tls import client_context, split_tls
 
 

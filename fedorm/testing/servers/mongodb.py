@@ -61,8 +61,7 @@ class MongoDBServer(Server):
                 client.admin.command("replSetInitiate", {"_id": "fedorm", "members": members})
             while not client.admin.command("hello")["isWritablePrimary"]:
                 if time.monotonic() > deadline:
-                    raise ServerStartError(f"{self.name} has no primary:
-{self.own.log_tail()}")
+                    raise ServerStartError(f"{self.name} has no primary:\n{self.own.log_tail()}")
                 time.sleep(0.05)
 
     def _command(self) -> list[str]:

@@ -1,0 +1,397 @@
+"""MongoDB: Beanie documents over PyMongo's own asynchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+from sqlalchemy import MetaData
+
+from fedorm.bridge import ThreadBridge
+from fedorm.catalog import catalog
+from fedorm.config import ServiceSettings
+from fedorm.exc import (
+    AuthenticationError,
+    ConfigurationError,
+    DocumentValidationError,
+    DuplicateKeyError,
+    PoolExhaustedError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+    StaleDocumentError,
+    StoreError,
+    TLSError,
+)
+from fedorm.stores.base import Capability, DocumentReader, DocumentStore, Writes
+
+_AUTHENTICATION = {13, 18, 8000}
+
+
+@dataclass(slots=True)
+class _Side:
+    """One client and its database: the asynchronous side, or the one that threads reach through a bridge."""
+
+    client: Any
+    database: Any
+    transactions: bool = False
+
+
+class MongoDBStore(DocumentStore):
+    """A MongoDB database; transactions where the server is a replica set or a sharded cluster."""
+
+    kind = "mongodb"
+    extra = "mongodb"
+    batch_size = 500
+
+    def __init__(self, service: str, settings: ServiceSettings) -> None:
+        super().__init__(service, settings)
+        for package in ("pymongo", "beanie"):
+            try:
+                __import__(package)
+            except ModuleNotFoundError as error:
+                raise self.missing_driver(package) from error
+        try:
+            path = urlsplit(settings.url.get_secret_value()).path.strip("/")
+        except ValueError as error:
+            raise ConfigurationError(f"service {service!r}: {settings.address} is not a URL") from error
+        if not path:
+            raise ConfigurationError(
+                f"service {service!r}: {settings.address} names no database; write mongodb://host:27017/inventory"
+            )
+        self.database_name = unquote(path)
+        self._sides: dict[bool, _Side] = {}
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Documents and updates; transactions once an open server has said that it has them."""
+        known = {Capability.DOCUMENTS, Capability.STREAMING, Capability.UPDATES, Capability.TLS}
+        if any(side.transactions for side in self._sides.values()):
+            known.add(Capability.TRANSACTIONS)
+        return frozenset(known)
+
+    # -- lifetime
+
+    async def open(self) -> None:
+        """Connect, learn what the server can do, and bind the service's documents."""
+        await self._open(sync=False)
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self._close(sync=False)
+
+    def open_sync(self, bridge: ThreadBridge) -> None:
+        """Connect a client of the bridge's loop."""
+        bridge.run(self._open(sync=True))
+
+    def close_sync(self, bridge: ThreadBridge) -> None:
+        """Close the client of the bridge's loop."""
+        bridge.run(self._close(sync=True))
+
+    async def ping(self) -> None:
+        """Run the ``ping`` command."""
+        async with self.named():
+            await self._side(sync=False).database.command("ping")
+
+    async def _open(self, *, sync: bool) -> None:
+        from beanie import init_beanie
+
+        side = self._connect()
+        self._sides[sync] = side
+        try:
+            async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
+                hello = await side.database.command("hello")
+                await side.database.command("ping")
+                await side.client[self.database_name].list_collection_names(nameOnly=True)
+                side.transactions = "setName" in hello or hello.get("msg") == "isdbgrid"
+                models = catalog.documents(self.service)
+                if models:
+                    await init_beanie(database=side.database, document_models=models, skip_indexes=True)
+        except BaseException:
+            await self._close(sync=sync)
+            raise
+
+    def _connect(self) -> _Side:
+        from pymongo import AsyncMongoClient
+        from pymongo.errors import PyMongoError
+
+        settings = self.settings
+        milliseconds = math.ceil(settings.connect_timeout * 1000)
+        options: dict[str, Any] = {
+            "uuidRepresentation": "standard",
+            "tz_aware": True,
+            "serverSelectionTimeoutMS": milliseconds,
+            "connectTimeoutMS": milliseconds,
+            "maxPoolSize": settings.pool_size + settings.max_overflow,
+            "waitQueueTimeoutMS": math.ceil(settings.pool_timeout * 1000),
+            **self._tls_options(),
+        }
+        if settings.timeout is not None:
+            options["timeoutMS"] = math.ceil(settings.timeout * 1000)
+        try:
+            client: Any = AsyncMongoClient(settings.url.get_secret_value(), **{**options, **settings.options})
+        except (PyMongoError, ValueError, TypeError) as error:
+            raise ConfigurationError(
+                f"service {self.service!r}: {self.address} is not usable: {settings.scrub(str(error))}"
+            ) from None
+        return _Side(client, client[self.database_name])
+
+    def _tls_options(self) -> dict[str, Any]:
+        tls = self.settings.tls
+        if tls is None:
+            return {}
+        options: dict[str, Any] = {"tls": True}
+        if tls.ca is not None:
+            options["tlsCAFile"] = str(tls.ca)
+        if tls.cert is not None:
+            options["tlsCertificateKeyFile"] = str(tls.cert)
+        if not tls.verify:
+            options["tlsAllowInvalidCertificates"] = True
+        return options
+
+    async def _close(self, *, sync: bool) -> None:
+        side = self._sides.pop(sync, None)
+        if side is not None:
+            await side.client.close()
+
+    def _side(self, *, sync: bool) -> _Side:
+        try:
+            return self._sides[sync]
+        except KeyError:
+            raise ServiceUnavailableError(
+                "is not open: enter the federation first", service=self.service, address=self.address
+            ) from None
+
+    def collection(self, model: type[Any], *, sync: bool) -> Any:
+        """Return PyMongo's collection of a document model."""
+        from fedorm.stores.document import collection_name
+
+        return self._side(sync=sync).database[collection_name(model)]
+
+    # -- errors
+
+    @asynccontextmanager
+    async def named(self) -> AsyncIterator[None]:
+        """Turn the driver's errors into fedorm's."""
+        from pymongo.errors import PyMongoError
+
+        try:
+            yield
+        except TimeoutError as error:
+            raise self.error(ServiceTimeoutError, f"no answer within {self.settings.connect_timeout:g} s") from error
+        except (PyMongoError, OSError) as error:
+            raise self.error(self._classify(error), error) from error
+
+    @staticmethod
+    def _classify(error: BaseException) -> type[StoreError]:
+        from pymongo import errors
+
+        text = str(error).lower()
+        code = getattr(error, "code", None)
+        details = getattr(error, "details", None) or {}
+        if isinstance(error, errors.WaitQueueTimeoutError):
+            return PoolExhaustedError
+        if code in _AUTHENTICATION or isinstance(error, errors.ConfigurationError):
+            return AuthenticationError
+        if code == 11000 or any(one.get("code") == 11000 for one in details.get("writeErrors", ())):
+            return DuplicateKeyError
+        if isinstance(error, errors.ConnectionFailure | OSError):
+            if "ssl" in text or "certificate" in text:
+                return TLSError
+            if isinstance(error, errors.NetworkTimeout) or getattr(error, "timeout", False) is True:
+                refused = isinstance(error, errors.ServerSelectionTimeoutError)
+                return ServiceUnavailableError if refused else ServiceTimeoutError
+            return ServiceUnavailableError
+        if isinstance(error, errors.PyMongoError) and error.timeout:
+            return ServiceTimeoutError
+        return StoreError
+
+    # -- transactions
+
+    async def begin(self, *, sync: bool) -> Any:
+        """Start a transaction; the server hears of it with the first operation."""
+        side = self._side(sync=sync)
+        if not side.transactions:
+            return None
+        session = side.client.start_session()
+        await session.start_transaction()
+        return session
+
+    async def commit(self, transaction: Any) -> None:
+        """Commit and give the session back."""
+        try:
+            async with self.named():
+                await transaction.commit_transaction()
+        finally:
+            await transaction.end_session()
+
+    async def abort(self, transaction: Any) -> None:
+        """Undo; PyMongo itself keeps quiet about a server that is gone."""
+        from pymongo.errors import PyMongoError
+
+        with suppress(PyMongoError):
+            if transaction.in_transaction:
+                await transaction.abort_transaction()
+        await transaction.end_session()
+
+    # -- reading and writing
+
+    async def find(
+        self, model: type[Any], query: Any, *, sort: Any = None, transaction: Any = None, sync: bool = False
+    ) -> list[dict[str, Any]]:
+        """Read all documents that match, in one cursor."""
+        async with self.named():
+            cursor = self.collection(model, sync=sync).find(_encode(query), session=transaction, sort=sort or None)
+            found: list[dict[str, Any]] = await cursor.to_list(None)
+            return found
+
+    async def find_keys(
+        self,
+        model: type[Any],
+        fields: Sequence[str],
+        keys: Sequence[tuple[Any, ...]],
+        *,
+        where: Any = None,
+        sort: Any = None,
+        transaction: Any = None,
+        sync: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Look up by ``$in``, keys of several fields by ``$or``."""
+        names = [field_name(model, field) for field in fields]
+        query: dict[str, Any] = (
+            {names[0]: {"$in": [key[0] for key in keys]}}
+            if len(names) == 1
+            else {"$or": [dict(zip(names, key, strict=True)) for key in keys]}
+        )
+        if where is not None:
+            conditions = where(model)
+            conditions = conditions if isinstance(conditions, tuple | list) else [conditions]
+            query = {"$and": [query, *conditions]}
+        order = [(field_name(model, name.lstrip("-+")), -1 if name.startswith("-") else 1) for name in sort or ()]
+        return await self.find(model, query, sort=order, transaction=transaction, sync=sync)
+
+    async def write(self, writes: Writes, *, transaction: Any, sync: bool) -> None:
+        """Send inserts as one block, updates and deletes as another."""
+        from pymongo import DeleteOne, UpdateOne
+
+        collection = self.collection(writes.model, sync=sync)
+        async with self.named():
+            if writes.inserts:
+                await collection.insert_many(writes.inserts, session=transaction)
+            updates = [UpdateOne(query, change) for query, change in writes.updates]
+            deletes = [DeleteOne(query) for query in writes.deletes]
+            if not updates and not deletes:
+                return
+            done = await collection.bulk_write([*updates, *deletes], session=transaction)
+        if done.matched_count < len(updates) or done.deleted_count < len(deletes):
+            raise StaleDocumentError(
+                f"service {self.service!r}: {len(updates) + len(deletes)} document(s) of {writes.model.__name__} were "
+                f"to be changed or deleted, {done.matched_count + done.deleted_count} were still there as they had "
+                f"been read; read them again and repeat"
+            )
+
+    def parse(self, model: type[Any], raw: dict[str, Any]) -> Any:
+        """Let Beanie make the document, of a subclass where the collection holds several."""
+        from beanie.odm.utils.parsing import parse_obj
+        from pydantic import ValidationError
+
+        try:
+            return parse_obj(model, raw)
+        except ValidationError as error:
+            raise self._invalid(model, raw.get("_id"), error) from error
+
+    def encode(self, document: Any) -> dict[str, Any]:
+        """Let Beanie encode the document, ``_id`` included."""
+        from beanie.odm.utils.dump import get_dict
+
+        encoded: dict[str, Any] = get_dict(document, to_db=True, keep_nulls=document.get_settings().keep_nulls)
+        return encoded
+
+    def validate(self, document: Any) -> None:
+        """Run pydantic over the fields as they are now."""
+        from pydantic import ValidationError
+
+        model = type(document)
+        values = {name: document.__dict__[name] for name in model.model_fields if name in document.__dict__}
+        try:
+            checked = model.model_validate(values, by_name=True)
+        except ValidationError as error:
+            raise self._invalid(model, document.id, error) from error
+        for name in values:
+            if type(values[name]) is not type(checked.__dict__[name]):
+                document.__dict__[name] = checked.__dict__[name]
+
+    def _invalid(self, model: type[Any], identity: Any, error: Any) -> DocumentValidationError:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or model.__name__}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        return DocumentValidationError(problems, service=self.service, model=model.__name__, identity=identity)
+
+    def new_identity(self, document: Any) -> Any:
+        """Return an ``ObjectId`` where the model's ``id`` takes one."""
+        from bson import ObjectId
+
+        annotation = type(document).model_fields["id"].annotation
+        kinds = (annotation, *getattr(annotation, "__args__", ()))
+        takes = any(isinstance(kind, type) and issubclass(kind, ObjectId) for kind in kinds)
+        return ObjectId() if takes else None
+
+    def new_revision(self, model: type[Any]) -> Any:
+        """Return a UUID for a model with ``use_revision``."""
+        return uuid4() if model.get_settings().use_revision else None
+
+    async def notify(self, document: Any, event: str, *, before: bool) -> None:
+        """Run what Beanie's ``before_event`` and ``after_event`` have registered."""
+        from beanie.odm.actions import ActionDirections, ActionRegistry, EventTypes
+
+        events = {"insert": EventTypes.INSERT, "update": EventTypes.UPDATE, "delete": EventTypes.DELETE}
+        await ActionRegistry.run_actions(
+            document, events[event], ActionDirections.BEFORE if before else ActionDirections.AFTER, exclude=[]
+        )
+
+    def query(self, reader: DocumentReader, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
+        """Return a Beanie ``FindMany`` over the session's own database."""
+        from fedorm.stores.find import SessionFind
+
+        return SessionFind(self, reader, model, sync=sync).find_many(*conditions)
+
+    # -- schema
+
+    async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
+        """Make collections, and the indexes that the documents declare."""
+        from beanie import init_beanie
+
+        from fedorm.stores.document import collection_name
+
+        side = self._side(sync=False)
+        async with self.named():
+            there = set(await side.database.list_collection_names())
+            for name in sorted({collection_name(model) for model in documents} - there):
+                await side.database.create_collection(name)
+            await init_beanie(database=side.database, document_models=list(documents), skip_indexes=False)
+
+    async def drop_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
+        """Drop the collections."""
+        from fedorm.stores.document import collection_name
+
+        async with self.named():
+            for name in sorted({collection_name(model) for model in documents}):
+                await self._side(sync=False).database.drop_collection(name)
+
+
+def field_name(model: type[Any], name: str) -> str:
+    """Return what the database calls a field: its alias, or its own name."""
+    field = model.model_fields.get(name)
+    return str(field.alias or name) if field is not None else name
+
+
+def _encode(query: Any) -> Any:
+    from beanie.odm.utils.encoder import Encoder
+
+    return Encoder().encode(query)
