@@ -120,9 +120,7 @@ def settings_from_mapping(services: Mapping[str, Any]) -> FederationSettings:
 
     Raises ``ConfigurationError`` naming service and setting; no value is repeated, as it may be a secret.
     """
-    shaped = {
-        name: {"url": entry} if isinstance(entry, str) else entry for name, entry in services.items()
-    }
+    shaped = {name: {"url": entry} if isinstance(entry, str) else entry for name, entry in services.items()}
     try:
         return FederationSettings.model_validate({"services": shaped})
     except ValidationError as error:
@@ -149,7 +147,7 @@ def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
         raise ConfigurationError(f"{file} is not valid TOML: {error}") from error
     services = document.get("services")
     if not isinstance(services, dict) or not services:
-        raise ConfigurationError(f"{file} has no service: write  [services.orders]  and  url = \"...\"  into it")
+        raise ConfigurationError(f'{file} has no service: write  [services.orders]  and  url = "..."  into it')
     expanded = {name: _expand(entry, f"{file}: services.{name}") for name, entry in services.items()}
     for entry in expanded.values():
         if isinstance(entry, dict) and isinstance(entry.get("tls"), dict):

@@ -39,7 +39,7 @@ class MissingServiceError(ModelError):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"model {model} does not say which service owns it: add  __service__ = \"<service>\"  to the class "
+            f'model {model} does not say which service owns it: add  __service__ = "<service>"  to the class '
             f"(or  __abstract__ = True  when it is a base of other models)"
         )
 
@@ -60,7 +60,7 @@ class CrossServiceRelationshipError(ModelError):
     def __init__(self, *, source: str, service: str, target: str, target_service: str) -> None:
         super().__init__(
             f"{source} is a relationship() from service {service!r} to {target} of service {target_service!r}, which "
-            f"no single database can join: write  {source.rpartition('.')[2]}: Federated[\"{target}\"] = "
+            f'no single database can join: write  {source.rpartition(".")[2]}: Federated["{target}"] = '
             f"federated_relationship(local_key=...)  instead"
         )
 
@@ -112,7 +112,7 @@ class StoreError(FedormError):
         super().__init__(f"{where}: {message}" if message else where)
 
 
-class _FromDriver(StoreError, sa_exc.OperationalError):
+class _DriverError(StoreError, sa_exc.OperationalError):
     """A ``StoreError`` that is also SQLAlchemy's ``OperationalError``, so that either ``except`` catches it."""
 
     def __init__(
@@ -136,11 +136,11 @@ class _FromDriver(StoreError, sa_exc.OperationalError):
         return str(self.args[0])
 
 
-class ServiceUnavailableError(_FromDriver):
+class ServiceUnavailableError(_DriverError):
     """A service cannot be reached, or went away in the middle."""
 
 
-class ServiceTimeoutError(_FromDriver):
+class ServiceTimeoutError(_DriverError):
     """A service did not answer within its ``timeout``."""
 
 
@@ -175,9 +175,7 @@ class PartialCommitError(FedormError):
 
     def __init__(self, *, committed: Sequence[str], failed: Sequence[str], cause: BaseException) -> None:
         self.committed, self.failed = list(committed), list(failed)
-        super().__init__(
-            f"the commit holds in {', '.join(committed)} but failed in {', '.join(failed)}: {cause}"
-        )
+        super().__init__(f"the commit holds in {', '.join(committed)} but failed in {', '.join(failed)}: {cause}")
 
 
 class DuplicateKeyError(StoreError):
@@ -215,7 +213,7 @@ class MissingTargetError(FedormError, LookupError):
         sample = ", ".join(repr(key) for key in self.keys[:5]) + (", ..." if len(self.keys) > 5 else "")
         super().__init__(
             f"{attribute}: service {service!r} has nothing for {len(self.keys)} key(s): {sample}; "
-            f"see  await fed.orphans({attribute}),  or declare missing=\"none\""
+            f'see  await fed.orphans({attribute}),  or declare missing="none"'
         )
 
 

@@ -13,6 +13,7 @@ from fedorm.catalog import catalog, check_service, service_of
 from fedorm.exc import CrossServiceRelationshipError, DuplicateTableError, ModelError
 from fedorm.relationship import FederatedAttribute, federated_attributes, target_name
 
+
 class FederatedBase(AsyncAttrs, DeclarativeBase):
     """The base of every model over a table; ``__service__`` names the owner.
 

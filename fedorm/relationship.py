@@ -151,7 +151,9 @@ class FederatedAttribute(Federated[Any]):
                     f"{self.name}: the {hop.target.__name__} has no {remote} yet; flush it first, then assign it"
                 )
             back = converter(
-                key_type(hop.target, remote, what=self.name), key_type(hop.source, local, what=self.name), what=self.name
+                key_type(hop.target, remote, what=self.name),
+                key_type(hop.source, local, what=self.name),
+                what=self.name,
             )
             keys.append(back(value) if back else value)
         return keys
@@ -257,7 +259,9 @@ def resolve(attribute: FederatedAttribute) -> Hop:
         secondary, convert = _secondary(attribute, target, local, remote)
     else:
         if len(local) != len(remote):
-            raise RelationshipError(f"{name}: {len(local)} local key column(s) cannot match {len(remote)} remote one(s)")
+            raise RelationshipError(
+                f"{name}: {len(local)} local key column(s) cannot match {len(remote)} remote one(s)"
+            )
         convert = tuple(
             converter(key_type(source, here, what=name), key_type(target, there, what=name),
                       what=f"{name} ({source.__name__}.{here} and {target.__name__}.{there})")
@@ -365,8 +369,8 @@ def _back(attribute: FederatedAttribute, target: type[Any], name: str) -> Federa
 def convert_key(hop: Hop, key: tuple[Any, ...], convert: Sequence[Converter | None]) -> tuple[Any, ...]:
     """Return ``key`` in the other side's types. Raises ``KeyTypeError`` for a value that has no equal there."""
     try:
-        return tuple(
-            change(part) if change is not None else part for change, part in zip(convert, key, strict=True)
-        )
+        return tuple(change(part) if change is not None else part for change, part in zip(convert, key, strict=True))
     except Exception as error:  # bson's InvalidId derives from no common base.
-        raise KeyTypeError(f"{hop.name}: the key {key!r} has no equal among {hop.target.__name__}'s: {error}") from error
+        raise KeyTypeError(
+            f"{hop.name}: the key {key!r} has no equal among {hop.target.__name__}'s: {error}"
+        ) from error

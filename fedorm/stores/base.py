@@ -174,6 +174,18 @@ class DocumentStore(Store):
         """Turn changed values into their fields' types; raise ``DocumentValidationError`` for one that does not fit."""
 
     @abstractmethod
+    def collection_of(self, model: type[Any]) -> str:
+        """Return the name of a model's collection, the same for classes that share one."""
+
+    @abstractmethod
+    def identity(self, model: type[Any], value: Any) -> Any:
+        """Return ``value`` in the type of the model's ``id``."""
+
+    @abstractmethod
+    def tracks_by_assignment(self, model: type[Any]) -> bool:
+        """Say whether a document can only change by assigning a field, as no field holds a mutable value."""
+
+    @abstractmethod
     def new_identity(self, document: Any) -> Any:
         """Return an ``id`` for a document that has none, None when its model's ids are the user's to give."""
 
@@ -207,6 +219,12 @@ class DocumentReader(Protocol):
 
     def forget(self, model: type[Any]) -> None:
         """Read the documents of ``model`` anew when they are used next."""
+
+
+def collection_name(model: type[Any]) -> str:
+    """Return the collection of a document model; known before the model is bound to a database."""
+    settings = getattr(model, "Settings", None)
+    return str(getattr(settings, "name", None) or model.__name__)
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -10,6 +10,7 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm.catalog import catalog, check_service
 from fedorm.exc import DuplicateTableError
 from fedorm.relationship import FederatedAttribute, federated_attributes
+from fedorm.stores.base import collection_name
 
 _ModelMetaclass: type = type(Document)
 
@@ -84,12 +85,6 @@ class FederatedDocument(Document, metaclass=_DocumentMeta):
         return all(getattr(self, name) == getattr(other, name) for name in fields)
 
     __hash__ = object.__hash__
-
-
-def collection_name(model: type[FederatedDocument]) -> str:
-    """Return the collection of a document model; known before the model is bound to a database."""
-    settings = getattr(model, "Settings", None)
-    return str(getattr(settings, "name", None) or model.__name__)
 
 
 def _refuse_duplicate(model: type[FederatedDocument], service: str) -> None:

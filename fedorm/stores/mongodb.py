@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from decimal import Decimal
+from enum import Enum
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 from urllib.parse import unquote, urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import MetaData
 
@@ -28,7 +32,7 @@ from fedorm.exc import (
     StoreError,
     TLSError,
 )
-from fedorm.stores.base import Capability, DocumentReader, DocumentStore, Writes
+from fedorm.stores.base import Capability, DocumentReader, DocumentStore, Writes, collection_name
 
 _AUTHENTICATION = {13, 18, 8000}
 
@@ -169,8 +173,6 @@ class MongoDBStore(DocumentStore):
 
     def collection(self, model: type[Any], *, sync: bool) -> Any:
         """Return PyMongo's collection of a document model."""
-        from fedorm.stores.document import collection_name
-
         return self._side(sync=sync).database[collection_name(model)]
 
     # -- errors
@@ -333,6 +335,23 @@ class MongoDBStore(DocumentStore):
         )
         return DocumentValidationError(problems, service=self.service, model=model.__name__, identity=identity)
 
+    def collection_of(self, model: type[Any]) -> str:
+        """Return the name of a model's collection."""
+        return collection_name(model)
+
+    def identity(self, model: type[Any], value: Any) -> Any:
+        """Let pydantic turn ``value`` into the type of ``id``: a text into an ``ObjectId``."""
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(model.model_fields["id"].annotation).validate_python(value)
+        except ValidationError as error:
+            raise self._invalid(model, value, error) from None
+
+    def tracks_by_assignment(self, model: type[Any]) -> bool:
+        """Say whether every field holds a plain value."""
+        return all(_is_plain(field.annotation) for field in model.model_fields.values())
+
     def new_identity(self, document: Any) -> Any:
         """Return an ``ObjectId`` where the model's ``id`` takes one."""
         from bson import ObjectId
@@ -367,8 +386,6 @@ class MongoDBStore(DocumentStore):
         """Make collections, and the indexes that the documents declare."""
         from beanie import init_beanie
 
-        from fedorm.stores.document import collection_name
-
         side = self._side(sync=False)
         async with self.named():
             there = set(await side.database.list_collection_names())
@@ -378,8 +395,6 @@ class MongoDBStore(DocumentStore):
 
     async def drop_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
         """Drop the collections."""
-        from fedorm.stores.document import collection_name
-
         async with self.named():
             for name in sorted({collection_name(model) for model in documents}):
                 await self._side(sync=False).database.drop_collection(name)
@@ -389,6 +404,17 @@ def field_name(model: type[Any], name: str) -> str:
     """Return what the database calls a field: its alias, or its own name."""
     field = model.model_fields.get(name)
     return str(field.alias or name) if field is not None else name
+
+
+_PLAIN = (str, bytes, int, float, bool, type(None), datetime.date, datetime.datetime, Decimal, UUID, Enum)
+
+
+def _is_plain(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, UnionType):
+        return all(_is_plain(kind) for kind in get_args(annotation))
+    if get_origin(annotation) is Annotated:
+        return _is_plain(get_args(annotation)[0])
+    return isinstance(annotation, type) and (issubclass(annotation, _PLAIN) or annotation.__name__.endswith("ObjectId"))
 
 
 def _encode(query: Any) -> Any:

@@ -58,7 +58,9 @@ class MySQLStore(SQLStore):
                 cursor = connection.cursor()
                 cursor.execute("SELECT VERSION()")
                 mariadb = "mariadb" in str(cursor.fetchone()[0]).lower()
-                name, value = ("max_statement_time", limit) if mariadb else ("max_execution_time", math.ceil(limit * 1000))
+                name, value = (
+                    ("max_statement_time", limit) if mariadb else ("max_execution_time", math.ceil(limit * 1000))
+                )
                 cursor.execute(f"SET SESSION {name} = %s", (value,))
                 cursor.close()
 

@@ -18,6 +18,11 @@ from fedorm.stores.sql import SQLStore, array_filter
 _AUTHORIZATION = "28"
 _CONNECTION = ("08", "57P", "3D000", "53300")
 _CANCELED = "57014"
+# What the drivers say, without a code, of a connection that is no more.
+_LOST = (
+    "connection is closed", "connection was closed", "connection failed", "connection is lost", "connection refused",
+    "server closed the connection", "consuming input failed", "could not translate",
+)  # fmt: skip
 
 
 class PostgreSQLStore(SQLStore):
@@ -83,9 +88,7 @@ class PostgreSQLStore(SQLStore):
             return TLSError
         if "timeout" in text and "connection" in text:
             return ServiceTimeoutError
-        lost = ("connection is closed", "connection was closed", "connection failed", "connection is lost",
-                "server closed the connection", "connection refused", "consuming input failed", "could not translate")  # fmt: skip
-        return ServiceUnavailableError if any(words in text for words in lost) else None
+        return ServiceUnavailableError if any(words in text for words in _LOST) else None
 
     def key_filter(self, columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
         """Send the keys of one column as one array; keys of several columns as a list of rows."""

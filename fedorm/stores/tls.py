@@ -23,7 +23,8 @@ def split_tls(service: str, url: URL, settings: ServiceSettings) -> tuple[URL, T
     """Take the TLS options out of ``url``; the settings' own ``tls`` wins over them.
 
     ``tls=true``, ``ssl=true`` and any ``sslmode`` that encrypts turn TLS on, and on means verified: only
-    ``tls_verify=false`` (or ``tls = {verify = false}``) switches that off. Modes that fall back to plain text are refused.
+    ``tls_verify=false`` (or ``tls = {verify = false}``) switches that off. Modes that fall back to plain text are
+    refused.
     """
     query = {key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()}
     taken: set[str] = set()

@@ -118,17 +118,13 @@ class MySQLAdmin:
             cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", (name,))
             for (connection,) in cursor.fetchall():
                 # It may have left since it was listed, which KILL answers with an error.
-                cursor.execute(
-                    f"BEGIN NOT ATOMIC DECLARE CONTINUE HANDLER FOR 1094 DO 0; KILL {connection}; END"
-                )
+                cursor.execute(f"BEGIN NOT ATOMIC DECLARE CONTINUE HANDLER FOR 1094 DO 0; KILL {connection}; END")
             cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
 
     def connections(self, name: str) -> list[str]:
         """List the connections whose current database is ``name``."""
         with self._cursor() as cursor:
-            cursor.execute(
-                "SELECT id, host, command, info FROM information_schema.processlist WHERE db = %s", (name,)
-            )
+            cursor.execute("SELECT id, host, command, info FROM information_schema.processlist WHERE db = %s", (name,))
             return [f"id {id_} {host} {command}: {info}" for id_, host, command, info in cursor.fetchall()]
 
     @contextmanager
@@ -176,9 +172,7 @@ class MongoDBAdmin:
         """Open a client to just the server of the URL, without looking for others."""
         from pymongo import MongoClient
 
-        with MongoClient[dict[str, Any]](
-            self._url, directConnection=True, serverSelectionTimeoutMS=3000
-        ) as client:
+        with MongoClient[dict[str, Any]](self._url, directConnection=True, serverSelectionTimeoutMS=3000) as client:
             yield client
 
 

@@ -41,9 +41,7 @@ class PostgreSQLServer(Server):
     stop_signal = signal.SIGINT
     death_signal = "QUIT"
 
-    def __init__(
-        self, prefer: Literal["debian", "wheel"] = "debian", *, tls: Certificates | None = None
-    ) -> None:
+    def __init__(self, prefer: Literal["debian", "wheel"] = "debian", *, tls: Certificates | None = None) -> None:
         super().__init__(unprivileged_user("postgres"))
         self.prefer = prefer
         self.tls = tls
@@ -80,9 +78,7 @@ class PostgreSQLServer(Server):
             ):
                 # PostgreSQL reads a key only when it is its user's own.
                 settings[setting] = str(self.own.write(f"data/{source.name}", source.read_bytes()))
-            access = (
-                f"hostssl all all 127.0.0.1/32 scram-sha-256\nhostssl replication {self.user} 127.0.0.1/32"
-            )
+            access = f"hostssl all all 127.0.0.1/32 scram-sha-256\nhostssl replication {self.user} 127.0.0.1/32"
             self.own.write("data/pg_hba.conf", f"{access} scram-sha-256\n")
         lines = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
         self.own.write("data/postgresql.auto.conf", lines)
