@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.util import greenlet_spawn
@@ -39,6 +40,16 @@ class Tracked:
         return TOUCHED in self.document.__dict__
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The documents of a session at a savepoint."""
+
+    tracked: dict[Identity, Tracked]
+    pending: dict[Identity, Tracked]
+    doomed: dict[Identity, Tracked]
+    fields: list[tuple[Tracked, dict[str, Any], bool]]
+
+
 class Documents:
     """Holds each document once, by its identity, until the session lets go of it."""
 
@@ -63,9 +74,7 @@ class Documents:
 
     def store_of(self, model: type[Any]) -> DocumentStore:
         """Return the store of a document model. Raises ``UnknownServiceError``."""
-        store = self._session.store_of(model)
-        assert isinstance(store, DocumentStore)
-        return store
+        return cast(DocumentStore, self._session.store_of(model))
 
     def identity_of(self, document: Any, store: DocumentStore) -> Identity:
         """Return the key of the identity map."""
@@ -325,8 +334,7 @@ class Documents:
         """Return what commits each service's transaction."""
 
         def commit(service: str) -> Callable[[], None]:
-            store = self._session.store_named(service)
-            assert isinstance(store, DocumentStore)
+            store = cast(DocumentStore, self._session.store_named(service))
             return lambda: self._session.bridge.run(store.commit(self.transactions.pop(service)))
 
         return [(service, commit(service)) for service in sorted(self.transactions)]
@@ -361,11 +369,28 @@ class Documents:
                 self._restore(entry, entry.raw)
             entry.before, entry.flushed, entry.expired = None, False, True
 
+    def snapshot(self) -> Snapshot:
+        """Remember everything for a savepoint; until its end no document is flushed."""
+        entries = [*self.tracked.values(), *self.pending.values(), *self.doomed.values()]
+        fields = [(entry, copy.deepcopy(_fields(entry.document)), entry.touched) for entry in entries]
+        return Snapshot(dict(self.tracked), dict(self.pending), dict(self.doomed), fields)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a savepoint."""
+        for document in self:
+            self._disown(document)
+        self.tracked, self.pending, self.doomed = snapshot.tracked, snapshot.pending, snapshot.doomed
+        for entry, values, touched in snapshot.fields:
+            self._own(entry.document)
+            entry.document.__dict__.update(values)
+            entry.document.__dict__.pop(TOUCHED, None)
+            if touched:
+                entry.document.__dict__[TOUCHED] = True
+
     def abort(self) -> None:
         """Undo what was written and not committed, keeping documents as they are."""
         for service in list(self.transactions):
-            store = self._session.store_named(service)
-            assert isinstance(store, DocumentStore)
+            store = cast(DocumentStore, self._session.store_named(service))
             self._session.bridge.run(store.abort(self.transactions.pop(service)))
 
     def expire(self, documents: Iterable[Any] | None = None) -> None:

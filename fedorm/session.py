@@ -1,0 +1,328 @@
+"""``AsyncFederatedSession`` and ``FederatedSession``: SQLAlchemy's sessions over several services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Engine, Table, event, inspect
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction
+from sqlalchemy.orm.session import SessionTransactionOrigin
+from sqlalchemy.util import IdentitySet, greenlet_spawn
+
+from fedorm.bridge import Bridge
+from fedorm.catalog import owner_of
+from fedorm.documents import Documents
+from fedorm.entity import is_document
+from fedorm.exc import UnknownServiceError, UnroutedStatementError, UnsupportedOperationError
+from fedorm.loading import Loader
+from fedorm.options import FederatedLoad, federated_load
+from fedorm.relationship import FederatedAttribute
+from fedorm.statements import execute_federated
+from fedorm.stores.base import Capability, DocumentStore, Store
+from fedorm.stores.sql import SQLStore, services_of
+from fedorm.transaction import FederatedTransaction
+
+T = TypeVar("T")
+
+
+class FederatedSession(Session):
+    """A ``Session`` that sends each model, table and document to the service that owns it."""
+
+    def __init__(
+        self, *, stores: Mapping[str, Store], bridge: Bridge, uses_threads: bool = True, **options: Any
+    ) -> None:
+        self.stores = stores
+        self.bridge = bridge
+        self.uses_threads = uses_threads
+        self.documents = Documents(self)
+        self.held: dict[int, Any] = {}
+        """New objects for services that cannot roll back; inserted at commit, when all others were flushed."""
+        self._releasing = False
+        self._thorough = True
+        super().__init__(**options)
+
+    # -- routing
+
+    def get_bind(
+        self,
+        mapper: Any = None,
+        *,
+        clause: Any = None,
+        bind: Any = None,
+        service: str | None = None,
+        **other: Any,
+    ) -> Any:
+        """Return the engine of the service that a model, a table or a statement belongs to.
+
+        The first of these that is given decides: 1. ``bind`` itself; 2. ``service``, as in
+        ``bind_arguments={"service": "orders"}``; 3. the model or mapper; 4. the tables named in ``clause``.
+        Raises ``UnknownServiceError`` for a service this federation does not have and ``UnroutedStatementError``
+        when nothing names one; never guesses.
+        """
+        if bind is not None:
+            return bind
+        if service is None:
+            service = self._service_of(mapper, clause)
+        return self._engine_of(self.store_named(service))
+
+    def _service_of(self, mapper: Any, clause: Any) -> str:
+        if isinstance(mapper, Table):
+            mapper, clause = None, mapper
+        if mapper is not None:
+            mapped = cast("Mapper[Any]", inspect(mapper))
+            service = getattr(mapped.class_, "__service__", None)
+            if service is None and isinstance(mapped.local_table, Table):
+                service = owner_of(mapped.local_table)
+            if service is not None:
+                return str(service)
+        services = services_of(clause) if clause is not None else set()
+        if services:
+            # Of several, any: the engine refuses the statement and names them all.
+            return min(services)
+        raise UnroutedStatementError(
+            "nothing in this statement says which service it is for: use a model or a table of one, or pass "
+            'bind_arguments={"service": "..."} to execute()'
+        )
+
+    def _engine_of(self, store: Store) -> Engine:
+        if not isinstance(store, SQLStore):
+            raise UnsupportedOperationError(
+                "holds documents, not tables: use add(), get() and find()", service=store.service, address=store.address
+            )
+        return store.bind_for(sync=self.uses_threads)
+
+    def store_named(self, service: str, used_by: str | None = None) -> Store:
+        """Return the store of a service. Raises ``UnknownServiceError``."""
+        store = self.stores.get(service)
+        if store is None:
+            raise UnknownServiceError(service, known=self.stores, used_by=used_by)
+        return store
+
+    def store_of(self, model: type[Any]) -> Store:
+        """Return the store of a model. Raises ``UnknownServiceError``."""
+        return self.store_named(model.__service__, used_by=model.__name__)
+
+    # -- unit of work
+
+    def add(self, instance: object, _warn: bool = True) -> None:
+        """Take ``instance`` in; a document is inserted by the next flush, a ClickHouse row by the commit."""
+        model = type(instance)
+        if is_document(model):
+            self.begin_quietly()
+            self.documents.add(instance)
+            return
+        service = getattr(model, "__service__", None)
+        if service is not None:
+            store = self.store_named(service, used_by=model.__name__)
+            if Capability.TRANSACTIONS not in store.capabilities and not self._releasing:
+                if inspect(instance).transient:
+                    self.held[id(instance)] = instance
+                return
+        super().add(instance, _warn)
+
+    def delete(self, instance: object) -> None:
+        """Delete ``instance`` at the next flush."""
+        if is_document(type(instance)):
+            self.begin_quietly()
+            self.documents.delete(instance)
+        else:
+            super().delete(instance)
+
+    def merge(self, instance: T, **options: Any) -> T:
+        """Copy ``instance`` onto the session's own object of the same identity, and return that."""
+        if is_document(type(instance)):
+            self.begin_quietly()
+            merged: T = self.documents.merge(instance, load=options.get("load", True))
+            return merged
+        return super().merge(instance, **options)
+
+    def get(self, entity: Any, ident: Any, **options: Any) -> Any:
+        """Return the object or document with a primary key, None without one."""
+        if not is_document(entity):
+            return super().get(entity, ident, **options)
+        found = self.documents.get(entity, ident, refresh=bool(options.get("populate_existing")))
+        if found is not None and options.get("options"):
+            self.load([found], *options["options"])
+        return found
+
+    def refresh(self, instance: object, attribute_names: Iterable[str] | None = None, **options: Any) -> None:
+        """Read ``instance`` anew; federated relationships named in ``attribute_names`` are loaded anew, too."""
+        names = list(attribute_names) if attribute_names is not None else None
+        related = [name for name in names or () if name in getattr(type(instance), "__federated__", ())]
+        rest = [name for name in names or () if name not in related]
+        if names is None or rest:
+            if is_document(type(instance)):
+                self.documents.refresh(instance)
+            else:
+                super().refresh(instance, rest or None, **options)
+        for name in related:
+            vars(instance).pop(type(instance).__federated__[name].slot, None)  # type: ignore[attr-defined]
+            self.load([instance], getattr(type(instance), name))
+
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        """Write what is pending: all documents are validated, then rows are written, then documents."""
+        documents = self.documents
+        if not documents.has_work():
+            super().flush(objects)
+            return
+        plans = documents.plan(thorough=self._thorough, at_commit=self._releasing)
+        super().flush(objects)
+        documents.write(plans)
+
+    def _autoflush(self) -> None:
+        # Before each query only what was assigned to is looked at; flush() and commit() compare every document.
+        self._thorough = False
+        try:
+            super()._autoflush()
+        finally:
+            self._thorough = True
+
+    @contextmanager
+    def releasing_held(self) -> Iterator[None]:
+        """Flush everything else, then let the held objects take part in the flushes of a commit."""
+        if self.held:
+            self.flush()
+        self._releasing = True
+        try:
+            held, self.held = list(self.held.values()), {}
+            self.add_all(held)
+            self.flush()
+            yield
+        finally:
+            self._releasing = False
+
+    def expire(self, instance: object, attribute_names: Iterable[str] | None = None) -> None:
+        """Read ``instance`` anew when it is used next; for a document, when it is asked for next."""
+        if is_document(type(instance)):
+            self.documents.expire([instance])
+        else:
+            super().expire(instance, attribute_names)
+
+    def expire_all(self) -> None:
+        """Expire every object and document."""
+        super().expire_all()
+        self.documents.expire()
+
+    def expunge(self, instance: object) -> None:
+        """Let go of ``instance``."""
+        if is_document(type(instance)):
+            self.documents.expunge(instance)
+        elif self.held.pop(id(instance), None) is None:
+            super().expunge(instance)
+
+    def expunge_all(self) -> None:
+        """Let go of everything."""
+        super().expunge_all()
+        self.held.clear()
+        self.documents.clear()
+
+    def __contains__(self, instance: object) -> bool:
+        if is_document(type(instance)):
+            return instance in self.documents
+        return id(instance) in self.held or super().__contains__(instance)
+
+    @property
+    def new(self) -> IdentitySet:
+        """Objects and documents to be inserted."""
+        return super().new.union([*self.held.values(), *(entry.document for entry in self.documents.pending.values())])
+
+    @property
+    def dirty(self) -> IdentitySet:
+        """Objects and documents that were changed."""
+        return super().dirty.union(self.documents.changed())
+
+    @property
+    def deleted(self) -> IdentitySet:
+        """Objects and documents to be deleted."""
+        return super().deleted.union(entry.document for entry in self.documents.doomed.values())
+
+    # -- transactions
+
+    def _autobegin_t(self, begin: bool = False) -> SessionTransaction:
+        if self._transaction is None and (begin or self.autobegin):
+            FederatedTransaction(self, SessionTransactionOrigin.BEGIN if begin else SessionTransactionOrigin.AUTOBEGIN)
+        return super()._autobegin_t(begin)
+
+    def begin_quietly(self) -> None:
+        """Begin a transaction if there is none, as a statement would."""
+        self._autobegin_t()
+
+    def _close_impl(self, invalidate: bool, is_reset: bool = False) -> None:
+        try:
+            super()._close_impl(invalidate, is_reset)
+        finally:
+            self.held.clear()
+            self.documents.abort()
+            self.documents.clear()
+
+    # -- relationships and documents
+
+    def load(self, instances: Iterable[Any], *paths: Any) -> None:
+        """Load relationships of ``instances``: ``federated_load(...)`` options, or attributes."""
+        options = [path if isinstance(path, FederatedLoad) else federated_load(path) for path in paths]
+        Loader(self).load(list(instances), options)
+
+    def load_siblings(self, instance: Any, attribute: FederatedAttribute) -> None:
+        """Load ``attribute`` of ``instance`` and of all that were loaded with it, in one batch."""
+        Loader(self).load_siblings(instance, attribute)
+
+    def can_wait(self) -> bool:
+        """Say whether the calling code may wait here for a service."""
+        return self.bridge.can_wait()
+
+    def find(self, model: type[Any], *conditions: Any) -> Any:
+        """Return a query over a document model: ``session.find(Product, Product.price > 2).sort("-price").all()``."""
+        from fedorm.stores.find import SyncFind
+
+        query = self._find(model, conditions)
+        return SyncFind(query, self.bridge, self._autoflush) if self.uses_threads else query
+
+    def _find(self, model: type[Any], conditions: Sequence[Any]) -> Any:
+        store = self.store_of(model)
+        if not isinstance(store, DocumentStore):
+            raise UnsupportedOperationError(
+                f"holds tables: select({model.__name__}) instead of find()",
+                service=store.service,
+                address=store.address,
+            )
+        return store.query(self.documents, model, conditions, sync=self.uses_threads)
+
+
+class AsyncFederatedSession(AsyncSession):
+    """An ``AsyncSession`` over all services of a federation."""
+
+    sync_session_class = FederatedSession
+    sync_session: FederatedSession
+
+    def find(self, model: type[Any], *conditions: Any) -> Any:
+        """Return a Beanie query bound to this session: ``await session.find(Product, Product.price > 2).to_list()``."""
+        return self.sync_session.find(model, *conditions)
+
+    async def load(self, instances: Iterable[Any], *paths: Any) -> None:
+        """Load relationships of ``instances``: ``federated_load(...)`` options, or attributes."""
+        await greenlet_spawn(self.sync_session.load, instances, *paths)
+
+
+@event.listens_for(FederatedSession, "do_orm_execute")
+def _dispatch(state: ORMExecuteState) -> Any:
+    """Take over the statements that fedorm has something to add to; leave all others as SQLAlchemy sends them."""
+    return execute_federated(state)
+
+
+@event.listens_for(FederatedSession, "before_flush")
+def _refuse_changes(session: FederatedSession, context: Any, instances: Any) -> None:
+    """Refuse to change or delete rows of a service that can only be appended to."""
+    for instance in (*Session.dirty.fget(session), *Session.deleted.fget(session)):  # type: ignore[attr-defined]
+        service = getattr(type(instance), "__service__", None)
+        store = session.stores.get(service) if service is not None else None
+        if store is None or Capability.UPDATES in store.capabilities:
+            continue
+        if instance in session._deleted_instances() or session.is_modified(instance):
+            raise UnsupportedOperationError(
+                f"can only be appended to: a changed or deleted {type(instance).__name__} cannot be written",
+                service=store.service,
+                address=store.address,
+            )

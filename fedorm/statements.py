@@ -1,0 +1,69 @@
+"""Statements with ``federated_load()`` options: run as SQLAlchemy would, then loaded in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy.engine import ChunkedIteratorResult, Result
+from sqlalchemy.orm import ORMExecuteState
+
+from fedorm.loading import Loader
+from fedorm.options import FederatedLoad, Node, trees
+
+CHUNK = 1000
+"""How many streamed rows share their look-ups when the statement does not say ``yield_per``."""
+
+
+def execute_federated(state: ORMExecuteState) -> Result[Any] | None:
+    """Run a statement that has something for other services; None for all others."""
+    given = getattr(state.statement, "_with_options", ())
+    if not given:
+        return None
+    wanted = [option for option in given if isinstance(option, FederatedLoad)]
+    if not wanted or state.is_relationship_load or state.is_column_load:
+        return None
+    roots = trees(wanted)
+    statement: Any = state.statement._generate()  # type: ignore[attr-defined]
+    statement._with_options = tuple(option for option in given if not isinstance(option, FederatedLoad))
+    for root in roots:
+        statement = statement.options(*root.loader_options())
+    result = state.invoke_statement(statement=statement)
+    loader = Loader(state.session)
+    options = state.execution_options
+    if options.get("yield_per") or options.get("stream_results"):
+        return _in_chunks(result, loader, roots, options.get("yield_per") or CHUNK)
+    frozen = result.freeze()
+    _load(loader, roots, frozen.data)
+    return frozen()
+
+
+def _in_chunks(result: Any, loader: Loader, roots: list[Node], size: int) -> Result[Any]:
+    """Load each partition of a streamed result when it is fetched."""
+
+    def chunks(wanted: int | None) -> Iterator[list[Any]]:
+        while True:
+            rows = result.fetchmany(wanted or size)
+            if not rows:
+                return
+            _load(loader, roots, rows)
+            yield [tuple(row) for row in rows]
+
+    return ChunkedIteratorResult(result._metadata, chunks, dynamic_yield_per=True, raw=result.raw)
+
+
+def _load(loader: Loader, roots: list[Node], rows: list[Any]) -> None:
+    if not rows:
+        return
+    for root in roots:
+        loader.load_tree(root, _instances(root.model, rows))
+
+
+def _instances(model: type[Any], rows: list[Any]) -> list[Any]:
+    """Return the distinct instances of ``model`` in rows, or in a list of instances themselves."""
+    if isinstance(rows[0], model):
+        found = rows
+    else:
+        found = [value for row in rows if isinstance(row, tuple) for value in row if isinstance(value, model)]
+    # Joined eager loading repeats a parent for each child.
+    return list({id(one): one for one in found}.values())

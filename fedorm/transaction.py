@@ -1,0 +1,99 @@
+"""How the transactions of a session's services end together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.orm.session import SessionTransactionOrigin, SessionTransactionState
+
+from fedorm.catalog import SERVICE
+from fedorm.exc import PartialCommitError
+from fedorm.stores.base import Capability
+
+if TYPE_CHECKING:
+    from fedorm.session import FederatedSession
+
+Step = tuple[str, Callable[[], None]]
+
+
+class FederatedTransaction(SessionTransaction):
+    """A session's transaction over all the services it has touched.
+
+    Everything is flushed before anything is committed. Then the services commit one by one, in the order of their
+    names and documents last, so that two sessions never end in different orders.
+    """
+
+    def __init__(self, session: Any, origin: SessionTransactionOrigin, parent: Any = None) -> None:
+        super().__init__(session, origin, parent)
+        self._documents = self._owner.documents.snapshot() if self.nested else None
+
+    @property
+    def _owner(self) -> FederatedSession:
+        return cast("FederatedSession", self.session)
+
+    def _begin(self, nested: bool = False) -> SessionTransaction:
+        kind = SessionTransactionOrigin.BEGIN_NESTED if nested else SessionTransactionOrigin.SUBTRANSACTION
+        return FederatedTransaction(self.session, kind, self)
+
+    def _connection_for_bind(self, bind: Any, execution_options: Any) -> Connection:
+        if self.nested and self._parent is not None and not isinstance(bind, Connection):
+            service = bind.get_execution_options().get(SERVICE)
+            store = self._owner.stores.get(service)
+            if store is not None and Capability.SAVEPOINTS not in store.capabilities:
+                # What has no savepoints takes part in the outer transaction.
+                return self._parent._connection_for_bind(bind, execution_options)
+        return super()._connection_for_bind(bind, execution_options)
+
+    def commit(self, _to_root: bool = False) -> None:
+        """Commit every service, or raise with nothing committed, or raise ``PartialCommitError``."""
+        session = self._owner
+        if self._parent is not None:
+            super().commit(_to_root)
+            return
+        if self._state is not SessionTransactionState.PREPARED:
+            with session.releasing_held():
+                self._prepare_impl()
+        self._commit_services(self._steps())
+        super().commit(_to_root)
+        session.documents.committed(expire=session.expire_on_commit)
+
+    def _steps(self) -> list[Step]:
+        rows: list[Step] = []
+        for connection, transaction, should_commit, _ in set(self._connections.values()):
+            if should_commit:
+                rows.append((str(connection.get_execution_options().get(SERVICE, "?")), transaction.commit))
+        documents = self._owner.documents.commits()
+        rows.sort(key=lambda step: step[0])
+        # Prepared rows can wait for the documents, which cannot prepare.
+        return documents + rows if self._owner.twophase else rows + documents
+
+    def _commit_services(self, steps: list[Step]) -> None:
+        committed: list[str] = []
+        for position, (service, commit) in enumerate(steps):
+            try:
+                commit()
+            except BaseException as error:
+                failed = [name for name, _ in steps[position:]]
+                self.rollback()
+                if not committed:
+                    raise
+                raise PartialCommitError(committed=committed, failed=failed, cause=error) from error
+            committed.append(service)
+        for key, (connection, transaction, _, autoclose) in list(self._connections.items()):
+            self._connections[key] = (connection, transaction, False, autoclose)
+
+    def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
+        """Undo in every service, and in the session's documents."""
+        session = self._owner
+        try:
+            super().rollback(_capture_exception, _to_root)
+        finally:
+            if self._documents is not None:
+                session.documents.restore(self._documents)
+                self._documents = None
+            elif self._parent is None:
+                session.held.clear()
+                session.documents.rollback()
