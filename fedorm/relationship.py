@@ -143,20 +143,24 @@ class FederatedAttribute(Federated[Any]):
         hop = self.hop
         if target is None:
             return [None] * len(hop.local)
-        keys = []
-        for local, remote in zip(hop.local, hop.remote, strict=True):
+        values = []
+        for remote in hop.remote:
             value = getattr(target, remote)
             if value is None:
                 raise UnloadedKeyError(
                     f"{self.name}: the {hop.target.__name__} has no {remote} yet; flush it first, then assign it"
                 )
-            back = converter(
-                key_type(hop.target, remote, what=self.name),
-                key_type(hop.source, local, what=self.name),
-                what=self.name,
-            )
-            keys.append(back(value) if back else value)
-        return keys
+            values.append(value)
+        return list(self.to_source(tuple(values)))
+
+    def to_source(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a key of the target in the types of the source."""
+        hop, name = self.hop, self.name
+        changes = [
+            converter(key_type(hop.target, remote, what=name), key_type(hop.source, local, what=name), what=name)
+            for local, remote in zip(hop.local, hop.remote, strict=True)
+        ]
+        return tuple(change(part) if change else part for change, part in zip(changes, key, strict=True))
 
     def commit(self, instance: Any, value: Any) -> None:
         """Set ``value`` as loaded, without touching any key."""

@@ -1,0 +1,98 @@
+"""fedorm: SQLAlchemy-style models, sessions and relationships over several databases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fedorm.exc import (
+    AuthenticationError,
+    ConfigurationError,
+    CrossServiceRelationshipError,
+    CrossServiceStatementError,
+    DetachedError,
+    DocumentValidationError,
+    DuplicateKeyError,
+    DuplicateTableError,
+    FederatedLazyLoadError,
+    FederationOpenError,
+    FedormError,
+    KeyTypeError,
+    MissingDriverError,
+    MissingServiceError,
+    MissingTargetError,
+    ModelError,
+    PartialCommitError,
+    PoolExhaustedError,
+    RelationshipError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+    StaleDocumentError,
+    StoreError,
+    TLSError,
+    UnknownServiceError,
+    UnloadedKeyError,
+    UnroutedStatementError,
+    UnsupportedOperationError,
+)
+from fedorm.federation import Federation, Health, Orphans
+from fedorm.model import FederatedBase
+from fedorm.options import federated_load
+from fedorm.relationship import Federated, federated_relationship
+from fedorm.session import AsyncFederatedSession, FederatedSession
+
+if TYPE_CHECKING:
+    from fedorm.stores.document import FederatedDocument
+
+__all__ = [
+    "Federation",
+    "FederatedBase",
+    "FederatedDocument",
+    "Federated",
+    "federated_relationship",
+    "federated_load",
+    "AsyncFederatedSession",
+    "FederatedSession",
+    "Health",
+    "Orphans",
+    "FedormError",
+    "ConfigurationError",
+    "MissingDriverError",
+    "ModelError",
+    "MissingServiceError",
+    "DuplicateTableError",
+    "CrossServiceRelationshipError",
+    "RelationshipError",
+    "KeyTypeError",
+    "UnknownServiceError",
+    "UnroutedStatementError",
+    "CrossServiceStatementError",
+    "StoreError",
+    "ServiceUnavailableError",
+    "ServiceTimeoutError",
+    "AuthenticationError",
+    "TLSError",
+    "PoolExhaustedError",
+    "FederationOpenError",
+    "PartialCommitError",
+    "UnsupportedOperationError",
+    "FederatedLazyLoadError",
+    "DetachedError",
+    "MissingTargetError",
+    "UnloadedKeyError",
+    "DocumentValidationError",
+    "DuplicateKeyError",
+    "StaleDocumentError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Beanie takes half a second to import, and is an extra: only who declares documents pays for it.
+    if name != "FederatedDocument":
+        raise AttributeError(f"module 'fedorm' has no attribute {name!r}")
+    try:
+        from fedorm.stores.document import FederatedDocument
+    except ModuleNotFoundError as error:
+        if error.name not in ("beanie", "pymongo", "bson"):
+            raise
+        raise MissingDriverError(service="documents", package=str(error.name), extra="mongodb") from error
+    return FederatedDocument

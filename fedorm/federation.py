@@ -1,0 +1,262 @@
+"""``Federation``: the services of an application, opened and closed together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from sqlalchemy import func, inspect, select
+from sqlalchemy.orm import configure_mappers
+
+from fedorm.bridge import AsyncBridge, ThreadBridge
+from fedorm.catalog import catalog
+from fedorm.config import FederationSettings, settings_from_file, settings_from_mapping
+from fedorm.entity import is_document
+from fedorm.exc import FederationOpenError, FedormError, RelationshipError, StoreError
+from fedorm.relationship import FederatedAttribute, convert_key
+from fedorm.session import AsyncFederatedSession, FederatedSession
+from fedorm.stores.base import DocumentStore, Store, batches, store_for
+from fedorm.stores.sql import SQLStore
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a service answered: ``round_trip`` in milliseconds, or the ``error`` for which it did not."""
+
+    service: str
+    address: str
+    state: Literal["up", "down"]
+    round_trip: float | None
+    error: StoreError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Orphans:
+    """Keys of a relationship that point nowhere: how many ``rows`` hold them, how many ``keys`` they are, some of them."""
+
+    rows: int
+    keys: int
+    sample: list[Any]
+
+
+class Federation:
+    """The services of an application by name; use it with ``async with``, or with ``with`` in code that is not async.
+
+    ``services`` maps each name to a URL or to a table of settings: ``{"url": ..., "pool_size": 10, "timeout": 30}``.
+    Raises ``ConfigurationError`` for settings that are not valid and ``MissingDriverError`` for a driver that is not
+    installed; nothing is connected before the federation is entered.
+    """
+
+    def __init__(self, services: Mapping[str, Any] | FederationSettings) -> None:
+        settings = services if isinstance(services, FederationSettings) else settings_from_mapping(services)
+        self.stores: dict[str, Store] = {name: store_for(name, one) for name, one in settings.services.items()}
+        self._async_bridge = AsyncBridge()
+        self._thread_bridge: ThreadBridge | None = None
+        self._open = False
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Make a federation from a TOML file with a table ``[services.<name>]`` for each service."""
+        return cls(settings_from_file(path))
+
+    # -- lifetime
+
+    async def open(self) -> None:
+        """Ask every service to answer, all at once. Raises ``FederationOpenError`` with all that did not."""
+        if self._open:
+            return
+        opened = await asyncio.gather(*(store.open() for store in self.stores.values()), return_exceptions=True)
+        failures = dict(zip(self.stores, opened, strict=True))
+        try:
+            self._refuse_failures(failures)
+        except BaseException:
+            await self.close()
+            raise
+        self._open = True
+
+    async def close(self) -> None:
+        """Close every connection; sessions that are still in use lose theirs."""
+        self._open = False
+        closed = await asyncio.gather(*(store.close() for store in self.stores.values()), return_exceptions=True)
+        _raise_first(closed)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __enter__(self) -> Self:
+        """Open for use by threads; ``session()`` is for ``async with`` and stays closed."""
+        if self._thread_bridge is None:
+            bridge = self._thread_bridge = ThreadBridge()
+            failures: dict[str, Any] = {}
+
+            def open_one(store: Store) -> None:
+                try:
+                    store.open_sync(bridge)
+                except BaseException as error:
+                    failures[store.service] = error
+
+            with ThreadPoolExecutor(max_workers=max(1, len(self.stores))) as pool:
+                list(pool.map(open_one, self.stores.values()))
+            try:
+                self._refuse_failures(failures)
+            except BaseException:
+                self.__exit__(None, None, None)
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        bridge, self._thread_bridge = self._thread_bridge, None
+        if bridge is not None:
+            for store in self.stores.values():
+                store.close_sync(bridge)
+            bridge.close()
+
+    @staticmethod
+    def _refuse_failures(results: Mapping[str, Any]) -> None:
+        errors = {name: error for name, error in results.items() if isinstance(error, BaseException)}
+        for error in errors.values():
+            if not isinstance(error, StoreError):
+                raise error
+        if errors:
+            raise FederationOpenError(errors)
+
+    # -- sessions
+
+    def session(self, **options: Any) -> AsyncFederatedSession:
+        """Return a new session; ``options`` are those of SQLAlchemy's ``AsyncSession``."""
+        if not self._open:
+            raise FedormError("the federation is not open: write  async with federation:  around its sessions")
+        return AsyncFederatedSession(stores=self.stores, bridge=self._async_bridge, uses_threads=False, **options)
+
+    def sync_session(self, **options: Any) -> FederatedSession:
+        """Return a new session for code that is not async; ``options`` are those of SQLAlchemy's ``Session``.
+
+        In a federation that was entered with ``async with`` it must be used in a thread other than the event loop's.
+        """
+        if self._thread_bridge is None:
+            raise FedormError("the federation is not open for threads: write  with federation:  around sync_session()")
+        return FederatedSession(stores=self.stores, bridge=self._thread_bridge, uses_threads=True, **options)
+
+    # -- looking after the services
+
+    async def health(self) -> dict[str, Health]:
+        """Ask every service at once how it is."""
+
+        async def ask(store: Store) -> Health:
+            try:
+                took = await store.round_trip()
+            except StoreError as error:
+                return Health(store.service, store.address, "down", None, error)
+            return Health(store.service, store.address, "up", took, None)
+
+        return {state.service: state for state in await asyncio.gather(*map(ask, self.stores.values()))}
+
+    async def create_all(self) -> None:
+        """Make the tables, collections and indexes that are not there, in every service."""
+        await self._everywhere(lambda store: store.create_all)
+
+    async def drop_all(self) -> None:
+        """Drop the tables and collections of all models, with what is in them, in every service."""
+        await self._everywhere(lambda store: store.drop_all)
+
+    async def _everywhere(self, method: Callable[[Store], Callable[..., Awaitable[None]]]) -> None:
+        configure_mappers()
+        done = await asyncio.gather(
+            *(method(store)(catalog.metadata(name), catalog.documents(name)) for name, store in self.stores.items()),
+            return_exceptions=True,
+        )
+        _raise_first(done)
+
+    async def orphans(self, attribute: Any, *, sample: int = 10) -> Orphans:
+        """Count the keys of a relationship that point to nothing, and return some of them.
+
+        For ``Order.user``: orders whose user is not there. For ``User.orders``: orders that no user has. The keys are
+        read as a stream and checked in batches. Raises ``RelationshipError`` for a relationship through a table.
+        """
+        assert isinstance(attribute, FederatedAttribute)
+        hop = attribute.hop
+        if hop.secondary is not None:
+            raise RelationshipError(
+                f"{hop.name} goes through a table: ask for the orphans of a relationship of its model"
+            )
+        if hop.uselist or not hop.to_primary_key:
+            holder, holding, pointed, keys = hop.target, hop.remote, hop.source, hop.local
+        else:
+            holder, holding, pointed, keys = hop.source, hop.local, hop.target, hop.remote
+        rows = missing = 0
+        found: list[Any] = []
+        async with self.session() as session:
+            counts = await _count_keys(session, holder, holding)
+            store = session.sync_session.store_of(pointed)
+            for batch in batches(counts.items(), store.keys_per_statement(len(keys))):
+                asked = {
+                    convert_key(hop, key, hop.convert) if holder is hop.source else attribute.to_source(key): (
+                        key,
+                        number,
+                    )
+                    for key, number in batch
+                }
+                there = await _existing(session, pointed, keys, list(asked))
+                for key, (held, number) in asked.items():
+                    if key in there:
+                        continue
+                    rows, missing = rows + number, missing + 1
+                    if len(found) < sample:
+                        found.append(held[0] if len(held) == 1 else held)
+        return Orphans(rows, missing, found)
+
+    def __repr__(self) -> str:
+        return f"<Federation {', '.join(f'{name}={store.address}' for name, store in self.stores.items())}>"
+
+
+async def _count_keys(
+    session: AsyncFederatedSession, model: type[Any], names: tuple[str, ...]
+) -> dict[tuple[Any, ...], int]:
+    if is_document(model):
+        group = {"$group": {"_id": {name: f"${name}" for name in names}, "n": {"$sum": 1}}}
+        grouped = await session.find(model).aggregate([group]).to_list()
+        return {
+            tuple(one["_id"].get(name) for name in names): one["n"]
+            for one in grouped
+            if None not in [one["_id"].get(name) for name in names]
+        }
+    columns = [getattr(model, name) for name in names]
+    statement = select(*columns, func.count()).where(*(column.is_not(None) for column in columns)).group_by(*columns)
+    counts: dict[tuple[Any, ...], int] = {}
+    async for row in await session.stream(statement, execution_options={"yield_per": 10_000}):
+        counts[tuple(row[:-1])] = row[-1]
+    return counts
+
+
+async def _existing(
+    session: AsyncFederatedSession, model: type[Any], names: tuple[str, ...], keys: list[tuple[Any, ...]]
+) -> set[tuple[Any, ...]]:
+    store = session.sync_session.store_of(model)
+    if isinstance(store, DocumentStore):
+        raw = await store.find_keys(model, names, keys)
+        stored = ["_id" if name == "id" else name for name in names]
+        return {tuple(one.get(name) for name in stored) for one in raw}
+    assert isinstance(store, SQLStore)
+    mapper = inspect(model)
+    columns: list[Any] = [mapper.column_attrs[name].columns[0] for name in names]
+    rows = await session.execute(select(*columns).where(store.key_filter(columns, keys)))
+    return {tuple(row) for row in rows}
+
+
+def _raise_first(results: list[Any]) -> None:
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
