@@ -109,7 +109,8 @@ class StoreError(FedormError):
     def __init__(self, message: str = "", *, service: str, address: str = "") -> None:
         self.service, self.address = service, address
         where = f"service {service!r}" + (f" at {address}" if address else "")
-        super().__init__(f"{where}: {message}" if message else where)
+        # Not super(): the SQLAlchemy errors that some subclasses also are want other arguments.
+        Exception.__init__(self, f"{where}: {message}" if message else where)
 
 
 class _DriverError(StoreError, sa_exc.OperationalError):

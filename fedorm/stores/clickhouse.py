@@ -68,7 +68,10 @@ class ClickHouseStore(SQLStore):
         return self._make_engine(QueuePool)
 
     def _make_engine(self, pool: type[QueuePool]) -> Engine:
-        options = self._engine_options(self._pool_class(pool), {})
+        pool_class: Any = self._pool_class(pool)
+        # The dialect is told that it is async below, after the check that compares the two.
+        pool_class._is_asyncio = False
+        options = self._engine_options(pool_class, {})
         options.pop("connect_args")
         engine = create_engine(self._driver_url(), **options)
         adapt(engine.dialect)
