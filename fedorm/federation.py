@@ -16,7 +16,7 @@ from sqlalchemy.orm import configure_mappers
 from fedorm.bridge import AsyncBridge, ThreadBridge
 from fedorm.catalog import catalog
 from fedorm.config import FederationSettings, settings_from_file, settings_from_mapping
-from fedorm.entity import is_document
+from fedorm.entity import is_document, primary_key
 from fedorm.exc import FederationOpenError, FedormError, RelationshipError, StoreError
 from fedorm.relationship import FederatedAttribute, convert_key
 from fedorm.session import AsyncFederatedSession, FederatedSession
@@ -192,7 +192,7 @@ class Federation:
             raise RelationshipError(
                 f"{hop.name} goes through a table: ask for the orphans of a relationship of its model"
             )
-        if hop.uselist or not hop.to_primary_key:
+        if hop.uselist or hop.local == primary_key(hop.source):
             holder, holding, pointed, keys = hop.target, hop.remote, hop.source, hop.local
         else:
             holder, holding, pointed, keys = hop.source, hop.local, hop.target, hop.remote

@@ -88,6 +88,8 @@ def _refuse_duplicate(model: type[Any], service: str, table: str) -> None:
 
 def _forget_federated(instance: Any, attributes: Any) -> None:
     """Drop loaded federated values with the columns they were found by."""
+    if instance is None:  # Collected, with its state still in the session.
+        return
     state = vars(instance)
     for attribute in type(instance).__federated__.values():
         if attribute.slot in state and (attributes is None or attribute.depends_on(attributes)):

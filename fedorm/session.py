@@ -315,12 +315,13 @@ def _dispatch(state: ORMExecuteState) -> Any:
 @event.listens_for(FederatedSession, "before_flush")
 def _refuse_changes(session: FederatedSession, context: Any, instances: Any) -> None:
     """Refuse to change or delete rows of a service that can only be appended to."""
-    for instance in (*Session.dirty.fget(session), *Session.deleted.fget(session)):  # type: ignore[attr-defined]
+    deleted: IdentitySet = Session.deleted.fget(session)  # type: ignore[attr-defined]
+    for instance in (*Session.dirty.fget(session), *deleted):  # type: ignore[attr-defined]
         service = getattr(type(instance), "__service__", None)
         store = session.stores.get(service) if service is not None else None
         if store is None or Capability.UPDATES in store.capabilities:
             continue
-        if instance in session._deleted_instances() or session.is_modified(instance):
+        if instance in deleted or session.is_modified(instance):
             raise UnsupportedOperationError(
                 f"can only be appended to: a changed or deleted {type(instance).__name__} cannot be written",
                 service=store.service,

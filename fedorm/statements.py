@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy.engine import ChunkedIteratorResult, Result
+from sqlalchemy.engine import ChunkedIteratorResult, Result, Row
 from sqlalchemy.orm import ORMExecuteState
 
 from fedorm.loading import Loader
@@ -64,6 +64,6 @@ def _instances(model: type[Any], rows: list[Any]) -> list[Any]:
     if isinstance(rows[0], model):
         found = rows
     else:
-        found = [value for row in rows if isinstance(row, tuple) for value in row if isinstance(value, model)]
+        found = [value for row in rows if isinstance(row, Row) for value in row if isinstance(value, model)]
     # Joined eager loading repeats a parent for each child.
     return list({id(one): one for one in found}.values())

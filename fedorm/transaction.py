@@ -62,13 +62,24 @@ class FederatedTransaction(SessionTransaction):
 
     def _steps(self) -> list[Step]:
         rows: list[Step] = []
-        for connection, transaction, should_commit, _ in set(self._connections.values()):
+        for connection, transaction, should_commit, autoclose in set(self._connections.values()):
             if should_commit:
-                rows.append((str(connection.get_execution_options().get(SERVICE, "?")), transaction.commit))
+                service = str(connection.get_execution_options().get(SERVICE, "?"))
+                rows.append((service, self._commits(connection, transaction, autoclose)))
         documents = self._owner.documents.commits()
         rows.sort(key=lambda step: step[0])
         # Prepared rows can wait for the documents, which cannot prepare.
         return documents + rows if self._owner.twophase else rows + documents
+
+    def _commits(self, connection: Connection, transaction: Any, autoclose: bool) -> Callable[[], None]:
+        def commit() -> None:
+            transaction.commit()
+            # No longer this transaction's to commit or roll back.
+            del self._connections[connection], self._connections[connection.engine]
+            if autoclose:
+                connection.close()
+
+        return commit
 
     def _commit_services(self, steps: list[Step]) -> None:
         committed: list[str] = []
@@ -76,14 +87,12 @@ class FederatedTransaction(SessionTransaction):
             try:
                 commit()
             except BaseException as error:
-                failed = [name for name, _ in steps[position:]]
-                self.rollback()
                 if not committed:
                     raise
+                self.rollback()
+                failed = [name for name, _ in steps[position:]]
                 raise PartialCommitError(committed=committed, failed=failed, cause=error) from error
             committed.append(service)
-        for key, (connection, transaction, _, autoclose) in list(self._connections.items()):
-            self._connections[key] = (connection, transaction, False, autoclose)
 
     def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
         """Undo in every service, and in the session's documents."""
