@@ -37,6 +37,7 @@ class Tracked:
 
     @property
     def touched(self) -> bool:
+        """Say whether a field was assigned since the last read or write."""
         return TOUCHED in self.document.__dict__
 
 

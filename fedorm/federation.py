@@ -37,7 +37,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Orphans:
-    """Keys of a relationship that point nowhere: how many ``rows`` hold them, how many ``keys`` they are, some of them."""
+    """Keys of a relationship that point nowhere: how many ``rows`` hold them, how many ``keys`` they are, a sample."""
 
     rows: int
     keys: int
@@ -126,10 +126,12 @@ class Federation:
 
     @staticmethod
     def _refuse_failures(results: Mapping[str, Any]) -> None:
-        errors = {name: error for name, error in results.items() if isinstance(error, BaseException)}
-        for error in errors.values():
-            if not isinstance(error, StoreError):
-                raise error
+        errors: dict[str, StoreError] = {}
+        for name, result in results.items():
+            if isinstance(result, StoreError):
+                errors[name] = result
+            elif isinstance(result, BaseException):
+                raise result
         if errors:
             raise FederationOpenError(errors)
 

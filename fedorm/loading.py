@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import inspect, select
 from sqlalchemy.orm import Mapper
+from sqlalchemy.orm.attributes import instance_state
 
 from fedorm.entity import is_document
 from fedorm.exc import MissingTargetError
@@ -45,7 +46,7 @@ class Loader:
         self._session = session
 
     def load(self, instances: list[Any], options: list[FederatedLoad]) -> None:
-        """Load paths for instances that are already there; ordinary steps are loaded with their own ``selectinload``."""
+        """Load paths for instances that are already there; ordinary steps by ``selectinload``."""
         for root in trees(options):
             mine = [instance for instance in instances if isinstance(instance, root.model)]
             self._load_ordinary(root, mine)
@@ -57,11 +58,11 @@ class Loader:
         if is_document(model):
             siblings = self._session.documents.of_class(model)
         else:
-            state = inspect(instance)
+            state = instance_state(instance)
             siblings = [
                 other
                 for other in list(self._session.identity_map.values())
-                if type(other) is model and inspect(other).runid == state.runid
+                if type(other) is model and instance_state(other).runid == state.runid
             ]
         missing = [other for other in siblings if other is not instance and attribute.slot not in vars(other)]
         node = Node(attribute.owner)
@@ -206,7 +207,7 @@ class Loader:
         for key in load.keys:
             parts = _parts(key, load.hop.remote)
             target = identity_map.get((owner, tuple(parts[position] for position in order), None))
-            if target is not None and isinstance(target, load.hop.target) and not inspect(target).expired:
+            if target is not None and isinstance(target, load.hop.target) and not instance_state(target).expired:
                 found.append(target)
             else:
                 wanted.append(key)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, UserDefinedOption, selectinload
-from sqlalchemy.orm.interfaces import ORMOption
+from sqlalchemy.orm.strategy_options import _AbstractLoad
 
 from fedorm.entity import is_document
 from fedorm.exc import RelationshipError
@@ -47,7 +48,7 @@ def federated_load(*path: Any) -> FederatedLoad:
         ordinary = isinstance(step, InstrumentedAttribute) and isinstance(step.property, RelationshipProperty)
         if not ordinary and not isinstance(step, FederatedAttribute):
             raise RelationshipError(f"federated_load({step}): this is not a relationship")
-    for step, after in zip(path, path[1:], strict=False):
+    for step, after in itertools.pairwise(path):
         if not issubclass(target(step), owner(after)) and not issubclass(owner(after), target(step)):
             raise RelationshipError(
                 f"federated_load(): {step} leads to {target(step).__name__}, and {after} does not start there"
@@ -91,7 +92,7 @@ class Node:
         """The steps inside the service."""
         return [(step, node) for step, node in self.steps.values() if isinstance(step, InstrumentedAttribute)]
 
-    def loader_options(self) -> list[ORMOption]:
+    def loader_options(self) -> list[_AbstractLoad]:
         """Return SQLAlchemy's own options for the ordinary steps from here."""
         if is_document(self.model):
             return []

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import Engine, Table, event, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction
+from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.session import SessionTransactionOrigin
 from sqlalchemy.util import IdentitySet, greenlet_spawn
 
@@ -118,7 +119,7 @@ class FederatedSession(Session):
         if service is not None:
             store = self.store_named(service, used_by=model.__name__)
             if Capability.TRANSACTIONS not in store.capabilities and not self._releasing:
-                if inspect(instance).transient:
+                if instance_state(instance).transient:
                     self.held[id(instance)] = instance
                 return
         super().add(instance, _warn)
@@ -148,7 +149,9 @@ class FederatedSession(Session):
             self.load([found], *options["options"])
         return found
 
-    def refresh(self, instance: object, attribute_names: Iterable[str] | None = None, **options: Any) -> None:
+    def refresh(  # type: ignore[override]
+        self, instance: object, attribute_names: Iterable[str] | None = None, **options: Any
+    ) -> None:
         """Read ``instance`` anew; federated relationships named in ``attribute_names`` are loaded anew, too."""
         names = list(attribute_names) if attribute_names is not None else None
         related = [name for name in names or () if name in getattr(type(instance), "__federated__", ())]

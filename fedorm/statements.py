@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.engine import ChunkedIteratorResult, Result, Row
 from sqlalchemy.orm import ORMExecuteState
 
 from fedorm.loading import Loader
 from fedorm.options import FederatedLoad, Node, trees
+
+if TYPE_CHECKING:
+    from fedorm.session import FederatedSession
 
 CHUNK = 1000
 """How many streamed rows share their look-ups when the statement does not say ``yield_per``."""
@@ -29,7 +32,7 @@ def execute_federated(state: ORMExecuteState) -> Result[Any] | None:
     for root in roots:
         statement = statement.options(*root.loader_options())
     result = state.invoke_statement(statement=statement)
-    loader = Loader(state.session)
+    loader = Loader(cast("FederatedSession", state.session))
     options = state.execution_options
     if options.get("yield_per") or options.get("stream_results"):
         return _in_chunks(result, loader, roots, options.get("yield_per") or CHUNK)
@@ -52,14 +55,14 @@ def _in_chunks(result: Any, loader: Loader, roots: list[Node], size: int) -> Res
     return ChunkedIteratorResult(result._metadata, chunks, dynamic_yield_per=True, raw=result.raw)
 
 
-def _load(loader: Loader, roots: list[Node], rows: list[Any]) -> None:
+def _load(loader: Loader, roots: list[Node], rows: Sequence[Any]) -> None:
     if not rows:
         return
     for root in roots:
         loader.load_tree(root, _instances(root.model, rows))
 
 
-def _instances(model: type[Any], rows: list[Any]) -> list[Any]:
+def _instances(model: type[Any], rows: Sequence[Any]) -> list[Any]:
     """Return the distinct instances of ``model`` in rows, or in a list of instances themselves."""
     if isinstance(rows[0], model):
         found = rows

@@ -158,7 +158,7 @@ async def test_self_reference(session: AsyncFederatedSession) -> None:
 
 
 async def test_row_to_document_and_on_to_another_mongo_service(session: AsyncFederatedSession) -> None:
-    """order -> items (ordinary) -> product (document) -> supplier (document elsewhere): a path of three kinds of step."""
+    """From order to items (ordinary), product (document) and supplier (document elsewhere) in one path."""
     path = federated_load(Order.items, Item.product, Product.supplier)
     orders = await all_of(session, Order, path)
     names = [[item.product and item.product.supplier.name for item in order.items] for order in orders]
@@ -251,7 +251,7 @@ async def test_detached_objects_say_so(fed: Federation) -> None:
 async def test_missing_raise(session: AsyncFederatedSession) -> None:
     """missing="raise" turns a key that points nowhere into an error with service and keys."""
     session.add(Order(id=9, user_id=999))
-    with pytest.raises(MissingTargetError, match="Order.owner.*999") as raised:
+    with pytest.raises(MissingTargetError, match=r"Order.owner.*999") as raised:
         await all_of(session, Order, federated_load(Order.owner))
     assert raised.value.service == "users"
     assert raised.value.keys == [999]

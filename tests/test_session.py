@@ -113,7 +113,7 @@ async def test_routing_never_guesses(session: AsyncFederatedSession, urls: dict[
     """No service, an unknown one, or one that holds documents: each is refused by name."""
     with pytest.raises(UnroutedStatementError, match="which service"):
         await session.execute(text("select 1"))
-    with pytest.raises(UnknownServiceError, match="unknown service 'nowhere'.*'orders'"):
+    with pytest.raises(UnknownServiceError, match=r"unknown service 'nowhere'.*'orders'"):
         await session.execute(text("select 1"), bind_arguments={"service": "nowhere"})
     with pytest.raises(UnsupportedOperationError, match="holds documents"):
         await session.execute(text("select 1"), bind_arguments={"service": "inventory"})
@@ -133,7 +133,7 @@ async def test_models_of_services_that_are_not_open(postgresql_url: str) -> None
         async with fed.session() as session:
             session.add(User(id=1, email="x"))
             await session.commit()
-            with pytest.raises(UnknownServiceError, match="'orders'.*used by Order"):
+            with pytest.raises(UnknownServiceError, match=r"'orders'.*used by Order"):
                 session.add(Order(id=1))
             with pytest.raises(UnknownServiceError, match="'inventory'"):
                 session.find(Product)

@@ -77,7 +77,7 @@ class ChDBStore(SQLStore):
 
     def _name_service(self, context: Any) -> None:
         super()._name_service(context)
-        if context.sqlalchemy_exception is None:
+        if context.sqlalchemy_exception is None and isinstance(context.original_exception, Exception):
             raise self.error(StoreError, context.original_exception) from context.original_exception
 
     def prepare_table(self, table: Table) -> None:

@@ -172,7 +172,7 @@ def _native_table(table: Table, metadata: MetaData, *, precise: bool) -> None:
         engine = engines.MergeTree(order_by=tuple(order) if order else "tuple()")
         engine._set_parent_with_dispatch(copy)
     else:
-        copy.engine = engine
+        setattr(copy, "engine", engine)  # noqa: B010 - the dialect reads an attribute that Table does not declare
 
 
 def _native_type(kind: types.TypeEngine[Any], native: Any, *, precise: bool) -> types.TypeEngine[Any]:

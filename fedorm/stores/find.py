@@ -120,7 +120,7 @@ class SessionFind(FindMany[Any]):
 
     def delete(self, *args: Any, **kwargs: Any) -> Any:
         """Delete all matching documents when awaited; commits and rolls back with the session."""
-        return _Change(self, lambda: super(SessionFind, self).delete(*args, session=self.session, **kwargs))
+        return _Change(self, lambda: super(SessionFind, self).delete(self.session, *args, **kwargs))
 
     async def change(self, build: Callable[[], Awaitable[Any]]) -> Any:
         """Run an update or a delete in the session's transaction."""

@@ -343,8 +343,9 @@ class MongoDBStore(DocumentStore):
         """Let pydantic turn ``value`` into the type of ``id``: a text into an ``ObjectId``."""
         from pydantic import TypeAdapter, ValidationError
 
+        annotation: Any = model.model_fields["id"].annotation
         try:
-            return TypeAdapter(model.model_fields["id"].annotation).validate_python(value)
+            return TypeAdapter(annotation).validate_python(value)
         except ValidationError as error:
             raise self._invalid(model, value, error) from None
 

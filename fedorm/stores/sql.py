@@ -161,14 +161,14 @@ class SQLStore(Store):
 
     def _name_service(self, context: ExceptionContext) -> None:
         original = context.original_exception
-        if isinstance(original, StoreError):
-            return
+        if isinstance(original, StoreError) or not isinstance(original, Exception):
+            return  # Named already, or a cancellation, which is not the service's doing.
         kind: type[StoreError] | None = self._kind_of(original)
         if kind is None and context.is_disconnect:
             kind = ServiceUnavailableError
         if kind is None:
-            if hasattr(original, "add_note"):
-                context.sqlalchemy_exception and context.sqlalchemy_exception.add_note(f"service: {self.service}")
+            if context.sqlalchemy_exception is not None:
+                context.sqlalchemy_exception.add_note(f"service: {self.service}")
             return
         dbapi = context.sqlalchemy_exception
         raise self.error(
