@@ -1,0 +1,1 @@
+"""A shop of five services, each with a database of its own."""
