@@ -48,7 +48,7 @@ class Product(ShopDocument):
     category: str
     price: DecimalAnnotation
     tags: list[str] = []
-    supplier_id: PydanticObjectId | None = None
+    supplier_id: PydanticObjectId
     replaced_by_sku: str | None = None
 
     supplier: Federated[Supplier] = federated_relationship(local_key="supplier_id", back_populates="products")

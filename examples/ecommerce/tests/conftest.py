@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from decimal import Decimal
+from typing import Any
 
 import pytest
+from beanie import PydanticObjectId
 
-from examples.ecommerce import models  # noqa: F401 - their tables are what create_all() makes
+from examples.ecommerce.models import Product, Stock, Supplier
 from fedorm import AsyncFederatedSession, Federation
 
 
@@ -31,3 +34,29 @@ async def fed(urls: dict[str, str], no_stray_tasks: None) -> AsyncIterator[Feder
 async def session(fed: Federation) -> AsyncIterator[AsyncFederatedSession]:
     async with fed.session(expire_on_commit=False) as opened:
         yield opened
+
+
+SUPPLIER = PydanticObjectId("0" * 24)
+
+
+def product(sku: str, name: str, price: str, **more: Any) -> Product:
+    return Product(sku=sku, name=name, category="home", price=Decimal(price), supplier_id=SUPPLIER, **more)
+
+
+@pytest.fixture
+async def goods(fed: Federation) -> None:
+    """A kettle in two warehouses, a lamp in one, and an old lamp that there is no more of."""
+    supplier = Supplier(id=SUPPLIER, name="Northwind", country="GB")
+    async with fed.session() as session:
+        session.add_all(
+            [
+                supplier,
+                product("KIT-1", "kettle", "20.50"),
+                product("OFF-1", "lamp", "9.99"),
+                product("OFF-0", "old lamp", "5.00", replaced_by_sku="OFF-1"),
+                Stock(sku="KIT-1", warehouse="leipzig", on_hand=1),
+                Stock(sku="KIT-1", warehouse="rotterdam", on_hand=5),
+                Stock(sku="OFF-1", warehouse="leipzig", on_hand=3),
+            ]
+        )
+        await session.commit()

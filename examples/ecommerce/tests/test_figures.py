@@ -6,6 +6,7 @@ import datetime
 from decimal import Decimal
 
 import pytest
+from beanie import PydanticObjectId
 from sqlalchemy import insert, select
 
 from examples.ecommerce.figures import CountryFigures, close_day, report
@@ -49,7 +50,10 @@ async def days(fed: Federation) -> None:
                 order(5, 2, at(TUESDAY, 0), "paid", b=1),
             ]
         )
-        session.add_all(Product(sku=sku, name=sku.upper(), category="x", price=Decimal(10)) for sku in "abc")
+        supplier = PydanticObjectId("0" * 24)
+        session.add_all(
+            Product(sku=sku, name=sku.upper(), category="x", price=Decimal(10), supplier_id=supplier) for sku in "abc"
+        )
         rows = [
             {"user_id": 1, "at": when, "id": str(number), "kind": "view", "sku": sku}
             for number, (sku, when) in enumerate(views)
