@@ -1,0 +1,1 @@
+"""The histories of the example shop's tables, one a service."""

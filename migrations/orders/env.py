@@ -1,0 +1,5 @@
+"""Alembic's way into the history of the service "orders"."""
+
+from migrations.environment import migrate
+
+migrate()
