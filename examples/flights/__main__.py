@@ -77,6 +77,8 @@ def main() -> None:
                 asyncio.run(run(Federation(urls), console))
     except (FedormError, HalfLoadedError) as error:
         parser.exit(1, f"{error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "interrupted\n")
 
 
 if __name__ == "__main__":

@@ -21,5 +21,6 @@ def embedded() -> Iterator[dict[str, str]]:
             "flights": postgresql.url(),
             "fleet": f"sqlite+aiosqlite:///{folder}/fleet.db",
             "airports": mongodb.url("airports"),
-            "weather": f"chdb:///{folder}/weather",
+            # Else a datetime without a zone is one of this machine's zone, where summer time skips an hour.
+            "weather": f"chdb:///{folder}/weather?settings=session_timezone%3DUTC",
         }
