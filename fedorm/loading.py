@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from sqlalchemy.orm.attributes import instance_state
 
 from fedorm.entity import is_document
 from fedorm.exc import MissingTargetError
+from fedorm.hydration import collector_paused
 from fedorm.options import FederatedLoad, Node, trees
 from fedorm.relationship import FederatedAttribute, Hop, convert_key
 from fedorm.stores.base import DocumentStore, batches
@@ -88,8 +90,9 @@ class Loader:
                     if load.hop.secondary is None:
                         load.keys = self._distinct_keys(load)
                 self._fetch(loads)
-                for load in loads:
-                    self._join(load)
+                with collector_paused():
+                    for load in loads:
+                        self._join(load)
                 level = [(load.node, load.targets) for load in loads if load.node.steps and load.targets]
 
     def _load_ordinary(self, root: Node, instances: list[Any]) -> None:
@@ -197,7 +200,8 @@ class Loader:
             result = session.scalars(
                 statement.where(store.key_filter(columns, keys)), bind_arguments={"service": store.service}
             )
-            load.targets.extend(result.unique() if eager else result)
+            with rows_to_objects([mapper], alone=not options):
+                load.targets.extend(result.unique() if eager else result)
 
     def _from_identity_map(self, load: Load, mapper: Mapper[Any]) -> tuple[list[Any], list[Key]]:
         """Split the keys into objects that the session has, and keys that it has to ask for."""
@@ -243,7 +247,9 @@ class Loader:
             return raw
 
         if wanted:
-            load.targets.extend(documents.adopt(store, hop.target, session.bridge.run(fetch())))
+            raw = session.bridge.run(fetch())
+            with collector_paused():
+                load.targets.extend(documents.adopt(store, hop.target, raw))
 
     # -- joining
 
@@ -295,6 +301,21 @@ class Loader:
         for parent in load.parents:
             for member in vars(parent)[load.attribute.slot]:
                 back.commit(member, parent)
+
+
+def rows_to_objects(mappers: Iterable[Mapper[Any]], *, alone: bool) -> AbstractContextManager[None]:
+    """Return the block to make objects of ``mappers`` from rows in.
+
+    ``alone`` says that no option loads anything else with them: then, and where no relationship is eager, the rows
+    are all there and nothing has to be waited for, so that the garbage collector can be paused.
+    """
+    lazily = (True, "select", "raise", "raise_on_sql", "noload", None, "write_only", "dynamic")
+    if alone and all(
+        mapper.polymorphic_on is None and all(related.lazy in lazily for related in mapper.relationships)
+        for mapper in mappers
+    ):
+        return collector_paused()
+    return nullcontext()
 
 
 def hash_groups(keys: Iterable[Key], targets: Iterable[Any]) -> dict[Key, list[Any]]:

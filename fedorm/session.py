@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Engine, Table, event, inspect
@@ -15,6 +16,7 @@ from sqlalchemy.util import IdentitySet, greenlet_spawn
 
 from fedorm.bridge import Bridge
 from fedorm.catalog import owner_of
+from fedorm.columns import execute_columns
 from fedorm.documents import Documents
 from fedorm.entity import is_document
 from fedorm.exc import UnknownServiceError, UnroutedStatementError, UnsupportedOperationError
@@ -38,12 +40,20 @@ class FederatedSession(Session):
         self.stores = stores
         self.bridge = bridge
         self.uses_threads = uses_threads
-        self.documents = Documents(self)
         self.held: dict[int, Any] = {}
         """New objects for services that cannot roll back; inserted at commit, when all others were flushed."""
         self._releasing = False
         self._thorough = True
         super().__init__(**options)
+
+    @cached_property
+    def documents(self) -> Documents:
+        """The documents of this session; made at first use, as many sessions have none."""
+        return Documents(self)
+
+    @property
+    def _has_documents(self) -> bool:
+        return "documents" in self.__dict__
 
     # -- routing
 
@@ -167,10 +177,10 @@ class FederatedSession(Session):
 
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Write what is pending: all documents are validated, then rows are written, then documents."""
-        documents = self.documents
-        if not documents.has_work():
+        if not self._has_documents or not self.documents.has_work():
             super().flush(objects)
             return
+        documents = self.documents
         plans = documents.plan(thorough=self._thorough, at_commit=self._releasing)
         super().flush(objects)
         documents.write(plans)
@@ -207,7 +217,8 @@ class FederatedSession(Session):
     def expire_all(self) -> None:
         """Expire every object and document."""
         super().expire_all()
-        self.documents.expire()
+        if self._has_documents:
+            self.documents.expire()
 
     def expunge(self, instance: object) -> None:
         """Let go of ``instance``."""
@@ -220,7 +231,8 @@ class FederatedSession(Session):
         """Let go of everything."""
         super().expunge_all()
         self.held.clear()
-        self.documents.clear()
+        if self._has_documents:
+            self.documents.clear()
 
     def __contains__(self, instance: object) -> bool:
         if is_document(type(instance)):
@@ -258,8 +270,9 @@ class FederatedSession(Session):
             super()._close_impl(invalidate, is_reset)
         finally:
             self.held.clear()
-            self.documents.abort()
-            self.documents.clear()
+            if self._has_documents:
+                self.documents.abort()
+                self.documents.clear()
 
     # -- relationships and documents
 
@@ -312,7 +325,9 @@ class AsyncFederatedSession(AsyncSession):
 @event.listens_for(FederatedSession, "do_orm_execute")
 def _dispatch(state: ORMExecuteState) -> Any:
     """Take over the statements that fedorm has something to add to; leave all others as SQLAlchemy sends them."""
-    return execute_federated(state)
+    # SQLAlchemy names no clause for a UNION of selects, as a session with a single bind needs none.
+    state.bind_arguments.setdefault("clause", state.statement)
+    return execute_federated(state) or execute_columns(state)
 
 
 @event.listens_for(FederatedSession, "before_flush")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy.engine import ChunkedIteratorResult, Result, Row
 from sqlalchemy.orm import ORMExecuteState
 
-from fedorm.loading import Loader
+from fedorm.loading import Loader, rows_to_objects
 from fedorm.options import FederatedLoad, Node, trees
 
 if TYPE_CHECKING:
@@ -31,12 +31,15 @@ def execute_federated(state: ORMExecuteState) -> Result[Any] | None:
     statement._with_options = tuple(option for option in given if not isinstance(option, FederatedLoad))
     for root in roots:
         statement = statement.options(*root.loader_options())
-    result = state.invoke_statement(statement=statement)
+    # Rows are made into objects below, not by the AsyncSession's wish to have them all before it returns.
+    result = state.invoke_statement(statement=statement, execution_options={"prebuffer_rows": False})
     loader = Loader(cast("FederatedSession", state.session))
     options = state.execution_options
     if options.get("yield_per") or options.get("stream_results"):
         return _in_chunks(result, loader, roots, options.get("yield_per") or CHUNK)
-    frozen = result.freeze()
+    loads_at_once = len(given) == len(wanted) and not any(root.ordinary for root in roots)
+    with rows_to_objects(state.all_mappers, alone=loads_at_once):
+        frozen = result.freeze()
     _load(loader, roots, frozen.data)
     return frozen()
 
