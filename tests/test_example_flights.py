@@ -21,6 +21,7 @@ from examples.flights import __main__ as program  # noqa: E402
 from examples.flights import questions  # noqa: E402
 from examples.flights.load import Frames, HalfLoadedError, all_frames, load  # noqa: E402
 from examples.flights.models import Airline, Airport, Flight, Plane, Weather  # noqa: E402
+from examples.flights.servers import embedded  # noqa: E402
 
 # The columns of whole numbers that pandas holds as floats, because some are missing.
 WHOLE = {"dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "year", "speed"}
@@ -228,6 +229,16 @@ async def test_answers(federation: Federation, frames: Frames) -> None:
     assert await questions.high_airports(federation, feet=500) == expected_high_airports(frames, 500)
     assert await questions.old_planes(federation, top=300) == expected_old_planes(frames, 300)
     assert [tuple(row)[:3] for row in await questions.loose_ends(federation)] == expected_loose_ends(frames)
+
+
+async def test_embedded_servers_give_the_same_answers(frames: Frames) -> None:
+    """What ``make demo`` runs on needs nothing that pip does not bring, and answers alike."""
+    pytest.importorskip("chdb")
+    with embedded() as urls:
+        async with Federation(urls) as federation:
+            await load(federation, frames)
+            assert await questions.routes(federation, top=50) == expected_routes(frames, 50)
+            assert await questions.wet_hours(federation, top=60) == expected_wet_hours(frames, 60)
 
 
 async def test_the_program_runs_as_configured(
