@@ -59,9 +59,10 @@ def _is_plain(statement: Any) -> bool:
         elif not isinstance(column, Label):
             return False
         names.add(column.name)
-        if not all(_has_plain_mapper(element) for element in visitors.iterate(column)):
-            return False
-    return len(names) == len(statement._raw_columns) and not statement._from_obj
+    if len(names) < len(statement._raw_columns) or statement._from_obj:
+        return False
+    # All of it: SQLAlchemy 2.1 adds the condition of an entity that only the WHERE clause names, too.
+    return all(_has_plain_mapper(element) for element in visitors.iterate(statement))
 
 
 def _has_plain_mapper(element: Any) -> bool:

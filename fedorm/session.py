@@ -130,9 +130,10 @@ class FederatedSession(Session):
             store = self.store_named(service, used_by=model.__name__)
             if Capability.TRANSACTIONS not in store.capabilities and not self._releasing:
                 if instance_state(instance).transient:
+                    self.begin_quietly()  # A rollback has to find a transaction that it takes them back with.
                     self.held[id(instance)] = instance
                 return
-        super().add(instance, _warn)
+        super().add(instance, _warn=_warn)
 
     def delete(self, instance: object) -> None:
         """Delete ``instance`` at the next flush."""

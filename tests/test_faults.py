@@ -187,6 +187,7 @@ def test_from_file(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 # -- servers
 
 
+@pytest.mark.clickhouse
 async def test_all_services_that_fail_are_reported(
     urls: dict[str, str], clickhouse_http_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -351,6 +351,7 @@ async def test_partial_commit_names_both_sides(fed: Federation, monkeypatch: pyt
 # -- ClickHouse
 
 
+@pytest.mark.clickhouse
 async def test_clickhouse_rows_go_out_in_one_block(fed: Federation) -> None:
     """10,000 objects are one INSERT, sent by the commit and not before."""
     sent: list[int] = []
@@ -365,6 +366,7 @@ async def test_clickhouse_rows_go_out_in_one_block(fed: Federation) -> None:
         assert (await session.scalar(select(func.count()).select_from(Event))) == 10_000
 
 
+@pytest.mark.clickhouse
 async def test_clickhouse_rows_of_a_failed_commit_are_not_sent(fed: Federation) -> None:
     """They wait until all other services have taken theirs."""
     async with fed.session() as session:
@@ -376,6 +378,7 @@ async def test_clickhouse_rows_of_a_failed_commit_are_not_sent(fed: Federation) 
         assert (await session.scalars(select(Event))).all() == []
 
 
+@pytest.mark.clickhouse
 async def test_clickhouse_rows_cannot_be_changed(session: AsyncFederatedSession) -> None:
     """The error says what the store cannot do."""
     session.add(Event(id=1, user_id=1, kind="x"))
@@ -387,6 +390,7 @@ async def test_clickhouse_rows_cannot_be_changed(session: AsyncFederatedSession)
     await session.rollback()
 
 
+@pytest.mark.clickhouse
 async def test_the_loop_goes_on_while_a_blocking_driver_reads(fed: Federation) -> None:
     """100,000 rows over ClickHouse's native driver: the event loop keeps turning all the while."""
     async with fed.session() as session:

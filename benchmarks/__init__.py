@@ -1,0 +1,1 @@
+"""Measure fedorm against what a user would write without it: ``python -m benchmarks``."""
