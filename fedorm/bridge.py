@@ -5,13 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
 T = TypeVar("T")
+
+
+_turn: contextvars.ContextVar[threading.Lock] = contextvars.ContextVar("fedorm_turn")
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Let the other threads of ``side_by_side`` work, while this one waits for a service inside the block."""
+    turn = _turn.get(None)
+    if turn is None:
+        yield
+        return
+    turn.release()
+    try:
+        yield
+    finally:
+        turn.acquire()
 
 
 class Bridge(Protocol):
@@ -69,15 +88,31 @@ class ThreadBridge:
         context = contextvars.copy_context()
         started: asyncio.Future[T] | Any = asyncio.run_coroutine_threadsafe(_in(context, work), self._loop)
         try:
-            result: T = started.result()
+            with waiting():
+                result: T = started.result()
             return result
         except BaseException:
             started.cancel()
             raise
 
     def side_by_side(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
-        """Run the jobs one after the other: an ORM session must not be used by two threads at once."""
-        return [job() for job in jobs]
+        """Run the jobs in threads of which one works at a time, as long as the others wait for their services.
+
+        So the session they share is never used by two at once, as it is never by two greenlets. All jobs end before
+        this returns; of several failures the first job's is raised.
+        """
+        if len(jobs) == 1:
+            return [jobs[0]()]
+        turn = threading.Lock()
+
+        def take_turns(job: Callable[[], T]) -> T:
+            _turn.set(turn)
+            with turn:
+                return job()
+
+        with ThreadPoolExecutor(len(jobs), thread_name_prefix="fedorm-hop") as pool:
+            started = [pool.submit(contextvars.copy_context().run, take_turns, job) for job in jobs]
+        return [one.result() for one in started]
 
     def can_wait(self) -> bool:
         """Be true: a thread may block."""

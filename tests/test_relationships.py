@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from beanie import PydanticObjectId
-from sqlalchemy import Engine, event, insert, select
+from sqlalchemy import Engine, event, insert, select, text
+from sqlalchemy.exc import ProgrammingError
 
 from fedorm import (
     AsyncFederatedSession,
@@ -203,6 +205,84 @@ async def test_one_statement_a_hop(session: AsyncFederatedSession, statements: S
     """However many parents there are, each hop is one statement a batch."""
     await all_of(session, Order, federated_load(Order.user, User.events), federated_load(Order.user, User.card))
     assert [statements.of(table) for table in ("orders", "users", "events", "cards")] == [1, 1, 1, 1]
+
+
+class Overlaps:
+    """Which services had a statement under way when another one's began."""
+
+    def __init__(self) -> None:
+        self.open: set[str] = set()
+        self.pairs: set[frozenset[str]] = set()
+
+    def began(self, connection: Any, *rest: Any) -> None:
+        self.pairs.update(frozenset({service, name_of(connection)}) for service in self.open)
+        self.open.add(name_of(connection))
+
+    def ended(self, connection: Any, *rest: Any) -> None:
+        self.open.discard(name_of(connection))
+
+
+def name_of(connection: Any) -> str:
+    return str(connection.get_execution_options()["fedorm.service"])
+
+
+@pytest.fixture
+def overlaps(fed: Federation) -> Iterator[Overlaps]:
+    found = Overlaps()
+    event.listen(Engine, "before_cursor_execute", found.began)
+    event.listen(Engine, "after_cursor_execute", found.ended)
+    yield found
+    event.remove(Engine, "before_cursor_execute", found.began)
+    event.remove(Engine, "after_cursor_execute", found.ended)
+
+
+PATHS = federated_load(Order.user, User.tags), federated_load(Order.parcel), federated_load(Order.items, Item.product)
+AT_ONCE = frozenset({"users", "payments"})
+
+
+async def test_hops_to_different_services_run_at_the_same_time(
+    session: AsyncFederatedSession, overlaps: Overlaps
+) -> None:
+    """One service's statement begins before the other's has ended."""
+    orders = await all_of(session, Order, *PATHS)
+    assert AT_ONCE in overlaps.pairs
+    check_loaded(orders)
+
+
+async def test_hops_of_threads_run_at_the_same_time(fed: Federation, overlaps: Overlaps) -> None:
+    """The same without async; the session is still used by one thread at a time."""
+
+    def work() -> None:
+        with fed, fed.sync_session() as session:
+            for _ in range(20):
+                session.expunge_all()
+                orders = session.scalars(select(Order).order_by(Order.id).options(*PATHS)).all()
+                check_loaded(orders)
+
+    await asyncio.to_thread(work)
+    assert AT_ONCE in overlaps.pairs
+
+
+def check_loaded(orders: Any) -> None:
+    assert [order.user and [tag.name for tag in order.user.tags] for order in orders] == [
+        *[["new", "vip"]] * 2,
+        ["big", "vip"],
+        None,
+    ]
+    assert [order.parcel and order.parcel.weight for order in orders] == [7, None, None, None]
+    assert [item.product and item.product.price for order in orders for item in order.items] == [1.0, 2.0, 1.0, None]
+
+
+async def test_a_failing_hop_ends_the_others(session: AsyncFederatedSession) -> None:
+    """The driver's error is raised, not a group, with the service noted; the session goes on after a rollback."""
+    await session.execute(text("DROP TABLE parcels"), bind_arguments={"service": "payments"})
+    with pytest.raises(ProgrammingError) as raised:
+        await all_of(session, Order, federated_load(Order.parcel), federated_load(Order.user))
+    assert raised.value.__notes__ == ["service: payments"]
+    await session.rollback()
+    assert [order.user and order.user.id for order in await all_of(session, Order, federated_load(Order.user))] == [
+        *(1, 1, 2, None)
+    ]
 
 
 async def test_what_the_session_has_is_not_fetched_again(
