@@ -134,11 +134,12 @@ class Loader:
             statement = select(*secondary.local, *secondary.remote).where(store.key_filter(secondary.local, batch))
             rows = self._session.execute(statement, bind_arguments={"service": store.service})
             for row in rows:
-                remote = tuple(row[width:])
-                if None in remote:
+                # A collation that ignores case also finds keys that are not equal to any we asked for.
+                parent, remote = local.get(tuple(row[:width])), tuple(row[width:])
+                if parent is None or None in remote:
                     continue
                 key = convert_key(hop, remote, hop.convert)
-                load.pairs.setdefault(local[tuple(row[:width])], []).append(key if len(key) > 1 else key[0])
+                load.pairs.setdefault(parent, []).append(key if len(key) > 1 else key[0])
         load.keys = _distinct(key for keys in load.pairs.values() for key in keys)
 
     # -- targets
