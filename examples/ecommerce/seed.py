@@ -44,7 +44,8 @@ async def seed(
 ) -> Seeded:
     """Load ``customers``, about three orders each in the ``days`` that end with ``until``, and what goes with them.
 
-    Shops of another ``number`` are of the same kind, with other people in them.
+    Shops of another ``number`` are of the same kind, with other people in them. For an empty shop: what is loaded
+    before something fails stays.
     """
     random = Random(number)
     async with fed.session() as session:
@@ -52,6 +53,8 @@ async def seed(
         suppliers = invented.suppliers(random, max(3, customers // 40))
         products = invented.products(random, max(12, customers // 4), suppliers)
         session.add_all([*suppliers, *products, *invented.stock(random, products)])
+        # On their own: MongoDB gives up a transaction that is open for a minute.
+        await session.commit()
 
         # The keys are the database's to give, so that those of later customers follow on.
         first = invented.users(random, 0, (customers + 1) // 2, until, days)
@@ -72,21 +75,24 @@ async def seed(
         await _insert_all(session, OrderItem, [row for order, basket in numbered for row in basket.items(order)])
         await _insert_all(session, OrderStatus, [row for order, basket in numbered for row in basket.history(order)])
         await _insert_all(session, Payment, payments)
-        # Last, after the documents too: what ClickHouse has been sent it keeps, even if something fails later.
-        await session.flush()
-        await _insert_all(session, UserEvent, events)
         await session.commit()
+        # Last: what ClickHouse has been sent it keeps, whatever becomes of the other services.
+        await _insert_all(session, UserEvent, events)
     return Seeded(len(users), len(products), len(orders), len(payments), len(events))
 
 
+# Without this a row that leaves other columns empty than the row before it begins a new block.
+ONE_BLOCK = {"render_nulls": True}
+
+
 async def _insert(session: AsyncFederatedSession, model: type[Any], rows: list[dict[str, Any]]) -> list[int]:
-    """Insert rows in blocks and return the keys they got, in their order."""
+    """Insert rows and return the keys they got, in their order."""
     if not rows:
         return []
     statement = insert(model).returning(model.id, sort_by_parameter_order=True)
-    return list((await session.scalars(statement, rows)).all())
+    return list((await session.scalars(statement, rows, execution_options=ONE_BLOCK)).all())
 
 
 async def _insert_all(session: AsyncFederatedSession, model: type[Any], rows: list[dict[str, Any]]) -> None:
     if rows:
-        await session.execute(insert(model), rows)
+        await session.execute(insert(model), rows, execution_options=ONE_BLOCK)
