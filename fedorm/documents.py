@@ -340,6 +340,11 @@ class Documents:
 
         return [(service, commit(service)) for service in sorted(self.transactions)]
 
+    def irrevocable(self) -> list[str]:
+        """Return the services that have got documents in this transaction and have no rollback."""
+        stores = {entry.store.service: entry.store for entry in self._written.values()}
+        return sorted(name for name, store in stores.items() if Capability.TRANSACTIONS not in store.capabilities)
+
     def committed(self, *, expire: bool) -> None:
         """Forget how things were before; with ``expire``, read documents anew when they are asked for."""
         self._written.clear()

@@ -15,7 +15,7 @@ from sqlalchemy.orm.session import SessionTransactionOrigin
 from sqlalchemy.util import IdentitySet, greenlet_spawn
 
 from fedorm.bridge import Bridge
-from fedorm.catalog import owner_of
+from fedorm.catalog import owner_of, service_of
 from fedorm.columns import execute_columns
 from fedorm.documents import Documents
 from fedorm.entity import is_document
@@ -52,7 +52,8 @@ class FederatedSession(Session):
         return Documents(self)
 
     @property
-    def _has_documents(self) -> bool:
+    def has_documents(self) -> bool:
+        """Say whether the session has ever had to do with documents."""
         return "documents" in self.__dict__
 
     # -- routing
@@ -178,7 +179,7 @@ class FederatedSession(Session):
 
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Write what is pending: all documents are validated, then rows are written, then documents."""
-        if not self._has_documents or not self.documents.has_work():
+        if not self.has_documents or not self.documents.has_work():
             super().flush(objects)
             return
         documents = self.documents
@@ -195,15 +196,23 @@ class FederatedSession(Session):
             self._thorough = True
 
     @contextmanager
-    def releasing_held(self) -> Iterator[None]:
-        """Flush everything else, then let the held objects take part in the flushes of a commit."""
+    def releasing_held(self, sent: list[str]) -> Iterator[None]:
+        """Flush everything else, then what services without rollback get; the names of those are added to ``sent``."""
         if self.held:
             self.flush()
         self._releasing = True
         try:
-            held, self.held = list(self.held.values()), {}
-            self.add_all(held)
-            self.flush()
+            by_service: dict[str, list[Any]] = {}
+            for instance in self.held.values():
+                by_service.setdefault(service_of(type(instance)), []).append(instance)
+            self.held = {}
+            for service in sorted(by_service):
+                self.add_all(by_service[service])
+                self.flush()
+                sent.append(service)
+            if self.has_documents:
+                self.flush()
+                sent.extend(self.documents.irrevocable())
             yield
         finally:
             self._releasing = False
@@ -218,7 +227,7 @@ class FederatedSession(Session):
     def expire_all(self) -> None:
         """Expire every object and document."""
         super().expire_all()
-        if self._has_documents:
+        if self.has_documents:
             self.documents.expire()
 
     def expunge(self, instance: object) -> None:
@@ -232,7 +241,7 @@ class FederatedSession(Session):
         """Let go of everything."""
         super().expunge_all()
         self.held.clear()
-        if self._has_documents:
+        if self.has_documents:
             self.documents.clear()
 
     def __contains__(self, instance: object) -> bool:
@@ -271,7 +280,7 @@ class FederatedSession(Session):
             super()._close_impl(invalidate, is_reset)
         finally:
             self.held.clear()
-            if self._has_documents:
+            if self.has_documents:
                 self.documents.abort()
                 self.documents.clear()
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import SessionTransaction
 from sqlalchemy.orm.session import SessionTransactionOrigin, SessionTransactionState
 
-from fedorm.catalog import SERVICE
+from fedorm.catalog import SERVICE, service_of
 from fedorm.exc import PartialCommitError
 from fedorm.stores.base import Capability
 
@@ -28,6 +28,7 @@ class FederatedTransaction(SessionTransaction):
 
     def __init__(self, session: Any, origin: SessionTransactionOrigin, parent: Any = None) -> None:
         super().__init__(session, origin, parent)
+        self._held = dict(self._owner.held) if self.nested else {}
         self._documents = self._owner.documents.snapshot() if self.nested else None
 
     @property
@@ -53,12 +54,21 @@ class FederatedTransaction(SessionTransaction):
         if self._parent is not None:
             super().commit(_to_root)
             return
+        sent: list[str] = []
         if self._state is not SessionTransactionState.PREPARED:
-            with session.releasing_held():
-                self._prepare_impl()
-        self._commit_services(self._steps())
+            held = {service_of(type(instance)) for instance in session.held.values()}
+            try:
+                with session.releasing_held(sent):
+                    self._prepare_impl()
+            except BaseException as error:
+                if not sent:
+                    raise
+                waiting = held.difference(sent) | {service for service, _ in self._steps()}
+                raise self._split(sent, sorted(waiting.difference(sent)), error) from error
+        self._commit_services(self._steps(), sent)
         super().commit(_to_root)
-        session.documents.committed(expire=session.expire_on_commit)
+        if session.has_documents:
+            session.documents.committed(expire=session.expire_on_commit)
 
     def _steps(self) -> list[Step]:
         rows: list[Step] = []
@@ -66,7 +76,7 @@ class FederatedTransaction(SessionTransaction):
             if should_commit:
                 service = str(connection.get_execution_options().get(SERVICE, "?"))
                 rows.append((service, self._commits(connection, transaction, autoclose)))
-        documents = self._owner.documents.commits()
+        documents = self._owner.documents.commits() if self._owner.has_documents else []
         rows.sort(key=lambda step: step[0])
         # Prepared rows can wait for the documents, which cannot prepare.
         return documents + rows if self._owner.twophase else rows + documents
@@ -81,18 +91,25 @@ class FederatedTransaction(SessionTransaction):
 
         return commit
 
-    def _commit_services(self, steps: list[Step]) -> None:
-        committed: list[str] = []
+    def _commit_services(self, steps: list[Step], sent: list[str]) -> None:
+        """Run the steps; ``sent`` names the services that hold their rows already and cannot give them back."""
+        committed = list(sent)
         for position, (service, commit) in enumerate(steps):
             try:
                 commit()
             except BaseException as error:
                 if not committed:
                     raise
-                self.rollback()
-                failed = [name for name, _ in steps[position:]]
-                raise PartialCommitError(committed=committed, failed=failed, cause=error) from error
-            committed.append(service)
+                raise self._split(committed, [name for name, _ in steps[position:]], error) from error
+            if service not in committed:
+                committed.append(service)
+
+    def _split(self, committed: list[str], failed: list[str], cause: BaseException) -> PartialCommitError:
+        """Undo what can be undone, and return the error that says who has what."""
+        self.rollback()
+        return PartialCommitError(
+            committed=committed, failed=[name for name in failed if name not in committed], cause=cause
+        )
 
     def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
         """Undo in every service, and in the session's documents."""
@@ -100,9 +117,12 @@ class FederatedTransaction(SessionTransaction):
         try:
             super().rollback(_capture_exception, _to_root)
         finally:
+            if self.nested:
+                session.held = self._held
             if self._documents is not None:
                 session.documents.restore(self._documents)
                 self._documents = None
             elif self._parent is None:
                 session.held.clear()
-                session.documents.rollback()
+                if session.has_documents:
+                    session.documents.rollback()

@@ -20,6 +20,7 @@ from fedorm import (
     Federation,
     PartialCommitError,
     StaleDocumentError,
+    StoreError,
     UnknownServiceError,
     UnroutedStatementError,
     UnsupportedOperationError,
@@ -376,6 +377,37 @@ async def test_clickhouse_rows_of_a_failed_commit_are_not_sent(fed: Federation) 
             await session.commit()
         await session.rollback()
         assert (await session.scalars(select(Event))).all() == []
+
+
+@pytest.mark.clickhouse
+async def test_clickhouse_rows_before_a_failing_commit(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are sent before the others commit and cannot be taken back: the error says so."""
+
+    async def refuse(self: MongoDBStore, transaction: Any) -> None:
+        await MongoDBStore.abort(self, transaction)
+        raise ConnectionError("the cable is cut")
+
+    async with fed.session() as session:
+        session.add_all([Event(id=1, user_id=1, kind="x"), Product(sku="a", price=1)])
+        with monkeypatch.context() as patched:
+            patched.setattr(MongoDBStore, "commit", refuse)
+            with pytest.raises(PartialCommitError, match=r"holds in analytics but failed in inventory: the cable"):
+                await session.commit()
+        assert (await session.scalars(select(Event.kind))).all() == ["x"]
+    assert await stored(fed) == {}
+
+
+@pytest.mark.clickhouse
+async def test_clickhouse_cannot_take_its_rows(fed: Federation) -> None:
+    """It gets them before anything is committed: nothing is kept anywhere."""
+    async with fed.session() as session:
+        session.add_all([User(id=1, email="x"), Event(id=1, user_id=1, kind="x"), Product(sku="a", price=1)])
+        await session.execute(text("DROP TABLE events"), bind_arguments={"service": "analytics"})
+        with pytest.raises(StoreError, match="service 'analytics'"):
+            await session.commit()
+        await session.rollback()
+        assert (await session.scalars(select(User))).all() == []
+    assert await stored(fed) == {}
 
 
 @pytest.mark.clickhouse
