@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.exc import InvalidRequestError
@@ -13,42 +12,12 @@ from sqlalchemy.util import greenlet_spawn
 
 from fedorm.exc import StaleDocumentError
 from fedorm.stores.base import Capability, DocumentStore, Writes, batches
+from fedorm.tracked import TOUCHED, Identity, Snapshot, Tracked, Write, fields_of
 
 if TYPE_CHECKING:
     from fedorm.session import FederatedSession
 
-Identity = tuple[str, str, Any]
-TOUCHED, OWNER = "_federated_touched", "_federated_session"
-
-
-@dataclass(slots=True, eq=False)
-class Tracked:
-    """A document of the session and what the database holds of it."""
-
-    document: Any
-    store: DocumentStore
-    raw: dict[str, Any] | None = None
-    """As last read or written; None for a document that is not in the database yet."""
-    before: dict[str, Any] | None = None
-    """``raw`` at the start of the transaction, for documents that were flushed in it."""
-    flushed: bool = False
-    deleted: bool = False
-    expired: bool = False
-
-    @property
-    def touched(self) -> bool:
-        """Say whether a field was assigned since the last read or write."""
-        return TOUCHED in self.document.__dict__
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The documents of a session at a savepoint."""
-
-    tracked: dict[Identity, Tracked]
-    pending: dict[Identity, Tracked]
-    doomed: dict[Identity, Tracked]
-    fields: list[tuple[Tracked, dict[str, Any], bool]]
+OWNER = "_federated_session"
 
 
 class Documents:
@@ -194,11 +163,11 @@ class Documents:
         model = type(document)
         own = self.get(model, document.id) if document.id is not None and load else None
         if own is None:
-            own = model.model_construct(**{name: value for name, value in _fields(document).items() if name != "id"})
+            own = model.model_construct(**{name: value for name, value in fields_of(document).items() if name != "id"})
             own.__dict__["id"] = document.id
             self.add(own)
             return own
-        for name, value in _fields(document).items():
+        for name, value in fields_of(document).items():
             if own.__dict__.get(name) != value:
                 setattr(own, name, value)
         return own
@@ -235,7 +204,7 @@ class Documents:
     def _restore(entry: Tracked, raw: dict[str, Any]) -> None:
         fresh = entry.store.parse(type(entry.document), raw)
         state = entry.document.__dict__
-        state.update(_fields(fresh))
+        state.update(fields_of(fresh))
         for attribute in type(entry.document).__federated__.values():
             state.pop(attribute.slot, None)
         state.pop(TOUCHED, None)
@@ -247,12 +216,12 @@ class Documents:
         """Say whether a flush would have anything to look at."""
         return bool(self.pending or self.doomed or self.tracked)
 
-    def plan(self, *, thorough: bool, at_commit: bool) -> list[tuple[DocumentStore, list[_Write]]]:
+    def plan(self, *, thorough: bool, at_commit: bool) -> list[tuple[DocumentStore, list[Write]]]:
         """Run hooks and validate all that is to be written; nothing is written before everything fits.
 
         ``thorough`` also compares documents that may have been changed in place, inside a list or a sub-document.
         """
-        plans: dict[str, tuple[DocumentStore, list[_Write]]] = {}
+        plans: dict[str, tuple[DocumentStore, list[Write]]] = {}
 
         def take(entry: Tracked, event: str) -> None:
             held = Capability.TRANSACTIONS not in entry.store.capabilities or self._session.in_nested_transaction()
@@ -261,7 +230,7 @@ class Documents:
             self._session.bridge.run(entry.store.notify(entry.document, event, before=True))
             if event != "delete":
                 entry.store.validate(entry.document)
-            plans.setdefault(entry.store.service, (entry.store, []))[1].append(_Write(entry, event))
+            plans.setdefault(entry.store.service, (entry.store, []))[1].append(Write(entry, event))
 
         for entry in list(self.pending.values()):
             take(entry, "insert")
@@ -273,14 +242,14 @@ class Documents:
             take(entry, "delete")
         return list(plans.values())
 
-    def write(self, plans: Sequence[tuple[DocumentStore, list[_Write]]]) -> None:
+    def write(self, plans: Sequence[tuple[DocumentStore, list[Write]]]) -> None:
         """Write what ``plan`` returned, in the services' transactions."""
         for store, work in plans:
             self._session.bridge.run(self._write(store, work))
 
-    async def _write(self, store: DocumentStore, work: Sequence[_Write]) -> None:
+    async def _write(self, store: DocumentStore, work: Sequence[Write]) -> None:
         transaction = await self.begin(store)
-        by_model: dict[type[Any], list[_Write]] = {}
+        by_model: dict[type[Any], list[Write]] = {}
         for one in work:
             by_model.setdefault(type(one.entry.document), []).append(one)
         for model, group in by_model.items():
@@ -294,7 +263,7 @@ class Documents:
         for one in work:
             await store.notify(one.entry.document, one.event, before=False)
 
-    def _settle(self, done: _Write) -> None:
+    def _settle(self, done: Write) -> None:
         entry = done.entry
         key = self.identity_of(entry.document, entry.store)
         if key not in self._written:
@@ -378,7 +347,7 @@ class Documents:
     def snapshot(self) -> Snapshot:
         """Remember everything for a savepoint; until its end no document is flushed."""
         entries = [*self.tracked.values(), *self.pending.values(), *self.doomed.values()]
-        fields = [(entry, copy.deepcopy(_fields(entry.document)), entry.touched) for entry in entries]
+        fields = [(entry, copy.deepcopy(fields_of(entry.document)), entry.touched) for entry in entries]
         return Snapshot(dict(self.tracked), dict(self.pending), dict(self.doomed), fields)
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -432,43 +401,3 @@ class Documents:
         for entry in self.tracked.values():
             if isinstance(entry.document, model):
                 entry.expired = True
-
-
-@dataclass(slots=True)
-class _Write:
-    entry: Tracked
-    event: str
-    raw: dict[str, Any] | None = None
-
-    def describe(self, writes: Writes, store: DocumentStore) -> None:
-        """Add the insert, update or delete of one document to ``writes``."""
-        document, old = self.entry.document, self.entry.raw
-        where: dict[str, Any] = {"_id": old["_id"] if old else document.id}
-        revision = store.new_revision(type(document))
-        if revision is not None and old is not None:
-            where["revision_id"] = old.get("revision_id")
-        if self.event == "delete":
-            writes.deletes.append(where)
-            return
-        if revision is not None:
-            document.__dict__["revision_id"] = revision
-        encoded = store.encode(document)
-        if old is None:
-            writes.inserts.append(encoded)
-            self.raw = encoded
-            return
-        plain = store.encode(store.parse(type(document), old))
-        change = {name: value for name, value in encoded.items() if name not in plain or plain[name] != value}
-        gone = plain.keys() - encoded.keys()
-        update: dict[str, Any] = {}
-        if change:
-            update["$set"] = change
-        if gone:
-            update["$unset"] = dict.fromkeys(gone, "")
-        writes.updates.append((where, update))
-        self.raw = {name: value for name, value in {**old, **encoded}.items() if name not in gone}
-
-
-def _fields(document: Any) -> dict[str, Any]:
-    names = type(document).model_fields
-    return {name: value for name, value in document.__dict__.items() if name in names}
