@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from sqlalchemy import URL, Engine, Table, create_engine
+from sqlalchemy import URL, Engine, MetaData, create_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from fedorm.bridge import ThreadBridge
 from fedorm.config import ServiceSettings
 from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, StoreError
 from fedorm.stores.base import Capability
+from fedorm.stores.clickhouse_sql import HexBinary, adapt_types, is_insert, literal, native_tables
 from fedorm.stores.offload import Workers, offload
 from fedorm.stores.sql import SQLStore
 
@@ -54,7 +56,18 @@ class ChDBStore(SQLStore):
         options |= {"pool_size": 1, "max_overflow": 0}
         options.pop("connect_args")
         engine = create_engine(self.url.set(drivername="chdb"), **options)
-        return offload(engine, self._workers, lambda connection: connection.close())
+        return offload(engine, self._workers, lambda connection: connection.close(), self._connect)
+
+    def _connect(self, **options: Any) -> Any:
+        from chdb_sqlalchemy.connector import import_dbapi
+
+        return _Connection(import_dbapi().connect(**options))
+
+    def adapt(self, dialect: Any) -> None:
+        """Keep every value or refuse it."""
+        from chdb_sqlalchemy import types as native
+
+        adapt_types(dialect, native, precise=True, binary=HexBinary)
 
     async def close(self) -> None:
         """Close the connection and end its thread."""
@@ -80,5 +93,63 @@ class ChDBStore(SQLStore):
         if context.sqlalchemy_exception is None and isinstance(context.original_exception, Exception):
             raise self.error(StoreError, context.original_exception) from context.original_exception
 
-    def prepare_table(self, table: Table) -> None:
-        """Leave the table: the dialect's default is a MergeTree ordered by the primary key."""
+    async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
+        """Run ``CREATE TABLE``; the dialect's default is a MergeTree ordered by the primary key."""
+        from chdb_sqlalchemy import types as native
+
+        tables = native_tables(metadata.tables.values(), native, precise=True, nullable=False)
+        await super().create_all(tables, documents)
+
+
+class _Connection:
+    """A connection whose cursors write exact literals."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def cursor(self) -> _Cursor:
+        return _Cursor(self._connection.cursor())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class _Cursor:
+    """A cursor that puts the values into the statement itself: the driver cuts floats and is misled by quotes."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def execute(self, statement: str, parameters: Sequence[Any] | None = None) -> None:
+        self._run(_fill(statement, parameters or (), inserting=is_insert(statement)))
+
+    def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        head, values, template = statement.rpartition("VALUES")
+        if not is_insert(statement) or not values:
+            for row in rows:
+                self.execute(statement, row)
+            return
+        # One block: a row by itself would become a part of the table on disk.
+        self._run(head + values + ", ".join(_fill(template, row, inserting=True) for row in rows))
+
+    def _run(self, statement: str) -> None:
+        if len(statement) > _LONG and not is_insert(statement):
+            statement = f"{statement}\nSETTINGS max_query_size = {2 * len(statement)}"
+        self._cursor.execute(statement)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+
+_LONG = 200_000
+"""From how many characters on a statement needs a larger ``max_query_size``, 262,144 by default."""
+_TOKENS = re.compile(r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`|\?""", re.DOTALL)
+
+
+def _fill(statement: str, values: Sequence[Any], *, inserting: bool) -> str:
+    """Put ``values`` in place of the question marks that are not part of a text or a name."""
+    rest = iter(values)
+    return _TOKENS.sub(
+        lambda token: literal(next(rest), inserting=inserting, precise=True) if token[0] == "?" else token[0],
+        statement,
+    )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from sqlalchemy import URL, Engine, MetaData, Table, create_engine, types
+from sqlalchemy import URL, Engine, MetaData, create_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
@@ -21,6 +21,7 @@ from fedorm.exc import (
     TLSError,
 )
 from fedorm.stores.base import Capability
+from fedorm.stores.clickhouse_sql import adapt_types, native_tables
 from fedorm.stores.offload import Workers, offload
 from fedorm.stores.sql import SQLStore
 
@@ -39,7 +40,6 @@ class ClickHouseStore(SQLStore):
     packages: ClassVar[Sequence[str]] = ("clickhouse_sqlalchemy",)
     # The keys are part of the statement's text, which the server takes up to 256 KiB of by default.
     batch_size = 2_000
-    capabilities = frozenset({Capability.SQL, Capability.STREAMING, Capability.TLS})
 
     def __init__(self, service: str, settings: ServiceSettings) -> None:
         super().__init__(service, settings)
@@ -49,6 +49,14 @@ class ClickHouseStore(SQLStore):
                 f"service {service!r}: {settings.address}: write clickhouse+native:// or clickhouse+http://"
             )
         self._workers = Workers(service, settings.pool_size + settings.max_overflow)
+        self._precise: bool | None = None
+        """Whether the server has DateTime64 and Date32; known once it was connected to."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """SQL; rows while the statement runs over the native protocol alone: HTTP holds an answer until it is whole."""
+        known = {Capability.SQL, Capability.TLS}
+        return frozenset(known | {Capability.STREAMING} if self.driver == "native" else known)
 
     # -- engines
 
@@ -74,8 +82,29 @@ class ClickHouseStore(SQLStore):
         options = self._engine_options(pool_class, {})
         options.pop("connect_args")
         engine = create_engine(self._driver_url(), **options)
-        adapt(engine.dialect)
-        return offload(engine, self._workers, _disconnect)
+        return offload(engine, self._workers, _disconnect, self._connect)
+
+    def _connect(self, *arguments: Any, **options: Any) -> Any:
+        from fedorm.stores.clickhouse_drivers import HTTPConnection, NativeConnection
+
+        connection = (NativeConnection if self.driver == "native" else HTTPConnection)(*arguments, **options)
+        connection.is_precise = lambda: bool(self._precise)
+        return connection
+
+    def adapt(self, dialect: Any) -> None:
+        """Keep every value or refuse it; which dates the server holds is known with the first connection."""
+        from clickhouse_sqlalchemy import types as native
+
+        dialect._json_serializer = dialect._json_deserializer = None
+        initialize = dialect.initialize
+
+        def initialize_types(connection: Any) -> None:
+            initialize(connection)
+            self._precise = dialect.server_version_info >= (20,)
+            adapt_types(dialect, native, precise=bool(self._precise))
+
+        dialect.initialize = initialize_types
+        adapt_types(dialect, native, precise=bool(self._precise))
 
     def _driver_url(self) -> URL:
         settings, tls = self.settings, self.tls
@@ -134,7 +163,8 @@ class ClickHouseStore(SQLStore):
     def _name_service(self, context: Any) -> None:
         super()._name_service(context)
         original = context.original_exception
-        if type(original).__name__ == "DatabaseException":
+        driver = type(original).__module__.partition(".")[0]
+        if driver in ("clickhouse_sqlalchemy", "clickhouse_driver"):
             # The driver's own error is none of SQLAlchemy's: without this a user would have to import it.
             raise self.error(StoreError, original) from original
 
@@ -142,83 +172,19 @@ class ClickHouseStore(SQLStore):
 
     async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
         """Run ``CREATE TABLE``; a table without an engine becomes a MergeTree ordered by its primary key."""
+        from clickhouse_sqlalchemy import engines
+        from clickhouse_sqlalchemy import types as native
 
         def create() -> None:
             with self.engine.begin() as connection:
-                version = str(connection.exec_driver_sql("SELECT version()").scalar())
-                native = MetaData()
-                for table in metadata.tables.values():
-                    _native_table(table, native, precise=int(version.split(".")[0]) >= 20)
-                native.create_all(connection)
+                tables = native_tables(metadata.tables.values(), native, precise=bool(self._precise), nullable=True)
+                for table in tables.tables.values():
+                    if getattr(table, "engine", None) is None:
+                        order = tuple(column.name for column in table.primary_key.columns)
+                        engines.MergeTree(order_by=order or "tuple()")._set_parent_with_dispatch(table)
+                tables.create_all(connection)
 
         await greenlet_spawn(create)
-
-
-def _native_table(table: Table, metadata: MetaData, *, precise: bool) -> None:
-    """Copy a table with ClickHouse's own types; there a column is not nullable unless its type says so."""
-    from clickhouse_sqlalchemy import engines
-    from clickhouse_sqlalchemy import types as native
-
-    copy = table.to_metadata(metadata)
-    for index in list(copy.indexes):
-        copy.indexes.discard(index)
-    for column in copy.columns:
-        column.type = _native_type(column.type, native, precise=precise)
-        if column.nullable and not column.primary_key and not isinstance(column.type, native.Nullable):
-            column.type = native.Nullable(column.type)
-    engine = getattr(table, "engine", None)
-    if engine is None:
-        order = [column.name for column in copy.primary_key.columns]
-        engine = engines.MergeTree(order_by=tuple(order) if order else "tuple()")
-        engine._set_parent_with_dispatch(copy)
-    else:
-        setattr(copy, "engine", engine)  # noqa: B010 - the dialect reads an attribute that Table does not declare
-
-
-def _native_type(kind: types.TypeEngine[Any], native: Any, *, precise: bool) -> types.TypeEngine[Any]:
-    made: Any = kind
-    if isinstance(kind, types.TypeDecorator):
-        return _native_type(kind.impl_instance, native, precise=precise)
-    if type(kind).__module__.startswith("clickhouse_sqlalchemy"):
-        return kind
-    if isinstance(kind, types.Boolean):
-        made = native.UInt8()
-    elif isinstance(kind, types.BigInteger):
-        made = native.Int64()
-    elif isinstance(kind, types.SmallInteger):
-        made = native.Int16()
-    elif isinstance(kind, types.Integer):
-        made = native.Int32()
-    elif isinstance(kind, types.Float):
-        made = native.Float64()
-    elif isinstance(kind, types.Numeric):
-        made = native.Decimal(kind.precision or 18, kind.scale or 0)
-    elif isinstance(kind, types.DateTime):
-        zone = "UTC" if kind.timezone is True else kind.timezone or None
-        made = native.DateTime64(6, zone) if precise else native.DateTime(zone)
-    elif isinstance(kind, types.Uuid):
-        made = native.UUID()
-    elif isinstance(kind, types.String | types.JSON | types.LargeBinary | types.Enum):
-        made = native.String()
-    result: types.TypeEngine[Any] = made
-    return result
-
-
-class _Binary(types.LargeBinary):
-    """Bytes in a String column: the driver returns text wherever it can."""
-
-    def bind_processor(self, dialect: Any) -> Any:
-        return None
-
-    def result_processor(self, dialect: Any, coltype: object) -> Any:
-        return lambda value: value.encode() if isinstance(value, str) else value
-
-
-def adapt(dialect: Any) -> None:
-    """Teach the dialect the generic types it does not know."""
-    dialect.supports_native_boolean = False
-    dialect._json_serializer = dialect._json_deserializer = None
-    dialect.colspecs = {**dialect.colspecs, types.LargeBinary: _Binary}
 
 
 def _disconnect(connection: Any) -> None:

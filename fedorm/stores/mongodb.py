@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from decimal import Decimal
-from enum import Enum
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from decimal import DecimalException
+from typing import Any
 from urllib.parse import unquote, urlsplit
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from sqlalchemy import MetaData
 
@@ -31,8 +28,10 @@ from fedorm.exc import (
     StaleDocumentError,
     StoreError,
     TLSError,
+    UnsupportedOperationError,
 )
 from fedorm.stores.base import Capability, DocumentReader, DocumentStore, Writes, collection_name
+from fedorm.stores.bson_types import field_name, is_plain, thawed
 
 _AUTHENTICATION = {13, 18, 8000}
 
@@ -180,10 +179,13 @@ class MongoDBStore(DocumentStore):
     @asynccontextmanager
     async def named(self) -> AsyncIterator[None]:
         """Turn the driver's errors into fedorm's."""
+        from bson.errors import BSONError
         from pymongo.errors import PyMongoError
 
         try:
             yield
+        except (BSONError, OverflowError, UnicodeError) as error:
+            raise self.error(UnsupportedOperationError, error) from error
         except TimeoutError as error:
             raise self.error(ServiceTimeoutError, f"no answer within {self.settings.connect_timeout:g} s") from error
         except (PyMongoError, OSError) as error:
@@ -264,6 +266,8 @@ class MongoDBStore(DocumentStore):
         sync: bool = False,
     ) -> list[dict[str, Any]]:
         """Look up by ``$in``, keys of several fields by ``$or``."""
+        if not keys:
+            return []
         names = [field_name(model, field) for field in fields]
         query: dict[str, Any] = (
             {names[0]: {"$in": [key[0] for key in keys]}}
@@ -303,7 +307,7 @@ class MongoDBStore(DocumentStore):
         from pydantic import ValidationError
 
         try:
-            return parse_obj(model, raw)
+            return parse_obj(model, thawed(model, raw))
         except ValidationError as error:
             raise self._invalid(model, raw.get("_id"), error) from error
 
@@ -311,7 +315,11 @@ class MongoDBStore(DocumentStore):
         """Let Beanie encode the document, ``_id`` included."""
         from beanie.odm.utils.dump import get_dict
 
-        encoded: dict[str, Any] = get_dict(document, to_db=True, keep_nulls=document.get_settings().keep_nulls)
+        try:
+            encoded: dict[str, Any] = get_dict(document, to_db=True, keep_nulls=document.get_settings().keep_nulls)
+        except DecimalException as error:
+            problem = "a decimal has more than the 34 digits of a Decimal128"
+            raise self.error(UnsupportedOperationError, problem) from error
         return encoded
 
     def validate(self, document: Any) -> None:
@@ -351,7 +359,7 @@ class MongoDBStore(DocumentStore):
 
     def tracks_by_assignment(self, model: type[Any]) -> bool:
         """Say whether every field holds a plain value."""
-        return all(_is_plain(field.annotation) for field in model.model_fields.values())
+        return all(is_plain(field.annotation) for field in model.model_fields.values())
 
     def new_identity(self, document: Any) -> Any:
         """Return an ``ObjectId`` where the model's ``id`` takes one."""
@@ -399,23 +407,6 @@ class MongoDBStore(DocumentStore):
         async with self.named():
             for name in sorted({collection_name(model) for model in documents}):
                 await self._side(sync=False).database.drop_collection(name)
-
-
-def field_name(model: type[Any], name: str) -> str:
-    """Return what the database calls a field: its alias, or its own name."""
-    field = model.model_fields.get(name)
-    return str(field.alias or name) if field is not None else name
-
-
-_PLAIN = (str, bytes, int, float, bool, type(None), datetime.date, datetime.datetime, Decimal, UUID, Enum)
-
-
-def _is_plain(annotation: Any) -> bool:
-    if get_origin(annotation) in (Union, UnionType):
-        return all(_is_plain(kind) for kind in get_args(annotation))
-    if get_origin(annotation) is Annotated:
-        return _is_plain(get_args(annotation)[0])
-    return isinstance(annotation, type) and (issubclass(annotation, _PLAIN) or annotation.__name__.endswith("ObjectId"))
 
 
 def _encode(query: Any) -> Any:

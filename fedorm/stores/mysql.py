@@ -5,15 +5,29 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sqlalchemy import URL, Engine, event
+from sqlalchemy import URL, Engine, event, types
+from sqlalchemy.dialects import mysql
 
 from fedorm.exc import AuthenticationError, ServiceTimeoutError, ServiceUnavailableError, TLSError
 from fedorm.stores.base import Capability
+from fedorm.stores.exact import ExactNumeric, Zoned, use
 from fedorm.stores.sql import SQLStore
 
 _ACCESS_DENIED = {1044, 1045, 1698, 2059}
 _TIMEOUT = {1969, 3024, 1205}
 _GONE = {1040, 1049, 1053, 1927, 2003, 2006, 2013, 2014, 2055, 4031}
+
+
+class _DateTime(Zoned):
+    """A DATETIME, which holds no zone: of a column with one, in UTC."""
+
+    stores_utc = True
+
+
+class _Numeric(ExactNumeric):
+    """A DECIMAL; MySQL's own default has no digit after the point."""
+
+    widest = (65, 30)
 
 
 class MySQLStore(SQLStore):
@@ -47,8 +61,36 @@ class MySQLStore(SQLStore):
             args["ssl"] = self.tls_context(self.tls)
         return args
 
+    def adapt(self, dialect: Any) -> None:
+        """Keep zones, and columns wide enough for what their generic types promise."""
+        own = {
+            kind: kind
+            for kind in vars(mysql).values()
+            if isinstance(kind, type) and issubclass(kind, types.Float | types.TIMESTAMP)
+        }
+        use(dialect, {types.DateTime: _DateTime, types.Numeric: _Numeric, types.Float: types.Float, **own})
+        compiler = type(dialect.type_compiler_instance)
+
+        class WideTypes(compiler):  # type: ignore[misc, valid-type]
+            """Microseconds, 8-byte floats and decimals with a fraction, for types that do not say otherwise."""
+
+            def visit_datetime(self, type_: Any, **kw: Any) -> str:
+                return "DATETIME(6)"
+
+            def visit_time(self, type_: Any, **kw: Any) -> str:
+                return "TIME(6)"
+
+            def visit_float(self, type_: Any, **kw: Any) -> str:
+                return "DOUBLE" if type_.precision is None else self.visit_FLOAT(type_, **kw)
+
+            def visit_numeric(self, type_: Any, **kw: Any) -> str:
+                return "NUMERIC(65, 30)" if type_.precision is None else self.visit_NUMERIC(type_, **kw)
+
+        dialect.type_compiler_instance = dialect.type_compiler = WideTypes(dialect)
+
     def _watched(self, engine: Engine) -> Engine:
         super()._watched(engine)
+        event.listen(engine, "connect", _mend_bytes)
         limit = self.settings.timeout
         if limit is not None:
 
@@ -79,3 +121,12 @@ class MySQLStore(SQLStore):
         if number in _GONE or "connection reset" in text or "not connected" in text:
             return ServiceUnavailableError
         return None
+
+
+def _mend_bytes(connection: Any, record: Any) -> None:
+    """Escape bytes for aiomysql, whose own way PyMySQL has taken away in 1.2."""
+    driver = getattr(connection, "driver_connection", None)
+    if driver is None:
+        return
+    escape = driver.escape
+    driver.escape = lambda value: f"_binary X'{value.hex()}'" if isinstance(value, bytes) else escape(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 T = TypeVar("T")
+_AHEAD = 500
+"""How many rows of a stream are read when one is asked for."""
 
 
 class Workers:
@@ -45,8 +48,9 @@ class OffloadedCursor:
     def __init__(self, cursor: Any, workers: Workers) -> None:
         self._cursor, self._workers = cursor, workers
         self._rows: list[Any] | None = None
+        self._ahead: deque[Any] = deque()
         self._position = 0
-        self._open = True
+        self.is_open = True
         self.arraysize = 1
 
     def execute(self, statement: str, parameters: Any = None, context: Any = None) -> None:
@@ -72,14 +76,20 @@ class OffloadedCursor:
     def fetchone(self) -> Any:
         """Return the next row, None after the last."""
         if self._rows is None:
-            return self._workers.run(self._cursor.fetchone)
+            if not self._ahead:
+                # Not one by one: each visit to the thread costs more than the row.
+                self._ahead.extend(self._workers.run(self._cursor.fetchmany, _AHEAD))
+            return self._ahead.popleft() if self._ahead else None
         rows = self.fetchmany(1)
         return rows[0] if rows else None
 
     def fetchmany(self, size: int | None = None) -> Sequence[Any]:
         """Return the next rows."""
         if self._rows is None:
-            return list(self._workers.run(self._cursor.fetchmany, size or self.arraysize))
+            size = size or self.arraysize
+            if not self._ahead:
+                return list(self._workers.run(self._cursor.fetchmany, size))
+            return [self._ahead.popleft() for _ in range(min(size, len(self._ahead)))]
         start = self._position
         self._position = min(len(self._rows), start + (size or self.arraysize))
         return self._rows[start : self._position]
@@ -87,17 +97,23 @@ class OffloadedCursor:
     def fetchall(self) -> Sequence[Any]:
         """Return the rest."""
         if self._rows is None:
-            return list(self._workers.run(self._cursor.fetchall))
+            ahead = list(self._ahead)
+            self._ahead.clear()
+            return [*ahead, *self._workers.run(self._cursor.fetchall)]
         start, self._position = self._position, len(self._rows)
         return self._rows[start:] if start else self._rows
 
     def close(self) -> None:
         """Let go of the rows; of the connection, too, when a stream was left half-read."""
-        if self._open:
-            self._open = False
+        if self.is_open:
+            self.is_open = False
             if self._rows is None and getattr(self._cursor, "_stream_results", False):
                 self._cursor.close()
             self._rows = []
+            self._ahead.clear()
+
+    async def _async_soft_close(self) -> None:
+        """Do nothing: the rows are here."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cursor, name)
@@ -108,10 +124,19 @@ class OffloadedConnection:
 
     def __init__(self, connection: Any, workers: Workers, disconnect: Callable[[Any], None]) -> None:
         self._connection, self._workers, self._disconnect = connection, workers, disconnect
+        self._cursors: list[OffloadedCursor] = []
 
     def cursor(self, *args: Any) -> OffloadedCursor:
         """Return a cursor."""
-        return OffloadedCursor(self._connection.cursor(*args), self._workers)
+        cursor = OffloadedCursor(self._connection.cursor(*args), self._workers)
+        self._cursors = [*(other for other in self._cursors if other.is_open), cursor]
+        return cursor
+
+    def reset(self) -> None:
+        """End the streams that were left half-read, so that the next session does not read on."""
+        cursors, self._cursors = self._cursors, []
+        for cursor in cursors:
+            cursor.close()
 
     def commit(self) -> None:
         """Do nothing: what was sent is kept."""
@@ -129,13 +154,19 @@ class OffloadedConnection:
         return getattr(self._connection, name)
 
 
-def offload(engine: Engine, workers: Workers, disconnect: Callable[[Any], None]) -> Engine:
-    """Make ``engine`` connect through ``workers``."""
+def offload(
+    engine: Engine, workers: Workers, disconnect: Callable[[Any], None], connect: Callable[..., Any] | None = None
+) -> Engine:
+    """Make ``engine`` connect through ``workers``; by the driver's ``connect`` unless another is given."""
 
     @event.listens_for(engine, "do_connect")
-    def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> OffloadedConnection:
-        connection = workers.run(dialect.loaded_dbapi.connect, *arguments, **options)
+    def do_connect(dialect: Any, record: Any, arguments: Any, options: Any) -> OffloadedConnection:
+        connection = workers.run(connect or dialect.loaded_dbapi.connect, *arguments, **options)
         return OffloadedConnection(connection, workers, disconnect)
+
+    @event.listens_for(engine, "reset")
+    def reset(connection: OffloadedConnection, record: Any, state: Any) -> None:
+        connection.reset()
 
     return engine
 

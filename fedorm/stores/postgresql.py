@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import URL, ColumnElement
+from sqlalchemy import URL, ColumnElement, Engine, event, types
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
 from fedorm.exc import AuthenticationError, ServiceTimeoutError, ServiceUnavailableError, TLSError
 from fedorm.stores.base import Capability
+from fedorm.stores.exact import Processor, check_zones, use
 from fedorm.stores.sql import SQLStore, array_filter
 
 # SQLSTATE classes: 28 invalid authorization, 08 connection exception, 57P operator intervention.
@@ -71,6 +73,18 @@ class PostgreSQLStore(SQLStore):
                 args["sslcert"], args["sslkey"] = str(self.tls.cert), str(self.tls.key or self.tls.cert)
         return args
 
+    def adapt(self, dialect: Any) -> None:
+        """Refuse a zone where the column has none, and the other way round; the drivers would guess."""
+        check_zones(dialect)
+        if dialect.driver == "psycopg":
+            use(dialect, {types.Date: _endless(dialect, types.Date), types.DateTime: _endless(dialect, types.DateTime)})
+
+    def _watched(self, engine: Engine) -> Engine:
+        super()._watched(engine)
+        if engine.dialect.driver == "psycopg":
+            event.listen(engine, "connect", _read_endless)
+        return engine
+
     def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
         """Tell by SQLSTATE; errors without one are about the connection when the driver says so."""
         state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
@@ -100,3 +114,57 @@ class PostgreSQLStore(SQLStore):
     def keys_per_statement(self, width: int) -> int:
         """Return how many keys of ``width`` columns fit: PostgreSQL takes 32,767 parameters."""
         return self.batch_size if width == 1 else 500
+
+
+def _endless(dialect: Any, generic: type[Any]) -> type[Any]:
+    """Return the dialect's type, made to write the ends of Python's calendar as asyncpg does.
+
+    For asyncpg they are PostgreSQL's ``infinity`` and ``-infinity``; one column must not hold two spellings of a value.
+    """
+    own = dialect.colspecs[generic]
+
+    class Endless(own):  # type: ignore[valid-type, misc]
+        def bind_processor(self, dialect: Any) -> Processor:
+            inner = super().bind_processor(dialect)
+
+            def process(value: Any) -> Any:
+                if inner is not None:
+                    value = inner(value)
+                if isinstance(value, datetime.date):
+                    end = value.replace(tzinfo=None) if isinstance(value, datetime.datetime) else value
+                    if end in (type(end).min, type(end).max):
+                        return "infinity" if end == type(end).max else "-infinity"
+                return value
+
+            return process
+
+    return Endless
+
+
+def _read_endless(connection: Any, record: Any) -> None:
+    """Make psycopg read ``infinity`` and ``-infinity`` as asyncpg does."""
+    from psycopg.types import datetime as loaders
+
+    utc = datetime.UTC
+    kinds: list[tuple[str, type[Any], Any, Any]] = [
+        ("date", loaders.DateLoader, datetime.date.min, datetime.date.max),
+        ("timestamp", loaders.TimestampLoader, datetime.datetime.min, datetime.datetime.max),
+        (
+            "timestamptz",
+            loaders.TimestamptzLoader,
+            datetime.datetime.min.replace(tzinfo=utc),
+            datetime.datetime.max.replace(tzinfo=utc),
+        ),
+    ]
+    for name, loader, first, last in kinds:
+        connection.adapters.register_loader(name, _endless_loader(loader, first, last))
+
+
+def _endless_loader(loader: type[Any], first: Any, last: Any) -> type[Any]:
+    class EndlessLoader(loader):  # type: ignore[misc]
+        def load(self, data: Any) -> Any:
+            ends = {b"-infinity": first, b"infinity": last}
+            text = bytes(data)
+            return ends[text] if text in ends else super().load(data)
+
+    return EndlessLoader

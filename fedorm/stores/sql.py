@@ -7,8 +7,8 @@ import importlib
 import ssl
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
-from weakref import WeakSet
 
 from sqlalchemy import (
     URL,
@@ -25,13 +25,14 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy import exc as sa_exc
-from sqlalchemy.engine import Compiled, Connection, ExceptionContext
+from sqlalchemy.engine import Dialect, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool, QueuePool
 from sqlalchemy.sql import visitors
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import greenlet_spawn
 
-from fedorm.bridge import ThreadBridge
+from fedorm.bridge import ThreadBridge, waiting
 from fedorm.catalog import SERVICE, owner_of
 from fedorm.config import ServiceSettings, TLSSettings
 from fedorm.exc import (
@@ -42,8 +43,10 @@ from fedorm.exc import (
     ServiceUnavailableError,
     StoreError,
     TLSError,
+    UnsupportedOperationError,
 )
 from fedorm.stores.base import Store
+from fedorm.stores.exact import RefusedValueError
 from fedorm.stores.tls import client_context, split_tls
 
 
@@ -87,6 +90,8 @@ class SQLStore(Store):
         """The engine for threads."""
         if self._sync_engine is None:
             self._sync_engine = self._watched(self.make_sync_engine())
+            for moment in ("do_execute", "do_executemany"):
+                event.listen(self._sync_engine, moment, partial(_execute_waiting, moment))
         return self._sync_engine
 
     def make_async_engine(self) -> Engine:
@@ -148,10 +153,14 @@ class SQLStore(Store):
         return ServicePool
 
     def _watched(self, engine: Engine) -> Engine:
+        self.adapt(engine.dialect)
         event.listen(engine, "handle_error", self._name_service)
-        guard = _TableGuard(self.service)
-        event.listen(engine, "before_cursor_execute", guard)
+        event.listen(engine, "do_connect", self._connect_by_name)
+        engine.dialect.statement_compiler = _guarded(engine.dialect.statement_compiler, self.service)
         return engine
+
+    def adapt(self, dialect: Dialect) -> None:
+        """Give the dialect types that keep every value or refuse it, where its own would not."""
 
     # -- errors
 
@@ -159,16 +168,26 @@ class SQLStore(Store):
     def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
         """Return the error class for a driver's ``error`` that is about the service, None for one about the data."""
 
+    def _connect_by_name(self, dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.Error:
+            raise  # SQLAlchemy passes it on to _name_service; of what is no DB-API error nobody hears.
+        except Exception as error:
+            raise self.wrap(error) from error
+
     def _name_service(self, context: ExceptionContext) -> None:
         original = context.original_exception
         if isinstance(original, StoreError) or not isinstance(original, Exception):
             return  # Named already, or a cancellation, which is not the service's doing.
+        if isinstance(original, RefusedValueError):
+            raise self.error(UnsupportedOperationError, str(original)) from original
         kind: type[StoreError] | None = self._kind_of(original)
         if kind is None and context.is_disconnect:
             kind = ServiceUnavailableError
         if kind is None:
-            if context.sqlalchemy_exception is not None:
-                context.sqlalchemy_exception.add_note(f"service: {self.service}")
+            # A driver's checks of values raise what they like: an OverflowError is none of SQLAlchemy's errors.
+            (context.sqlalchemy_exception or original).add_note(f"service: {self.service}")
             return
         dbapi = context.sqlalchemy_exception
         raise self.error(
@@ -283,27 +302,28 @@ class SQLStore(Store):
         return self.sync_engine if sync else self.engine
 
 
-class _TableGuard:
-    """Keeps a statement that names another service's tables from being sent.
+def _execute_waiting(moment: str, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Run a statement while the other threads of a load may work; True: it has been run."""
+    with waiting():
+        getattr(context.dialect, moment)(cursor, statement, parameters, context)
+    return True
 
-    Only compiled statements are looked at, and each compiled form once.
+
+def _guarded(compiler: type[SQLCompiler], service: str) -> type[SQLCompiler]:
+    """Return a compiler that refuses a statement which names another service's tables.
+
+    Statements are compiled once and cached: one that is sent again is not looked at again.
     """
 
-    def __init__(self, service: str) -> None:
-        self._service = service
-        self._passed: WeakSet[Compiled] = WeakSet()
+    class ServiceCompiler(compiler):  # type: ignore[misc, valid-type]
+        def __init__(self, dialect: Dialect, statement: Any, *args: Any, **options: Any) -> None:
+            if statement is not None:
+                services = services_of(statement) | {service}
+                if len(services) > 1:
+                    raise CrossServiceStatementError(services)
+            super().__init__(dialect, statement, *args, **options)
 
-    def __call__(
-        self, connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
-    ) -> None:
-        compiled = context.compiled if context is not None else None
-        if compiled is None or compiled in self._passed:
-            return
-        if compiled.statement is not None:
-            services = services_of(compiled.statement) | {self._service}
-            if len(services) > 1:
-                raise CrossServiceStatementError(services)
-        self._passed.add(compiled)
+    return ServiceCompiler
 
 
 def services_of(clause: Any) -> set[str]:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import URL, Engine, event
+from sqlalchemy import URL, Engine, event, types
+from sqlalchemy.dialects import sqlite
 
 from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError
 from fedorm.stores.base import Capability
+from fedorm.stores.exact import FiniteFloat, FloatBackedNumeric, Zoned, use
 from fedorm.stores.sql import SQLStore
+
+
+class _DateTime(Zoned, sqlite.DATETIME):
+    """Text; of a column with a zone, in UTC."""
+
+    stores_utc = True
 
 
 class SQLiteStore(SQLStore):
@@ -27,6 +35,10 @@ class SQLiteStore(SQLStore):
     def connect_args(self, url: URL, *, is_async: bool) -> dict[str, Any]:
         """Return how long to wait for another writer."""
         return {"timeout": self.settings.timeout or 5.0}
+
+    def adapt(self, dialect: Any) -> None:
+        """Keep zones, and refuse decimals and floats that would come back as others."""
+        use(dialect, {types.DateTime: _DateTime, types.Numeric: FloatBackedNumeric, types.Float: FiniteFloat})
 
     def _watched(self, engine: Engine) -> Engine:
         super()._watched(engine)

@@ -1,0 +1,57 @@
+"""Between the types of documents' fields and those of BSON."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+from uuid import UUID
+
+
+def field_name(model: type[Any], name: str) -> str:
+    """Return what the database calls a field: its alias, or its own name."""
+    field = model.model_fields.get(name)
+    return str(field.alias or name) if field is not None else name
+
+
+_PLAIN = (str, bytes, int, float, bool, type(None), datetime.date, datetime.datetime, Decimal, UUID, Enum)
+
+
+def is_plain(annotation: Any) -> bool:
+    """Say whether a field of this annotation holds one value that cannot change in place."""
+    if get_origin(annotation) in (Union, UnionType):
+        return all(is_plain(kind) for kind in get_args(annotation))
+    if get_origin(annotation) is Annotated:
+        return is_plain(get_args(annotation)[0])
+    return isinstance(annotation, type) and (issubclass(annotation, _PLAIN) or annotation.__name__.endswith("ObjectId"))
+
+
+def thawed(model: type[Any], raw: dict[str, Any]) -> dict[str, Any]:
+    """Return ``raw`` with Python's own numbers in place of BSON's, which a document's fields would not take or keep."""
+    rigid = _rigid_fields(model)  # type: ignore[arg-type] # mypy does not take a class for hashable
+    return {name: value if name in rigid else _thaw(value) for name, value in raw.items()}
+
+
+@lru_cache(maxsize=1024)
+def _rigid_fields(model: type[Any]) -> frozenset[str]:
+    """Return the fields that need no look: pydantic makes their values what they have to be."""
+    return frozenset(
+        field_name(model, name)
+        for name, field in model.model_fields.items()
+        if (is_plain(field.annotation) and "Decimal" not in str(field.annotation)) or "Decimal128" in str(field)
+    ) | {"_id"}
+
+
+def _thaw(value: Any) -> Any:
+    from bson import Decimal128, Int64
+
+    if isinstance(value, dict):
+        return {name: _thaw(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_thaw(inner) for inner in value]
+    if isinstance(value, Decimal128):
+        return value.to_decimal()
+    return int(value) if isinstance(value, Int64) else value
