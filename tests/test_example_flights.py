@@ -115,7 +115,7 @@ def expected_wet_hours(frames: Frames, rows: int) -> list[tuple[Any, ...]]:
         far = mine.dropna(subset="to").sort_values(["distance", "dest"]).to.tail(1)
         found.append(
             (
-                names[hour.origin], pd.Timestamp(hour.time_hour).to_pydatetime().replace(tzinfo=None), hour.precip,
+                names[hour.origin], pd.Timestamp(hour.time_hour).to_pydatetime(), hour.precip,
                 len(mine), int(mine.dep_time.isna().sum()), number(mine.dep_delay.mean()), mine.airline.nunique(),
                 large.item() if len(large) else None, far.item() if len(far) else None,
             )
@@ -164,6 +164,9 @@ def expected_loose_ends(frames: Frames) -> list[tuple[Any, ...]]:
     ):
         lost = flights[flights[key].notna() & ~flights[key].isin(known)]
         found.append((f"Flight.{name}", len(lost), lost[key].nunique()))
+    hours = set(frames[Weather][["origin", "time_hour"]].itertuples(index=False, name=None))
+    lost = [key for key in flights[["origin", "time_hour"]].itertuples(index=False, name=None) if key not in hours]
+    found.append(("Flight.weather", len(lost), len(set(lost))))
     return found
 
 
@@ -198,7 +201,7 @@ def records(frame: Any) -> list[tuple[Any, ...]]:
             if pd.isna(value):
                 values.append(None)
             elif name == "time_hour":
-                values.append(datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ"))
+                values.append(datetime.strptime(value, "%Y-%m-%dT%H:%M:%S%z"))
             elif isinstance(value, float) and name in WHOLE:
                 values.append(int(value))
             else:

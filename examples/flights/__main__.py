@@ -36,12 +36,12 @@ async def run(federation: Federation, console: Console, *, reset: bool = False) 
             with console.status(question):
                 answer = await ask(federation)
             took = time.perf_counter() - started
-            console.print(table(question, answer, caption=f"answered in {took:.2f} s"))
+            console.print(f"\n[bold]{question}[/]", table(answer), f"[dim]answered in {took:.2f} s[/]", sep="\n")
 
 
-def table(question: str, rows: Sequence[NamedTuple], *, caption: str) -> Table:
+def table(rows: Sequence[NamedTuple]) -> Table:
     """Make a table with a column for each field: text to the left, numbers to the right."""
-    made = Table(title=f"\n{question}", caption=caption, title_justify="left", caption_justify="left")
+    made = Table()
     for name, value in zip(rows[0]._fields, rows[0], strict=True) if rows else ():
         made.add_column(name.replace("_", " "), justify="left" if isinstance(value, str) else "right")
     for row in rows:

@@ -95,10 +95,6 @@ async def write(session: AsyncFederatedSession, model: type[Any], block: list[Ro
     if issubclass(model, Airport):
         session.add_all([model(**row) for row in block])
         await session.flush()
-    elif session.sync_session.store_of(model).kind == "chdb":
-        # Its driver would run one INSERT a row, 6 ms each, where a value is a function call such as toDateTime().
-        for start in range(0, len(block), 1000):
-            await session.execute(insert(model.__table__).values(block[start : start + 1000]))
     else:
         await session.execute(insert(model.__table__), block)
 
@@ -121,6 +117,6 @@ def plain(column: pd.Series[Any], kind: type[Any] | None) -> list[Any]:
     if kind is int:
         column = column.astype("Int64")
     elif kind is datetime:
-        column = pd.to_datetime(column, utc=True).dt.tz_localize(None)
+        column = pd.to_datetime(column, utc=True)
     values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
     return values

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated
 
 from beanie import Indexed
-from sqlalchemy import Index, String
+from sqlalchemy import DateTime, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import Federated, FederatedBase, FederatedDocument, federated_relationship
@@ -23,7 +23,7 @@ class Flight(FederatedBase):
     __table_args__ = (Index("ix_flights_weather", "origin", "time_hour"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    # The date and all times of day are New York's; time_hour is the hour of departure in UTC, without saying so.
+    # The date and the times of day are New York's.
     year: Mapped[int]
     month: Mapped[int]
     day: Mapped[int]
@@ -42,7 +42,7 @@ class Flight(FederatedBase):
     distance: Mapped[int]
     hour: Mapped[int]
     minute: Mapped[int]
-    time_hour: Mapped[datetime]
+    time_hour: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
     airline: Federated[Airline] = federated_relationship(local_key="carrier")
     plane: Federated[Plane | None] = federated_relationship(local_key="tailnum", back_populates="flights")
@@ -125,7 +125,7 @@ class Weather(FederatedBase):
     __tablename__ = "weather"
 
     origin: Mapped[str] = mapped_column(String(3), primary_key=True)
-    time_hour: Mapped[datetime] = mapped_column(primary_key=True)
+    time_hour: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
     year: Mapped[int]
     month: Mapped[int]
     day: Mapped[int]

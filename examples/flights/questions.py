@@ -209,11 +209,15 @@ class LooseEnd(NamedTuple):
 async def loose_ends(federation: Federation) -> list[LooseEnd]:
     """Count the keys that lead nowhere: nothing but the application holds four databases together."""
     found = []
-    for attribute in (Flight.airline, Flight.plane, Flight.origin_airport, Flight.dest_airport):
+    for attribute in (Flight.airline, Flight.plane, Flight.origin_airport, Flight.dest_airport, Flight.weather):
         orphans = await federation.orphans(attribute, sample=4)
-        sample = ", ".join(sorted(orphans.sample))
+        sample = ", ".join(sorted(_text(key) for key in orphans.sample))
         found.append(LooseEnd(attribute.name, orphans.rows, orphans.keys, sample))
     return found
+
+
+def _text(key: str | tuple[str, datetime]) -> str:
+    return key if isinstance(key, str) else f"{key[0]} {key[1]:%d %b %H:%M} UTC"
 
 
 def mean(values: Iterable[int]) -> float | None:
@@ -234,5 +238,5 @@ QUESTIONS: dict[str, Callable[[Federation], Awaitable[Sequence[NamedTuple]]]] = 
     "Who flies to the airports in the mountains, with what, and does bad weather in New York make them late?":
         high_airports,
     "What do the oldest planes still do, and how often in bad weather?": old_planes,
-    "Which flights point to planes or airports that no one has recorded?": loose_ends,
+    "Which flights point to planes, airports or weather that no one has recorded?": loose_ends,
 }  # fmt: skip

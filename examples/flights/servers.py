@@ -21,6 +21,5 @@ def embedded() -> Iterator[dict[str, str]]:
             "flights": postgresql.url(),
             "fleet": f"sqlite+aiosqlite:///{folder}/fleet.db",
             "airports": mongodb.url("airports"),
-            # Else a datetime without a zone is one of this machine's zone, where summer time skips an hour.
-            "weather": f"chdb:///{folder}/weather?settings=session_timezone%3DUTC",
+            "weather": f"chdb:///{folder}/weather",
         }
