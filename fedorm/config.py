@@ -8,13 +8,14 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from fedorm.exc import ConfigurationError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_CREDENTIALS_TEMPLATE = re.compile(r"(?<=://)(?:\$\{[^}]*\}|[^/?#@$])*(?=@)")
 _CREDENTIALS = re.compile(r"(?<=://)(?P<user>[^/?#@:]*):(?P<password>[^/?#]*)@")
 
 
@@ -87,7 +88,7 @@ class ServiceSettings(BaseModel):
     def scrub(self, text: str) -> str:
         """Return ``text`` without this service's password."""
         found = _CREDENTIALS.search(self.url.get_secret_value())
-        for secret in {found["password"]} if found else set():
+        for secret in {found["password"], unquote(found["password"])} if found else set():
             text = text.replace(secret, "***") if secret else text
         return text
 
@@ -135,6 +136,7 @@ def settings_from_mapping(services: Mapping[str, Any]) -> FederationSettings:
 def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
     """Read ``[services.<name>]`` tables from a TOML file, with ``${VARIABLE}`` and ``${VARIABLE:-default}``.
 
+    In the place of a URL's user or password a variable's value is taken literally and need not be percent-encoded.
     Relative TLS paths are taken from the file's folder. Raises ``ConfigurationError`` for a file that is missing
     or not TOML, and for a variable that is not set.
     """
@@ -152,7 +154,7 @@ def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
     for entry in expanded.values():
         if isinstance(entry, dict) and isinstance(entry.get("tls"), dict):
             for option in {"ca", "cert", "key"} & entry["tls"].keys():
-                entry["tls"][option] = file.parent / entry["tls"][option]
+                entry["tls"][option] = file.absolute().parent / entry["tls"][option]
     return settings_from_mapping(expanded)
 
 
@@ -164,11 +166,15 @@ def _expand(value: Any, where: str) -> Any:
     if not isinstance(value, str):
         return value
 
+    credentials = _CREDENTIALS_TEMPLATE.search(value)
+    start, end = credentials.span() if credentials else (0, 0)
+
     def replace(found: re.Match[str]) -> str:
         name, default = found.groups()
         replacement = os.environ.get(name, default)
         if replacement is None:
             raise ConfigurationError(f"{where}: the environment variable {name} is not set")
-        return replacement
+        # A user name or a password is taken literally, whatever it holds; a variable may also be the whole URL.
+        return quote(replacement, safe="") if start <= found.start() < end else replacement
 
     return _VARIABLE.sub(replace, value)

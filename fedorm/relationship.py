@@ -196,7 +196,7 @@ def federated_relationship(
     *,
     local_key: Names = None,
     remote_key: Names = None,
-    secondary: Table | type[Any] | Callable[[], Any] | None = None,
+    secondary: str | Table | type[Any] | Callable[[], Any] | None = None,
     secondary_local: Names = None,
     secondary_remote: Names = None,
     uselist: bool | None = None,
@@ -210,7 +210,7 @@ def federated_relationship(
     ``target`` and ``uselist`` are read from the annotation, ``Federated["User"]`` or ``Federated[list["Order"]]``,
     when not given. ``local_key`` and ``remote_key`` name attributes of the two sides, several for a composite key;
     the one left out is that side's primary key, and one of them must be given unless ``secondary`` is.
-    ``secondary`` is an association table, or the model over it, in any SQL service; ``secondary_local`` and
+    ``secondary`` is an association table, or the model over it or its name, in any SQL service; ``secondary_local`` and
     ``secondary_remote`` are its columns. ``order_by`` names attributes of the target (``"-id"``: descending) or is a
     callable that takes the target class and returns expressions; ``where`` is such a callable that returns the
     target's own condition. ``back_populates`` names the relationship that leads back. ``missing="raise"`` makes a
@@ -337,6 +337,8 @@ def _secondary(
     given = options["secondary"]
     if callable(given) and not isinstance(given, type):
         given = given()
+    if isinstance(given, str):
+        given = catalog.find(given, near=source)
     table = given if isinstance(given, Table) else getattr(given, "__table__", None)
     service = owner_of(table) if table is not None else None
     if table is None or service is None:

@@ -23,7 +23,7 @@ from fedorm.exc import UnknownServiceError, UnroutedStatementError, UnsupportedO
 from fedorm.loading import Loader
 from fedorm.options import FederatedLoad, federated_load
 from fedorm.relationship import FederatedAttribute
-from fedorm.statements import execute_federated
+from fedorm.statements import execute_federated, insert_in_blocks
 from fedorm.stores.base import Capability, DocumentStore, Store
 from fedorm.stores.sql import SQLStore, services_of
 from fedorm.transaction import FederatedTransaction
@@ -337,6 +337,8 @@ def _dispatch(state: ORMExecuteState) -> Any:
     """Take over the statements that fedorm has something to add to; leave all others as SQLAlchemy sends them."""
     # SQLAlchemy names no clause for a UNION of selects, as a session with a single bind needs none.
     state.bind_arguments.setdefault("clause", state.statement)
+    if state.is_insert:
+        insert_in_blocks(state)
     return execute_federated(state) or execute_columns(state)
 
 

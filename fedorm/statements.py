@@ -10,6 +10,7 @@ from sqlalchemy.orm import ORMExecuteState
 
 from fedorm.loading import Loader, rows_to_objects
 from fedorm.options import FederatedLoad, Node, trees
+from fedorm.stores.base import Capability
 
 if TYPE_CHECKING:
     from fedorm.session import FederatedSession
@@ -42,6 +43,22 @@ def execute_federated(state: ORMExecuteState) -> Result[Any] | None:
         frozen = result.freeze()
     _load(loader, roots, frozen.data)
     return frozen()
+
+
+def insert_in_blocks(state: ORMExecuteState) -> None:
+    """Let a bulk insert into a service that is made for blocks stay one, also where some rows have None.
+
+    SQLAlchemy leaves a column out whose value is None, and so sends the rows that have one apart from those that do
+    not. It may fill in a default instead: tables with defaults are left alone.
+    """
+    mapper = state.bind_mapper
+    if mapper is None or "render_nulls" in state.execution_options or not isinstance(state.parameters, list):
+        return
+    store = cast("FederatedSession", state.session).stores.get(getattr(mapper.class_, "__service__", ""))
+    if store is None or Capability.UPDATES in store.capabilities:
+        return
+    if all(column.default is None and column.server_default is None for column in mapper.columns):
+        state.update_execution_options(render_nulls=True)
 
 
 def _in_chunks(result: Any, loader: Loader, roots: list[Node], size: int) -> Result[Any]:

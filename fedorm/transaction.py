@@ -22,8 +22,8 @@ Step = tuple[str, Callable[[], None]]
 class FederatedTransaction(SessionTransaction):
     """A session's transaction over all the services it has touched.
 
-    Everything is flushed before anything is committed. Then the services commit one by one, in the order of their
-    names and documents last, so that two sessions never end in different orders.
+    Everything is flushed before anything is committed. Then the services commit one by one: those that hold documents
+    first, then the others, each in the order of their names, so that two sessions never end in different orders.
     """
 
     def __init__(self, session: Any, origin: SessionTransactionOrigin, parent: Any = None) -> None:
@@ -78,8 +78,9 @@ class FederatedTransaction(SessionTransaction):
                 rows.append((service, self._commits(connection, transaction, autoclose)))
         documents = self._owner.documents.commits() if self._owner.has_documents else []
         rows.sort(key=lambda step: step[0])
-        # Prepared rows can wait for the documents, which cannot prepare.
-        return documents + rows if self._owner.twophase else rows + documents
+        # A document store may refuse at its commit what it took before, for a conflict or because the transaction
+        # took too long; a database that has flushed hardly ever does.
+        return documents + rows
 
     def _commits(self, connection: Connection, transaction: Any, autoclose: bool) -> Callable[[], None]:
         def commit() -> None:

@@ -184,6 +184,32 @@ def test_from_file(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         Federation.from_file(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize("place", ["{}:${{SECRET}}", "${{NAME}}:${{SECRET}}"])
+async def test_a_secret_is_taken_literally(postgresql_url: str, tmp_path: Any, monkeypatch: Any, place: str) -> None:
+    """A password may hold what has a meaning in URLs, in a variable of its own; it appears nowhere."""
+    secret = "p@ss/w:rd?#%41 "
+    async with Federation({"admin": postgresql_url}) as fed, fed.session() as session:
+        for statement in ("DROP ROLE IF EXISTS odd", f"CREATE ROLE odd LOGIN PASSWORD '{secret}'"):
+            await session.execute(text(statement), bind_arguments={"service": "admin"})
+        await session.commit()
+    monkeypatch.setenv("SECRET", secret)
+    monkeypatch.setenv("NAME", "odd")
+    file = tmp_path / "fedorm.toml"
+    server = postgresql_url.rpartition("@")[2]
+    url = f"postgresql+asyncpg://{place.format('odd')}@{server}"
+    file.write_text(f'[services.users]\nurl = "{url}"\n[services.whole]\nurl = "${{WHOLE}}"\n')
+    monkeypatch.setenv("WHOLE", postgresql_url)
+    async with Federation.from_file(file) as fed:
+        assert {state.state for state in (await fed.health()).values()} == {"up"}
+        assert secret not in repr(fed) + repr(fed.stores["users"].settings)
+        assert "%40" not in repr(fed)
+    monkeypatch.setenv("SECRET", "wrong@/")
+    with pytest.raises(FederationOpenError) as raised:
+        await Federation.from_file(file).open()
+    assert isinstance(raised.value.failures["users"], AuthenticationError)
+    assert "wrong@/" not in str(raised.value)
+
+
 # -- servers
 
 

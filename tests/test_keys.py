@@ -12,7 +12,7 @@ from beanie import PydanticObjectId
 from bson import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Column, Integer, String, Table, insert, select
+from sqlalchemy import String, insert, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import (
@@ -124,7 +124,7 @@ class Holder(FederatedBase):
     by_token: Federated[Held] = federated_relationship(local_key="token", remote_key="token")
     by_page: Federated[Page] = federated_relationship(local_key="page")
     marked: Federated[list[Held]] = federated_relationship(
-        secondary=lambda: marks, secondary_local="token", secondary_remote="held_id", local_key="token"
+        secondary="Mark", secondary_local="token", secondary_remote="held_id", local_key="token"
     )
 
 
@@ -136,12 +136,13 @@ class Held(FederatedBase):
     holders: Federated[list[Holder]] = federated_relationship(remote_key="number", order_by="id")
 
 
-marks = Table(
-    "marks",
-    FederatedBase.metadata_of("held"),
-    Column("token", String(50), primary_key=True),
-    Column("held_id", Integer, primary_key=True),
-)
+class Mark(FederatedBase):
+    """An association that has a class, and is named before that is there."""
+
+    __service__ = "held"
+    __tablename__ = "marks"
+    token: Mapped[str] = mapped_column(String(50), primary_key=True)
+    held_id: Mapped[int] = mapped_column(primary_key=True)
 
 
 class Page(FederatedDocument):
@@ -207,7 +208,7 @@ async def test_collations_that_ignore_case_join_nothing_more(held: Federation) -
     """MariaDB finds 'ABC' when it is asked for 'abc'; the join is exact all the same."""
     async with held.session() as session:
         session.add_all([Holder(id=10, token="abc"), Holder(id=11, token="ABC "), Holder(id=12, token="ABC")])
-        await session.execute(insert(marks), [{"token": "ABC", "held_id": 5}])
+        await session.execute(insert(Mark), [{"token": "ABC", "held_id": 5}])
         wanted = select(Holder).where(Holder.id >= 10).order_by(Holder.id).options(federated_load(Holder.marked))
         holders = (await session.scalars(wanted)).all()
         assert [[one.id for one in holder.marked] for holder in holders] == [[], [], [5]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import time
 from decimal import Decimal
 from typing import Any
@@ -28,6 +29,8 @@ from fedorm import (
 )
 from fedorm.stores.mongodb import MongoDBStore
 from tests.models import Event, Item, Order, Payment, Product, Supplier, User, user_tags
+
+AT = datetime.datetime(2026, 1, 1)
 
 
 async def stored(fed: Federation, model: Any = Product) -> dict[str, Any]:
@@ -329,8 +332,31 @@ async def test_a_document_has_one_session(fed: Federation) -> None:
 # -- commits over services
 
 
-async def test_partial_commit_names_both_sides(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows are committed before documents; when those fail then, the error says who has what."""
+async def late_constraint(session: AsyncFederatedSession) -> None:
+    """Make the users' database refuse a second user with one email, and that at the commit."""
+    constraint = "ALTER TABLE users ADD CONSTRAINT late UNIQUE (email) DEFERRABLE INITIALLY DEFERRED"
+    await session.execute(text(constraint), bind_arguments={"service": "users"})
+    await session.commit()
+
+
+async def test_partial_commit_names_both_sides(fed: Federation) -> None:
+    """A database that fails at its commit, after others have committed: the error says who has what."""
+    async with fed.session() as session:
+        await late_constraint(session)
+        session.add_all([User(id=1, email="x"), User(id=2, email="x")])
+        session.add_all([Payment(order_id=1, amount=1), Product(sku="a", price=1)])
+        with pytest.raises(PartialCommitError, match="late") as raised:
+            await session.commit()
+        assert (raised.value.committed, raised.value.failed) == (["inventory", "payments"], ["users"])
+        session.add(User(id=2, email="after"))
+        await session.commit()
+        assert (await session.scalars(select(User.id).order_by(User.id))).all() == [2]
+        assert len((await session.scalars(select(Payment))).all()) == 1
+    assert await stored(fed) == {"a": 1}
+
+
+async def test_documents_commit_first(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is likeliest to refuse at its commit is asked first: then nothing is kept anywhere."""
 
     async def refuse(self: MongoDBStore, transaction: Any) -> None:
         await MongoDBStore.abort(self, transaction)
@@ -340,12 +366,11 @@ async def test_partial_commit_names_both_sides(fed: Federation, monkeypatch: pyt
         session.add_all([User(id=1, email="x"), Payment(order_id=1, amount=1), Product(sku="a", price=1)])
         with monkeypatch.context() as patched:
             patched.setattr(MongoDBStore, "commit", refuse)
-            with pytest.raises(PartialCommitError, match="the cable is cut") as raised:
+            with pytest.raises(ConnectionError):
                 await session.commit()
-        assert (raised.value.committed, raised.value.failed) == (["payments", "users"], ["inventory"])
-        session.add(User(id=2, email="after"))
-        await session.commit()
-        assert (await session.scalars(select(User.id).order_by(User.id))).all() == [1, 2]
+        await session.rollback()
+        assert (await session.scalars(select(User))).all() == []
+        assert (await session.scalars(select(Payment))).all() == []
     assert await stored(fed) == {}
 
 
@@ -380,21 +405,28 @@ async def test_clickhouse_rows_of_a_failed_commit_are_not_sent(fed: Federation) 
 
 
 @pytest.mark.clickhouse
-async def test_clickhouse_rows_before_a_failing_commit(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clickhouse_rows_before_a_failing_commit(fed: Federation) -> None:
     """They are sent before the others commit and cannot be taken back: the error says so."""
-
-    async def refuse(self: MongoDBStore, transaction: Any) -> None:
-        await MongoDBStore.abort(self, transaction)
-        raise ConnectionError("the cable is cut")
-
     async with fed.session() as session:
-        session.add_all([Event(id=1, user_id=1, kind="x"), Product(sku="a", price=1)])
-        with monkeypatch.context() as patched:
-            patched.setattr(MongoDBStore, "commit", refuse)
-            with pytest.raises(PartialCommitError, match=r"holds in analytics but failed in inventory: the cable"):
-                await session.commit()
+        await late_constraint(session)
+        session.add_all([Event(id=1, user_id=1, kind="x"), User(id=1, email="x"), User(id=2, email="x")])
+        with pytest.raises(PartialCommitError, match=r"holds in analytics but failed in users"):
+            await session.commit()
         assert (await session.scalars(select(Event.kind))).all() == ["x"]
-    assert await stored(fed) == {}
+        assert (await session.scalars(select(User))).all() == []
+
+
+@pytest.mark.clickhouse
+async def test_a_bulk_insert_with_none_in_it_is_one_block(fed: Federation) -> None:
+    """Rows with and without a value go out together, in the order they came in."""
+    rows = [{"id": n, "user_id": n, "kind": "x", "at": None if n % 2 else AT} for n in range(1000)]
+    sent: list[int] = []
+    engine = fed.stores["analytics"].engine  # type: ignore[attr-defined]
+    event.listen(engine, "before_cursor_execute", lambda c, cur, s, params, ctx, many: sent.append(len(params)))
+    async with fed.session() as session:
+        await session.execute(insert(Event), rows)
+        assert sent == [1000]
+        assert (await session.scalar(select(func.count(Event.at)))) == 500
 
 
 @pytest.mark.clickhouse

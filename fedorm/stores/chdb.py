@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from sqlalchemy import URL, Engine, MetaData, create_engine
@@ -31,6 +32,9 @@ class ChDBStore(SQLStore):
 
     def __init__(self, service: str, settings: ServiceSettings) -> None:
         super().__init__(service, settings)
+        # Relative with three slashes, as for SQLite: the dialect would take the path from the root.
+        if self.url.database and self.url.database != ":memory:":
+            self.url = self.url.set(database=str(Path(self.url.database).absolute()))
         # One thread: the engine is one for the process and is not made for several at once.
         self._workers = Workers(service, 1)
 

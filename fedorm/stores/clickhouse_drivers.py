@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from clickhouse_sqlalchemy.drivers.http import connector as http
+from clickhouse_sqlalchemy.drivers.http.exceptions import HTTPException
 from clickhouse_sqlalchemy.drivers.http.transport import RequestsTransport, _get_type
 from clickhouse_sqlalchemy.drivers.http.utils import parse_tsv
 from clickhouse_sqlalchemy.drivers.native import connector as native
+from clickhouse_sqlalchemy.exceptions import DatabaseException
 
 from fedorm.stores.clickhouse_sql import is_insert, literals
 
@@ -68,6 +70,19 @@ class HTTPTransport(RequestsTransport):  # type: ignore[misc] # the driver has n
             params["max_query_size"] = _LONGEST
         with self._send(query, params=params, stream=True) as response:
             yield from self._read(response.iter_lines())
+
+    def _send(self, data: str, params: dict[str, Any] | None = None, stream: bool = False) -> Any:
+        response = self.http.post(
+            self.db_url, data=data.encode(), params={**(params or {}), "database": self.db_name, **self.ch_settings},
+            auth=self.auth, headers=self.headers, verify=self.verify, cert=self.cert, timeout=self.timeout,
+            stream=stream,
+        )  # fmt: skip
+        if response.status_code == 200:
+            return response
+        with response:  # Else its connection stays open for as long as the error is known to somebody.
+            error = HTTPException(response.text)
+        error.code = response.status_code
+        raise DatabaseException(error)
 
     def _read(self, lines: Iterator[bytes]) -> Iterator[list[Any]]:
         head = [parse_tsv(line, self.unicode_errors) for _, line in zip(range(2), lines, strict=False)]

