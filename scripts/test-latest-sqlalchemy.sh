@@ -4,8 +4,8 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/venv.sh
 latest=.venv-latest
-constraints=$(mktemp)
-trap 'rm -f "$constraints"' EXIT
+mkdir -p "$latest"
+constraints=$latest/constraints.txt # the same path each time, so that nothing is installed twice
 grep -vi '^sqlalchemy=' scripts/constraints.txt >"$constraints"
 make_venv "$latest" '.[postgresql,mysql,mongodb,sqlite]' 'sqlalchemy[asyncio]==2.1.9' 'secantusdb==0.7.0b3' --group test \
     --constraint "$constraints"

@@ -20,11 +20,11 @@ CHECK
             return 1
         fi
     fi
-    wanted=$(printf '%s ' "$@"; cat pyproject.toml scripts/constraints.txt | cksum)
-    if [ "$(cat "$venv/.installed" 2>/dev/null || true)" != "$wanted" ]; then
+    installed=$venv/.installed-$({ printf '%s ' "$@"; cat pyproject.toml scripts/constraints.txt; } | cksum | tr ' ' -)
+    if [ ! -e "$installed" ]; then
         echo "Installing fedorm into $venv ..."
         "$venv/bin/pip" install --quiet --disable-pip-version-check --upgrade 'pip>=25.1,<27'
         "$venv/bin/pip" install --quiet --disable-pip-version-check --editable "$@"
-        printf '%s\n' "$wanted" >"$venv/.installed"
+        touch "$installed"
     fi
 }
