@@ -71,6 +71,14 @@ class HTTPTransport(RequestsTransport):  # type: ignore[misc] # the driver has n
         with self._send(query, params=params, stream=True) as response:
             yield from self._read(response.iter_lines())
 
+    def disconnect(self) -> None:
+        """Close the connection; requests by itself leaves that to the garbage collector."""
+        for adapter in self.http.adapters.values():
+            pools = adapter.poolmanager.pools
+            for key in pools.keys():  # noqa: SIM118 - urllib3's container is no mapping to iterate over
+                pools[key].close()
+        self.http.close()
+
     def _send(self, data: str, params: dict[str, Any] | None = None, stream: bool = False) -> Any:
         response = self.http.post(
             self.db_url, data=data.encode(), params={**(params or {}), "database": self.db_name, **self.ch_settings},
@@ -79,9 +87,10 @@ class HTTPTransport(RequestsTransport):  # type: ignore[misc] # the driver has n
         )  # fmt: skip
         if response.status_code == 200:
             return response
-        with response:  # Else its connection stays open for as long as the error is known to somebody.
-            error = HTTPException(response.text)
+        error = HTTPException(response.text)
         error.code = response.status_code
+        # The error's traceback must not hold it: its connection would stay open for as long as somebody has the error.
+        del response
         raise DatabaseException(error)
 
     def _read(self, lines: Iterator[bytes]) -> Iterator[list[Any]]:

@@ -258,5 +258,7 @@ def check_zones(dialect: Any) -> None:
         own = dialect.colspecs.get(generic)
         if own is not None or generic is types.DateTime:
             own = own or generic
-            checked = type(f"Zoned{own.__name__}", (Zoned, own), {"__module__": __name__})
+            # What the driver returns has its zone already: nothing is to be done for each row that is read.
+            members = {"__module__": __name__, "result_processor": own.result_processor}
+            checked = type(f"Zoned{own.__name__}", (Zoned, own), members)
             use(dialect, {generic: checked})

@@ -143,28 +143,36 @@ def _endless(dialect: Any, generic: type[Any]) -> type[Any]:
 
 def _read_endless(connection: Any, record: Any) -> None:
     """Make psycopg read ``infinity`` and ``-infinity`` as asyncpg does."""
-    from psycopg.types import datetime as loaders
+    from psycopg.pq import Format
 
     utc = datetime.UTC
-    kinds: list[tuple[str, type[Any], Any, Any]] = [
-        ("date", loaders.DateLoader, datetime.date.min, datetime.date.max),
-        ("timestamp", loaders.TimestampLoader, datetime.datetime.min, datetime.datetime.max),
-        (
-            "timestamptz",
-            loaders.TimestamptzLoader,
-            datetime.datetime.min.replace(tzinfo=utc),
-            datetime.datetime.max.replace(tzinfo=utc),
-        ),
-    ]
-    for name, loader, first, last in kinds:
-        connection.adapters.register_loader(name, _endless_loader(loader, first, last))
+    first, last = datetime.datetime.min, datetime.datetime.max
+    for name, ends in {
+        "date": (datetime.date.min, datetime.date.max),
+        "timestamp": (first, last),
+        "timestamptz": (first.replace(tzinfo=utc), last.replace(tzinfo=utc)),
+    }.items():
+        loader = connection.adapters.get_loader(connection.adapters.types[name].oid, Format.TEXT)
+        connection.adapters.register_loader(name, _endless_loader(loader, *ends))
 
 
 def _endless_loader(loader: type[Any], first: Any, last: Any) -> type[Any]:
-    class EndlessLoader(loader):  # type: ignore[misc]
+    from psycopg import DataError
+    from psycopg.adapt import Loader
+
+    class EndlessLoader(Loader):
+        def __init__(self, oid: int, context: Any = None) -> None:
+            super().__init__(oid, context)
+            # Not a subclass: the compiled loaders, which are the fast ones, do not allow any.
+            self._load = loader(oid, context).load
+
         def load(self, data: Any) -> Any:
-            ends = {b"-infinity": first, b"infinity": last}
-            text = bytes(data)
-            return ends[text] if text in ends else super().load(data)
+            try:
+                return self._load(data)
+            except DataError:
+                ends = {b"-infinity": first, b"infinity": last}
+                if bytes(data) not in ends:
+                    raise
+                return ends[bytes(data)]
 
     return EndlessLoader
