@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, UserDefinedOption, selectinload
+from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, UserDefinedOption, defaultload, selectinload
 from sqlalchemy.orm.strategy_options import _AbstractLoad
 
 from fedorm.entity import is_document
@@ -14,6 +15,8 @@ from fedorm.exc import RelationshipError
 from fedorm.relationship import FederatedAttribute
 
 Step = FederatedAttribute | InstrumentedAttribute[Any]
+Keys = tuple[str, ...]
+"""The names of attributes, each leading to the class of the next."""
 
 
 class FederatedLoad(UserDefinedOption):
@@ -92,11 +95,34 @@ class Node:
         """The steps inside the service."""
         return [(step, node) for step, node in self.steps.values() if isinstance(step, InstrumentedAttribute)]
 
-    def loader_options(self) -> list[_AbstractLoad]:
-        """Return SQLAlchemy's own options for the ordinary steps from here."""
+    def loader_options(self, chosen: Container[Keys] = (), path: Keys = ()) -> list[_AbstractLoad]:
+        """Return SQLAlchemy's own options for the ordinary steps from here, which ``path`` leads to.
+
+        ``chosen`` has the paths for which the user's own options say how they are loaded.
+        """
         if is_document(self.model):
             return []
-        return [selectinload(step).options(*node.loader_options()) for step, node in self.ordinary]
+        made: list[_AbstractLoad] = []
+        for step, node in self.ordinary:
+            here = (*path, step.key)
+            below = node.loader_options(chosen, here)
+            if here not in chosen:
+                made.append(selectinload(step).options(*below))
+            elif below:
+                made.append(defaultload(step).options(*below))
+        return made
+
+
+def chosen_paths(options: Iterable[Any], model: type[Any]) -> set[Keys]:
+    """Return the paths from ``model`` for which SQLAlchemy's own loader options are among ``options``."""
+    paths: set[Keys] = set()
+    for option in options:
+        for element in getattr(option, "context", ()) if isinstance(option, _AbstractLoad) else ():
+            root, *steps = element.path
+            names = tuple(getattr(step, "key", "*") for step in steps[::2])  # "*": all of a class, by load_only()
+            if issubclass(root.mapper.class_, model):
+                paths.add(names)
+    return paths
 
 
 def trees(options: list[FederatedLoad]) -> list[Node]:

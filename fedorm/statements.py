@@ -9,7 +9,7 @@ from sqlalchemy.engine import ChunkedIteratorResult, Result, Row
 from sqlalchemy.orm import ORMExecuteState
 
 from fedorm.loading import Loader, rows_to_objects
-from fedorm.options import FederatedLoad, Node, trees
+from fedorm.options import FederatedLoad, Node, chosen_paths, trees
 from fedorm.stores.base import Capability
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def execute_federated(state: ORMExecuteState) -> Result[Any] | None:
     statement: Any = state.statement._generate()  # type: ignore[attr-defined]
     statement._with_options = tuple(option for option in given if not isinstance(option, FederatedLoad))
     for root in roots:
-        statement = statement.options(*root.loader_options())
+        statement = statement.options(*root.loader_options(chosen_paths(given, root.model)))
     # Rows are made into objects below, not by the AsyncSession's wish to have them all before it returns.
     result = state.invoke_statement(statement=statement, execution_options={"prebuffer_rows": False})
     loader = Loader(cast("FederatedSession", state.session))

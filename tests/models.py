@@ -27,6 +27,13 @@ class User(FederatedBase):
     tags: Federated[list[Tag]] = federated_relationship(
         secondary=lambda: user_tags, secondary_local="user_id", secondary_remote="tag_id", order_by="name"
     )
+    wishes: Federated[list[Product]] = federated_relationship(
+        secondary=lambda: wishes,
+        secondary_local="user_id",
+        secondary_remote="sku",
+        remote_key="sku",
+        order_by="-price",
+    )
     events: Federated[list[Event]] = federated_relationship(remote_key="user_id", order_by="id")
     reviews: Federated[list[Review]] = federated_relationship(remote_key="user_id", order_by="-stars")
     card: Federated[Card] = federated_relationship(remote_key="user_id", back_populates="user")
@@ -93,6 +100,14 @@ user_tags = Table(
 )
 
 
+wishes = Table(
+    "wishes",
+    FederatedBase.metadata_of("users"),
+    Column("user_id", Integer, primary_key=True),
+    Column("sku", String(50), primary_key=True),
+)
+
+
 class Parcel(FederatedBase):
     """A key of two columns."""
 
@@ -133,6 +148,9 @@ class Product(FederatedDocument):
     supplier_id: PydanticObjectId | None = None
     supplier: Federated[Supplier] = federated_relationship(local_key="supplier_id")
     items: Federated[list[Item]] = federated_relationship(local_key="sku", remote_key="sku", order_by="id")
+    wanted_by: Federated[list[User]] = federated_relationship(
+        secondary=lambda: wishes, secondary_local="sku", secondary_remote="user_id", local_key="sku", order_by="id"
+    )
 
     class Settings:
         name = "products"

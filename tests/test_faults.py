@@ -23,6 +23,7 @@ from fedorm import (
     Federation,
     FederationOpenError,
     KeyTypeError,
+    MissingDriverError,
     MissingServiceError,
     PoolExhaustedError,
     RelationshipError,
@@ -139,6 +140,27 @@ def test_keys_that_cannot_match(key: str, target: str, match: str) -> None:
     )
     with pytest.raises((KeyTypeError, RelationshipError), match=match):
         model.user.hop  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("url", "package", "extra"),
+    [
+        ("postgresql+asyncpg://h/x", "asyncpg", "postgresql"),
+        ("postgresql+asyncpg://h/x", "psycopg", "postgresql"),
+        ("mysql+aiomysql://h/x", "aiomysql", "mysql"),
+        ("mariadb+aiomysql://h/x", "pymysql", "mysql"),
+        ("mongodb://h/x", "pymongo", "mongodb"),
+        ("mongodb://h/x", "beanie", "mongodb"),
+        ("sqlite+aiosqlite:///x", "aiosqlite", "sqlite"),
+        ("clickhouse+native://h/x", "clickhouse_sqlalchemy", "clickhouse"),
+        ("chdb:///x", "chdb", "chdb"),
+    ],
+)
+def test_a_driver_that_is_not_installed(url: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says which extra brings it."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDriverError, match=rf"'far' needs the package '{package}'.*fedorm\[{extra}\]"):
+        Federation({"far": url})
 
 
 # -- settings

@@ -37,6 +37,7 @@ from tests.models import (
     Tag,
     User,
     user_tags,
+    wishes,
 )
 
 
@@ -72,6 +73,8 @@ async def data(fed: Federation) -> None:
         session.add_all([Employee(id=1, boss_id=None), Employee(id=2, boss_id=1), Employee(id=3, boss_id=1)])
         await session.flush()
         pairs = [(1, 1), (1, 2), (2, 1), (2, 3)]
+        pairs_of_wishes = [(1, "a"), (1, "b"), (1, "gone"), (2, "b"), (404, "c")]
+        await session.execute(insert(wishes), [{"user_id": user, "sku": sku} for user, sku in pairs_of_wishes])
         await session.execute(insert(user_tags), [{"user_id": user, "tag_id": tag} for user, tag in pairs])
         await session.commit()
 
@@ -144,6 +147,14 @@ async def test_many_to_many_through_a_third_service(
     assert [
         [getattr(one, "name", None) or one.email for one in getattr(parent, path.key)] for parent in found
     ] == expected
+
+
+async def test_many_to_many_between_rows_and_documents(session: AsyncFederatedSession) -> None:
+    """The association table is in the rows' own service; pairs that point nowhere are left out."""
+    users = await all_of(session, User, federated_load(User.wishes))
+    assert [[product.sku for product in user.wishes] for user in users] == [["b", "a"], ["b"], []]
+    products = await session.find(Product).sort("sku").options(federated_load(Product.wanted_by)).to_list()
+    assert [[user.id for user in product.wanted_by] for product in products] == [[1], [1, 2], []]
 
 
 async def test_key_of_two_columns(session: AsyncFederatedSession) -> None:

@@ -162,6 +162,37 @@ async def test_federated_load_beside_other_loaders(session: AsyncFederatedSessio
         assert orders[0].user.profile.bio == "b"
 
 
+async def test_the_users_own_loader_goes_before(session: AsyncFederatedSession) -> None:
+    """A path through a relationship that other options load already takes what they load."""
+    session.add_all([User(id=1, email="x"), Order(id=1, user_id=1, items=[Item(id=1, sku="a")])])
+    await session.commit()
+    path = federated_load(Item.order, Order.user)
+    for options in (
+        [joinedload(Item.order), path],
+        [path, joinedload(Item.order)],
+        [selectinload(Item.order).joinedload(Order.items), path],
+        [joinedload(Item.order).load_only(Order.user_id), path],
+    ):
+        session.expunge_all()
+        item = (await session.scalars(select(Item).options(*options))).unique().one()
+        assert item.order.user.email == "x"
+
+
+async def test_the_legacy_query_knows_federated_relationships(session: AsyncFederatedSession) -> None:
+    """Query's own ways of execution lead to the same place."""
+    session.add_all([User(id=1, email="x"), Order(id=1, user_id=1)])
+    await session.commit()
+
+    def work(inner: Session) -> None:
+        query = inner.query(Order).options(federated_load(Order.user))
+        assert query.one().user.email == "x"
+        assert query.first() is query.all()[0]
+        assert inner.query(Order.id).filter(Order.id > 0).all() == [(1,)]
+        assert inner.query(func.count(Order.id)).scalar() == 1
+
+    await session.run_sync(work)
+
+
 async def test_the_garbage_collector_is_on_after_a_load(session: AsyncFederatedSession) -> None:
     """It rests while rows become objects, and goes on afterwards, also after a failure."""
     session.add_all([User(id=1, email="x"), Order(id=1, user_id=1), Order(id=2, user_id=404)])
