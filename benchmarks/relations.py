@@ -133,7 +133,7 @@ async def columns_against_asyncpg(bench: Bench, rounds: int) -> Pair:
             orders = (await session.execute(select(Order.id, Order.user_id, Order.total))).all()
             keys = literal(list({user for _, user, _ in orders}), ARRAY(Integer))
             wanted = select(User.id, User.email).where(User.id == any_(keys))
-            users = (await session.execute(wanted)).all()
+            users: Any = (await session.execute(wanted)).all()
             emails: dict[int, str] = dict(users)
             joined = [(number, total, emails[user]) for number, user, total in orders]
             assert len(joined) == ORDERS
