@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fedorm import Federation
+from fedorm.stores.base import Capability
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -102,3 +103,29 @@ def test_the_plugin_serves_a_users_own_tests(tmp_path: Path) -> None:
 def test_every_snippet_is_one_of_these() -> None:
     """A snippet that is added here needs a test there."""
     assert [len(snippets(language)) for language in ("python", "toml", "text")] == [4, 1, 1]
+
+
+def test_the_table_of_stores_says_what_the_stores_say() -> None:
+    """Each cell of a capability is what the store's class declares."""
+    urls = {
+        "PostgreSQL": "postgresql+asyncpg://h/x",
+        "MySQL, MariaDB": "mysql+aiomysql://h/x",
+        "SQLite": "sqlite+aiosqlite:///x",
+        "ClickHouse": "clickhouse+native://h/x",
+        "chDB": "chdb:///x",
+    }
+    stores = {name: Federation({"any": url}).stores["any"] for name, url in urls.items()}
+    http = Federation({"any": "clickhouse+http://h/x"}).stores["any"]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in README.splitlines() if line[:1] == "|"]
+    header = next(row for row in rows if "chDB" in row)
+    told = {match[1]: row for row in rows if (match := re.match(r"`([A-Z_]+)`", row[0]))}
+    assert told.keys() == {"TRANSACTIONS", "SAVEPOINTS", "TWO_PHASE", "UPDATES", "STREAMING", "TLS"}
+    for name, row in told.items():
+        for name_of_store, store in stores.items():
+            says = "yes" if Capability[name] in store.capabilities else "no"
+            if name_of_store == "ClickHouse" and (Capability[name] in http.capabilities) != (says == "yes"):
+                says = "native only"
+            assert row[header.index(name_of_store)] == says, (name, name_of_store)
+    sizes = next(row for row in rows if row[0] == "keys in one statement")
+    for name_of_store, store in [*stores.items(), ("MongoDB", Federation({"any": "mongodb://h/x"}).stores["any"])]:
+        assert sizes[header.index(name_of_store)] == f"{store.batch_size:,}"
