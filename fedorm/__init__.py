@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fedorm.exc import (
@@ -83,6 +84,9 @@ __all__ = [
     "DuplicateKeyError",
     "StaleDocumentError",
 ]
+
+if find_spec("beanie") is None:
+    del __all__[__all__.index("FederatedDocument")]  # Without its driver it cannot be had, and import * must not fail for it.
 
 
 def __getattr__(name: str) -> Any:
