@@ -16,7 +16,7 @@ from typing import ClassVar, Self
 from fedorm.testing.servers.admin import Admin
 from fedorm.testing.servers.errors import ServerStartError, ServerUnavailableError
 from fedorm.testing.servers.owned import OwnedProcess
-from fedorm.testing.servers.processes import free_port, signal_all
+from fedorm.testing.servers.processes import free_port, signal_all, wait_stopped
 
 _live: list[Server] = []
 
@@ -122,7 +122,9 @@ class Server(ABC):
 
     def suspend(self) -> None:
         """Freeze the server by SIGSTOP: connections stay open and nothing answers."""
-        signal_all(self.own.family(), signal.SIGSTOP)
+        family = self.own.family()
+        signal_all(family, signal.SIGSTOP)
+        wait_stopped(family, timeout=10)
 
     def resume(self) -> None:
         """Let a suspended server go on."""

@@ -77,12 +77,26 @@ def wait_gone(pids: Iterable[int], timeout: float) -> None:
         time.sleep(0.01)
 
 
+def wait_stopped(pids: Iterable[int], timeout: float) -> None:
+    """Wait up to ``timeout`` seconds until SIGSTOP has reached all of ``pids``, where the system tells."""
+    deadline = time.monotonic() + timeout
+    for pid in pids:
+        while (state := _state(pid)) is not None and state not in "TtZ":
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"process {pid} was not stopped")
+            time.sleep(0.005)
+
+
+def _state(pid: int) -> str | None:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return None
+
+
 def is_running(pid: int) -> bool:
     """Say whether ``pid`` runs; a process that ended and awaits its parent does not."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     if Path("/proc/self/stat").exists():
-        return False
+        return _state(pid) not in (None, "Z")
     with suppress(ProcessLookupError):
         os.kill(pid, 0)
         return True
