@@ -81,13 +81,19 @@ def wait_stopped(pids: Iterable[int], timeout: float) -> None:
     """Wait up to ``timeout`` seconds until SIGSTOP has reached all of ``pids``, where the system tells."""
     deadline = time.monotonic() + timeout
     for pid in pids:
-        while (state := _state(pid)) is not None and state not in "TtZ":
+        while any(_state(f"{pid}/task/{task}") not in (None, "T", "t", "Z") for task in _tasks(pid)):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"process {pid} was not stopped")
             time.sleep(0.005)
 
 
-def _state(pid: int) -> str | None:
+def _tasks(pid: int) -> list[str]:
+    with suppress(OSError):
+        return [task.name for task in Path(f"/proc/{pid}/task").iterdir()]
+    return []
+
+
+def _state(pid: int | str) -> str | None:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return None
