@@ -24,6 +24,7 @@ from fedorm.exc import (
     ModelError,
     PartialCommitError,
     PoolExhaustedError,
+    QueryError,
     RelationshipError,
     ServiceTimeoutError,
     ServiceUnavailableError,
@@ -31,9 +32,11 @@ from fedorm.exc import (
     StoreError,
     TLSError,
     UnknownServiceError,
+    UnknownTableError,
     UnloadedKeyError,
     UnroutedStatementError,
     UnsupportedOperationError,
+    UnsupportedQueryError,
 )
 from fedorm.federation import Federation, Health, Orphans
 from fedorm.model import FederatedBase
@@ -67,6 +70,9 @@ __all__ = [
     "UnknownServiceError",
     "UnroutedStatementError",
     "CrossServiceStatementError",
+    "QueryError",
+    "UnknownTableError",
+    "UnsupportedQueryError",
     "StoreError",
     "ServiceUnavailableError",
     "ServiceTimeoutError",
@@ -86,7 +92,9 @@ __all__ = [
 ]
 
 if find_spec("beanie") is None:
-    del __all__[__all__.index("FederatedDocument")]  # Without its driver it cannot be had, and import * must not fail for it.
+    del __all__[
+        __all__.index("FederatedDocument")
+    ]  # Without its driver it cannot be had, and import * must not fail for it.
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,9 @@ from fedorm.exc import MissingServiceError, ModelError, UnknownServiceError
 SERVICE = "fedorm.service"
 """The key under which a MetaData's ``info`` and an engine's execution options name their service."""
 
+SESSION = "_fedorm_session"
+"""The execution option that brings the session to where a statement over several services is run."""
+
 
 class Catalog:
     """Every model of the process, by name; one MetaData a service."""

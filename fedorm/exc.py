@@ -100,6 +100,27 @@ class CrossServiceStatementError(FedormError):
         )
 
 
+class QueryError(FedormError, sa_exc.InvalidRequestError):
+    """A statement over several services cannot be run; nothing has been sent."""
+
+
+class UnknownTableError(QueryError):
+    """A statement names a table that no model or reflected table of this federation has, or that several have."""
+
+    def __init__(self, name: str, *, near: Sequence[str], ambiguous: bool = False) -> None:
+        self.name, self.near = name, list(near)
+        if ambiguous:
+            message = f"several services have a table {name!r}: write {' or '.join(self.near)}"
+        else:
+            hint = f": did you mean {' or '.join(self.near)}?" if self.near else ""
+            message = f"no service of this federation has a table {name!r}{hint}"
+        super().__init__(message)
+
+
+class UnsupportedQueryError(QueryError):
+    """A statement over several services asks for something that cannot be answered rightly."""
+
+
 # -- services at run time ------------------------------------------------------------------------
 
 

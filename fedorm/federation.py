@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sqlalchemy import func, inspect, select
 from sqlalchemy.orm import configure_mappers
@@ -17,11 +17,14 @@ from fedorm.bridge import AsyncBridge, ThreadBridge
 from fedorm.catalog import catalog
 from fedorm.config import FederationSettings, settings_from_file, settings_from_mapping
 from fedorm.entity import is_document, primary_key
-from fedorm.exc import FederationOpenError, FedormError, RelationshipError, StoreError
+from fedorm.exc import FederationOpenError, FedormError, MissingDriverError, RelationshipError, StoreError
 from fedorm.relationship import FederatedAttribute, convert_key
 from fedorm.session import AsyncFederatedSession, FederatedSession
 from fedorm.stores.base import DocumentStore, Store, batches, store_for
 from fedorm.stores.sql import SQLStore
+
+if TYPE_CHECKING:
+    from fedorm.query.runner import QueryRunner
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,21 @@ class Federation:
     installed; nothing is connected before the federation is entered.
     """
 
-    def __init__(self, services: Mapping[str, Any] | FederationSettings) -> None:
+    def __init__(
+        self,
+        services: Mapping[str, Any] | FederationSettings,
+        *,
+        memory_limit: str | None = None,
+        spill_directory: str | os.PathLike[str] | None = None,
+    ) -> None:
         settings = services if isinstance(services, FederationSettings) else settings_from_mapping(services)
         self.stores: dict[str, Store] = {name: store_for(name, one) for name, one in settings.services.items()}
         self._async_bridge = AsyncBridge()
         self._thread_bridge: ThreadBridge | None = None
         self._open = False
+        self._queries: QueryRunner | None = None
+        self._memory_limit = memory_limit
+        self._spill_directory = None if spill_directory is None else os.fspath(spill_directory)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
@@ -83,6 +95,8 @@ class Federation:
         """Close every connection; sessions that are still in use lose theirs."""
         self._open = False
         closed = await asyncio.gather(*(store.close() for store in self.stores.values()), return_exceptions=True)
+        if self._thread_bridge is None:
+            self._close_queries()
         _raise_first(closed)
 
     async def __aenter__(self) -> Self:
@@ -123,6 +137,8 @@ class Federation:
             for store in self.stores.values():
                 store.close_sync(bridge)
             bridge.close()
+            if not self._open:
+                self._close_queries()
 
     @staticmethod
     def _refuse_failures(results: Mapping[str, Any]) -> None:
@@ -141,7 +157,9 @@ class Federation:
         """Return a new session; ``options`` are those of SQLAlchemy's ``AsyncSession``."""
         if not self._open:
             raise FedormError("the federation is not open: write  async with federation:  around its sessions")
-        return AsyncFederatedSession(stores=self.stores, bridge=self._async_bridge, uses_threads=False, **options)
+        return AsyncFederatedSession(
+            stores=self.stores, bridge=self._async_bridge, uses_threads=False, queries=self._query_runner, **options
+        )
 
     def sync_session(self, **options: Any) -> FederatedSession:
         """Return a new session for code that is not async; ``options`` are those of SQLAlchemy's ``Session``.
@@ -150,7 +168,28 @@ class Federation:
         """
         if self._thread_bridge is None:
             raise FedormError("the federation is not open for threads: write  with federation:  around sync_session()")
-        return FederatedSession(stores=self.stores, bridge=self._thread_bridge, uses_threads=True, **options)
+        return FederatedSession(
+            stores=self.stores, bridge=self._thread_bridge, uses_threads=True, queries=self._query_runner, **options
+        )
+
+    def _query_runner(self) -> QueryRunner:
+        if self._queries is None:
+            try:
+                from fedorm.query.runner import QueryRunner
+            except ModuleNotFoundError as error:
+                if error.name not in ("sqlglot", "duckdb", "pyarrow"):
+                    raise
+                raise MissingDriverError(service="a select over several", package=error.name, extra="query") from error
+            self._queries = QueryRunner(
+                self.stores, memory_limit=self._memory_limit, spill_directory=self._spill_directory
+            )
+        return self._queries
+
+    def _close_queries(self) -> None:
+        """Close DuckDB once neither side of the federation is open."""
+        queries, self._queries = self._queries, None
+        if queries is not None:
+            queries.close()
 
     # -- looking after the services
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import Engine, Table, event, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,10 +23,13 @@ from fedorm.exc import UnknownServiceError, UnroutedStatementError, UnsupportedO
 from fedorm.loading import Loader
 from fedorm.options import FederatedLoad, federated_load
 from fedorm.relationship import FederatedAttribute
-from fedorm.statements import execute_federated, insert_in_blocks
+from fedorm.statements import execute_federated, insert_in_blocks, route_to_several
 from fedorm.stores.base import Capability, DocumentStore, Store
 from fedorm.stores.sql import SQLStore, services_of
 from fedorm.transaction import FederatedTransaction
+
+if TYPE_CHECKING:
+    from fedorm.query.runner import QueryRunner
 
 T = TypeVar("T")
 
@@ -35,11 +38,18 @@ class FederatedSession(Session):
     """A ``Session`` that sends each model, table and document to the service that owns it."""
 
     def __init__(
-        self, *, stores: Mapping[str, Store], bridge: Bridge, uses_threads: bool = True, **options: Any
+        self,
+        *,
+        stores: Mapping[str, Store],
+        bridge: Bridge,
+        uses_threads: bool = True,
+        queries: Callable[[], QueryRunner] | None = None,
+        **options: Any,
     ) -> None:
         self.stores = stores
         self.bridge = bridge
         self.uses_threads = uses_threads
+        self._queries = queries
         self.held: dict[int, Any] = {}
         """New objects for services that cannot roll back; inserted at commit, when all others were flushed."""
         self._releasing = False
@@ -116,6 +126,11 @@ class FederatedSession(Session):
     def store_of(self, model: type[Any]) -> Store:
         """Return the store of a model. Raises ``UnknownServiceError``."""
         return self.store_named(model.__service__, used_by=model.__name__)
+
+    @property
+    def queries(self) -> QueryRunner | None:
+        """What answers statements over several services; None in a session that was made without."""
+        return self._queries() if self._queries is not None else None
 
     # -- unit of work
 
@@ -337,6 +352,7 @@ def _dispatch(state: ORMExecuteState) -> Any:
     """Take over the statements that fedorm has something to add to; leave all others as SQLAlchemy sends them."""
     # SQLAlchemy names no clause for a UNION of selects, as a session with a single bind needs none.
     state.bind_arguments.setdefault("clause", state.statement)
+    route_to_several(state)
     if state.is_insert:
         insert_in_blocks(state)
     return execute_federated(state) or execute_columns(state)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from sqlalchemy import TextClause
 from sqlalchemy.engine import ChunkedIteratorResult, Result, Row
 from sqlalchemy.orm import ORMExecuteState
 
+from fedorm.catalog import SESSION
 from fedorm.loading import Loader, rows_to_objects
 from fedorm.options import FederatedLoad, Node, chosen_paths, trees
-from fedorm.stores.base import Capability
+from fedorm.stores.base import Capability, DocumentStore, Store
+from fedorm.stores.sql import services_of
 
 if TYPE_CHECKING:
     from fedorm.session import FederatedSession
@@ -43,6 +47,48 @@ def execute_federated(state: ORMExecuteState) -> Result[Any] | None:
         frozen = result.freeze()
     _load(loader, roots, frozen.data)
     return frozen()
+
+
+def route_to_several(state: ORMExecuteState) -> None:
+    """Bind a query that names tables of several services, or documents, to the federation as a whole."""
+    session = cast("FederatedSession", state.session)
+    arguments = state.bind_arguments
+    if arguments.get("bind") is not None or arguments.get("service") is not None or state.is_relationship_load:
+        return
+    statement = state.statement
+    if isinstance(statement, TextClause):
+        queries = session.queries
+        if queries is None or not queries.names_tables(statement.text):
+            return
+    elif not state.is_select or not _is_for_several(statement, session.stores):
+        return
+    else:
+        queries = session.queries
+    if queries is not None:
+        state.update_execution_options(**{SESSION: session})
+        arguments["bind"] = queries.engine(is_async=not session.uses_threads)
+
+
+_known: OrderedDict[Any, frozenset[str]] = OrderedDict()
+"""The services of statements, by SQLAlchemy's own key of them: looking through a statement takes longer."""
+
+
+def _is_for_several(statement: Any, stores: Mapping[str, Store]) -> bool:
+    key = statement._generate_cache_key()
+    services = _known.get(key.key) if key is not None else None
+    if services is None:
+        services = frozenset(services_of(statement))
+        if key is not None:
+            _known[key.key] = services
+            while len(_known) > STATEMENTS:
+                _known.popitem(last=False)
+    if len(services) > 1:
+        return True
+    return any(isinstance(stores.get(service), DocumentStore) for service in services)
+
+
+STATEMENTS = 2000
+"""How many statements' services are remembered."""
 
 
 def insert_in_blocks(state: ORMExecuteState) -> None:

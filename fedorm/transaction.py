@@ -73,8 +73,8 @@ class FederatedTransaction(SessionTransaction):
     def _steps(self) -> list[Step]:
         rows: list[Step] = []
         for connection, transaction, should_commit, autoclose in set(self._connections.values()):
-            if should_commit:
-                service = str(connection.get_execution_options().get(SERVICE, "?"))
+            service = connection.get_execution_options().get(SERVICE)
+            if should_commit and service is not None:  # What is of no service is the federated select's, and empty.
                 rows.append((service, self._commits(connection, transaction, autoclose)))
         documents = self._owner.documents.commits() if self._owner.has_documents else []
         rows.sort(key=lambda step: step[0])

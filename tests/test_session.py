@@ -106,10 +106,11 @@ async def test_routing_never_guesses(session: AsyncFederatedSession, urls: dict[
         await session.execute(text("select 1"), bind_arguments={"service": "inventory"})
 
 
-async def test_a_statement_over_two_services_is_refused(session: AsyncFederatedSession) -> None:
+async def test_a_write_over_two_services_is_refused(session: AsyncFederatedSession) -> None:
     """It names both services before anything is sent."""
+    change = update(User).where(User.id.in_(select(Order.user_id))).values(country="FR")
     with pytest.raises(CrossServiceStatementError) as raised:
-        await session.execute(select(User.id).join(Order, Order.user_id == User.id))
+        await session.execute(change, execution_options={"synchronize_session": False})
     assert raised.value.services == ["orders", "users"]
 
 

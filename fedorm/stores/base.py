@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, Table
 
 from fedorm.bridge import ThreadBridge
 from fedorm.config import ServiceSettings
@@ -138,10 +138,26 @@ class DocumentStore(Store):
         """Undo; never raises for a server that is gone, which undoes by itself."""
 
     @abstractmethod
+    def document_tables(self) -> Sequence[Table]:
+        """Return the service's collections as tables, for queries over several services."""
+
+    @abstractmethod
     async def find(
         self, model: type[Any], query: Any, *, sort: Any = None, transaction: Any = None, sync: bool = False
     ) -> list[dict[str, Any]]:
         """Return the documents that match ``query`` as the database holds them."""
+
+    @abstractmethod
+    async def scan(
+        self,
+        table: Table,
+        columns: Sequence[str],
+        keys: Sequence[tuple[str, Sequence[Any]]],
+        *,
+        transaction: Any = None,
+        sync: bool = False,
+    ) -> list[tuple[Any, ...]]:
+        """Return columns of one of ``document_tables``, of the documents whose columns are among the keys given."""
 
     @abstractmethod
     async def find_keys(

@@ -23,6 +23,7 @@ class ChDBStore(SQLStore):
     """A folder, or memory, that the engine of ClickHouse works in; a process can have one at a time."""
 
     kind = "chdb"
+    sql_dialect = "clickhouse"
     extra = "chdb"
     async_driver = "dbapi"
     sync_driver = "dbapi"

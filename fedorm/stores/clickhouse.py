@@ -34,6 +34,7 @@ class ClickHouseStore(SQLStore):
     """A ClickHouse server over ``clickhouse+native://`` or ``clickhouse+http://``; rows can only be appended."""
 
     kind = "clickhouse"
+    sql_dialect = "clickhouse"
     extra = "clickhouse"
     async_driver = "native"
     sync_driver = "native"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from beanie import Document
+from sqlalchemy import Table
 from sqlalchemy.util import greenlet_spawn
 
 from fedorm.catalog import catalog, check_service
@@ -39,6 +40,21 @@ class _DocumentMeta(_ModelMetaclass):  # type: ignore[misc]
             type.__setattr__(model, "__federated__", federated_attributes(model))
             catalog.add(model, document=True)
         return model
+
+    def __clause_element__(cls) -> Table:
+        """Return the collection as a table, so that the class can stand in a FROM."""
+        table = cls.__dict__.get("__document_table__")
+        if table is None:
+            from fedorm.stores.document_table import document_table
+
+            table = document_table(cls)
+            type.__setattr__(cls, "__document_table__", table)
+        return table
+
+    @property
+    def c(cls) -> Any:
+        """The fields as columns: ``Product.c.price``."""
+        return cls.__clause_element__().c
 
 
 class AwaitableAttributes:
@@ -89,7 +105,7 @@ class FederatedDocument(Document, metaclass=_DocumentMeta):
 
 def _refuse_duplicate(model: type[FederatedDocument], service: str) -> None:
     name = collection_name(model)
-    for other in catalog.documents(service):
-        # Beanie's inheritance keeps several classes in one collection.
-        if collection_name(other) == name and not issubclass(model, other):
-            raise DuplicateTableError(service=service, table=name, model=model.__name__)
+    owners = [other for other in catalog.documents(service) if collection_name(other) == name]
+    # Beanie's inheritance keeps several classes in one collection: those below the one that was there first.
+    if owners and not issubclass(model, owners[0]):
+        raise DuplicateTableError(service=service, table=name, model=model.__name__)

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, Table
 
 from fedorm.bridge import ThreadBridge
 from fedorm.catalog import catalog
@@ -30,7 +30,7 @@ from fedorm.exc import (
     TLSError,
     UnsupportedOperationError,
 )
-from fedorm.stores.base import Capability, DocumentReader, DocumentStore, Writes, collection_name
+from fedorm.stores.base import Capability, DocumentReader, DocumentStore, Writes, batches, collection_name
 from fedorm.stores.bson_types import field_name, is_plain, thawed
 
 _AUTHENTICATION = {13, 18, 8000}
@@ -253,6 +253,37 @@ class MongoDBStore(DocumentStore):
             cursor = self.collection(model, sync=sync).find(_encode(query), session=transaction, sort=sort or None)
             found: list[dict[str, Any]] = await cursor.to_list(None)
             return found
+
+    def document_tables(self) -> list[Table]:
+        """Return each collection's table, that of the model which was there first."""
+        found: dict[str, Table] = {}
+        for model in catalog.documents(self.service):
+            found.setdefault(collection_name(model), model.__clause_element__())
+        return list(found.values())
+
+    async def scan(
+        self,
+        table: Table,
+        columns: Sequence[str],
+        keys: Sequence[tuple[str, Sequence[Any]]],
+        *,
+        transaction: Any = None,
+        sync: bool = False,
+    ) -> list[tuple[Any, ...]]:
+        """Read by ``find`` with a projection; the shortest list of keys travels, in batches."""
+        from fedorm.stores.mongodb_scan import keys_filter, projection, rows
+
+        collection = self._side(sync=sync).database[table.name]
+        fields = projection(table, columns)
+        queries: list[dict[str, Any]] = [{}]
+        if keys:
+            column, values = min(keys, key=lambda one: len(one[1]))
+            queries = [keys_filter(table, column, batch) for batch in batches(values, self.batch_size)]
+        found: list[dict[str, Any]] = []
+        async with self.named():
+            for query in queries:
+                found += await collection.find(query, fields, session=transaction).to_list(None)
+        return rows(table, columns, found)
 
     async def find_keys(
         self,

@@ -34,6 +34,7 @@ class MySQLStore(SQLStore):
     """A MySQL 8 or MariaDB 10.6 database, or later."""
 
     kind = "mysql"
+    sql_dialect = "mysql"
     extra = "mysql"
     async_driver = "aiomysql"
     sync_driver = "pymysql"

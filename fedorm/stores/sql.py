@@ -53,6 +53,8 @@ from fedorm.stores.tls import client_context, split_tls
 class SQLStore(Store):
     """A service behind two SQLAlchemy engines: one for greenlets, one for threads."""
 
+    sql_dialect: ClassVar[str]
+    """What sqlglot calls the database's SQL."""
     async_driver: ClassVar[str]
     sync_driver: ClassVar[str]
     packages: ClassVar[Sequence[str]]

@@ -1,0 +1,89 @@
+"""Rows as they come from a service, made into Arrow columns that bend no value."""
+
+from __future__ import annotations
+
+import decimal
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import types
+
+from fedorm.query.tables import storage_type
+
+_UTC = "UTC"
+
+
+def to_arrow(rows: Sequence[Sequence[Any]], names: Sequence[str], kinds: Sequence[types.TypeEngine[Any]]) -> pa.Table:
+    """Return rows as a table whose columns have the Arrow types of ``kinds``.
+
+    Raises ``UnsupportedQueryError``-worthy ``ValueError`` for a value that no Arrow type holds whole.
+    """
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    arrays = [_array(values, storage_type(kind)) for values, kind in zip(columns, kinds, strict=True)]
+    return pa.Table.from_arrays(arrays, names=list(names))
+
+
+def _array(values: Sequence[Any], kind: types.TypeEngine[Any]) -> pa.Array:
+    if isinstance(kind, types.Numeric) and not isinstance(kind, types.Float):
+        return _decimals(values, kind)
+    if isinstance(kind, types.ARRAY):
+        return pa.array([None if value is None else list(value) for value in values])
+    arrow, convert = _arrow_type(kind)
+    if convert is not None:
+        values = [None if value is None else convert(value) for value in values]
+    if arrow is None:
+        return pa.array(values) if any(value is not None for value in values) else pa.array(values, pa.string())
+    return pa.array(values, arrow)
+
+
+def _arrow_type(kind: types.TypeEngine[Any]) -> tuple[pa.DataType | None, Callable[[Any], Any] | None]:
+    if isinstance(kind, types.Boolean):
+        return pa.bool_(), bool
+    if isinstance(kind, types.Integer):
+        return pa.int64(), None
+    if isinstance(kind, types.Float):
+        return pa.float64(), float
+    if isinstance(kind, types.JSON):
+        return pa.string(), _json
+    if isinstance(kind, types.Uuid):
+        return pa.string(), lambda value: str(uuid.UUID(str(value)))
+    if isinstance(kind, types.DateTime):
+        return pa.timestamp("us", _UTC if kind.timezone else None), None
+    if isinstance(kind, types.Date):
+        return pa.date32(), None
+    if isinstance(kind, types.Time):
+        return pa.time64("us"), None
+    if isinstance(kind, types.Interval):
+        return pa.duration("us"), None
+    if isinstance(kind, types.LargeBinary):
+        return pa.binary(), bytes
+    if isinstance(kind, types.String | types.Enum):
+        return pa.string(), str
+    return None, None
+
+
+def _decimals(values: Sequence[Any], kind: types.Numeric[Any]) -> pa.Array:
+    """Use the declared precision and scale; where there are none, those that the values need."""
+    exact = [None if value is None else decimal.Decimal(str(value)) for value in values]
+    if kind.precision is not None and kind.precision <= WIDEST:
+        return pa.array(exact, pa.decimal128(kind.precision, kind.scale or 0))
+    scale = whole = 0
+    for value in exact:
+        if value is not None:
+            _, digits, exponent = value.as_tuple()
+            after = max(0, -int(exponent))
+            scale, whole = max(scale, after), max(whole, len(digits) + int(exponent))
+    if scale + whole > WIDEST:
+        raise ValueError(f"decimals of {scale + whole} digits: {WIDEST} is the most that a federated select can hold")
+    return pa.array(exact, pa.decimal128(WIDEST, scale))
+
+
+WIDEST = 38
+"""Digits of a decimal in DuckDB."""
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

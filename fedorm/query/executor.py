@@ -1,0 +1,141 @@
+"""Runs a plan: scans wave by wave on the session's own connections, then the finish in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import bindparam, select, text, type_coerce, types
+from sqlglot import exp
+
+from fedorm.exc import UnsupportedQueryError
+from fedorm.query.arrow import to_arrow
+from fedorm.query.plan import KeyFilter, Plan, Scan
+from fedorm.query.tables import storage_type, to_database
+from fedorm.stores.base import DocumentStore, batches
+from fedorm.stores.sql import SQLStore
+
+if TYPE_CHECKING:
+    from fedorm.session import FederatedSession
+
+MOST_KEYS = 20_000
+"""More distinct keys than these travel as a range: their least and their greatest value."""
+
+
+class Execution:
+    """One plan with the values of its parameters, for one session."""
+
+    def __init__(self, session: FederatedSession, plan: Plan, parameters: Mapping[str, Any]) -> None:
+        self._session, self._plan, self._parameters = session, plan, parameters
+        self._tables: dict[str, pa.Table] = {}
+
+    def tables(self) -> dict[str, pa.Table]:
+        """Run the scans and return what each has found, by its name."""
+        session = self._session
+        for wave in self._plan.waves:
+            by_service: dict[str, list[Scan]] = {}
+            for scan in wave:
+                by_service.setdefault(scan.service, []).append(scan)
+            if len(by_service) > 1:
+                for service in by_service:
+                    if isinstance(session.stores[service], SQLStore):
+                        # Now, one after the other: a session refuses to connect two services at the same moment.
+                        session.connection(bind_arguments={"service": service})
+            jobs = [self._job(scans) for scans in by_service.values()]
+            for found in session.bridge.side_by_side(jobs):
+                self._tables.update(found)
+        return self._tables
+
+    def _job(self, scans: Sequence[Scan]) -> Callable[[], dict[str, pa.Table]]:
+        return lambda: {scan.name: self._scan(scan) for scan in scans}
+
+    def _scan(self, scan: Scan) -> pa.Table:
+        store = self._session.store_named(scan.service)
+        keys = [self._keys(one) for one in scan.key_filters]
+        kinds = [storage_type(scan.table.c[name].type) for name in scan.columns]
+        if isinstance(store, DocumentStore):
+            rows = self._find(store, scan, keys)
+        elif isinstance(store, SQLStore):
+            rows = self._select(store, scan, keys)
+        else:
+            raise UnsupportedQueryError(f"service {scan.service!r} cannot be read by a federated select")
+        try:
+            return to_arrow(rows, scan.columns, kinds)
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise UnsupportedQueryError(f"service {scan.service!r}, table {scan.table.name!r}: {error}") from error
+
+    def _keys(self, filter_: KeyFilter) -> tuple[str, list[Any] | None, tuple[Any, Any] | None]:
+        column = self._tables[filter_.source].column(filter_.source_column)
+        distinct = pc.unique(column)
+        if len(distinct) <= MOST_KEYS:
+            return filter_.column, [value for value in distinct.to_pylist() if value is not None], None
+        if not (pa.types.is_integer(column.type) or pa.types.is_temporal(column.type)):
+            return filter_.column, None, None
+        ends = pc.min_max(column).as_py()
+        return filter_.column, None, (ends["min"], ends["max"])
+
+    # -- SQL
+
+    def _select(self, store: SQLStore, scan: Scan, keys: Sequence[Any]) -> list[Any]:
+        columns = [type_coerce(scan.table.c[name], storage_type(scan.table.c[name].type)) for name in scan.columns]
+        statement = select(*columns).select_from(scan.table)
+        for number, predicate in enumerate(scan.predicates):
+            statement = statement.where(self._condition(store, scan, predicate, f"q{number}_"))
+        lists: list[tuple[Any, list[Any]]] = []
+        for name, values, ends in keys:
+            kind = storage_type(scan.table.c[name].type)
+            column = type_coerce(scan.table.c[name], kind)
+            if values is not None:
+                if not values:
+                    return []
+                lists.append((column, to_database(kind, values)))
+            elif ends is not None:
+                statement = statement.where(column.between(*ends))
+        arguments = {"service": scan.service}
+        if not lists:
+            return list(self._session.execute(statement, bind_arguments=arguments))
+        lists.sort(key=lambda one: len(one[1]))
+        # The shortest list is cut into batches; the others' keys are left to the finish.
+        column, values = lists[0]
+        rows: list[Any] = []
+        for batch in batches(((value,) for value in values), store.keys_per_statement(1)):
+            wanted = statement.where(store.key_filter([column], batch))
+            rows.extend(self._session.execute(wanted, bind_arguments=arguments))
+        return rows
+
+    def _condition(self, store: SQLStore, scan: Scan, predicate: exp.Expr, prefix: str) -> Any:
+        """Return a pushed condition as SQL of the service's own dialect; every value in it is bound."""
+        made, bound = exp.Paren(this=predicate.copy()), list[Any]()
+        for node in list(made.find_all(exp.Placeholder, exp.Literal)):
+            name = f"{prefix}{len(bound)}"
+            value = self._parameters[str(node.this)] if isinstance(node, exp.Placeholder) else node.to_py()
+            kind = _compared_type(scan, node)
+            many = isinstance(value, list | tuple)
+            bound.append(bindparam(name, to_database(kind, value) if kind else value, type_=kind, expanding=many))
+            marker = exp.Var(this=f":{name}")
+            if many and isinstance(node.parent, exp.In):
+                node.parent.replace(exp.In(this=node.parent.this, field=marker))  # SQLAlchemy writes the parentheses.
+            else:
+                node.replace(marker)
+        return text(made.sql(dialect=store.sql_dialect, identify=True)).bindparams(*bound)
+
+    # -- documents
+
+    def _find(self, store: DocumentStore, scan: Scan, keys: Sequence[Any]) -> list[Any]:
+        session = self._session
+        lists = [(name, values) for name, values, _ in keys if values is not None]
+        if any(not values for _, values in lists):
+            return []
+        transaction = session.documents.transactions.get(store.service)
+        return session.bridge.run(
+            store.scan(scan.table, scan.columns, lists, transaction=transaction, sync=session.uses_threads)
+        )
+
+
+def _compared_type(scan: Scan, node: exp.Expr) -> types.TypeEngine[Any] | None:
+    """Return the type of the column that a value is compared with; None where there is none, or are several."""
+    leaf = node.find_ancestor(exp.Binary, exp.In, exp.Between, exp.Is)
+    columns = {column.name for column in leaf.find_all(exp.Column)} if leaf is not None else set()
+    return storage_type(scan.table.c[columns.pop()].type) if len(columns) == 1 else None

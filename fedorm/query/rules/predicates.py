@@ -1,0 +1,113 @@
+"""Which conditions of a statement one table's service can check by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlglot import exp
+from sqlglot.optimizer.scope import Scope
+
+_COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
+_ALLOWED = (
+    *_COMPARISONS, exp.And, exp.Or, exp.Not, exp.Paren, exp.Is, exp.In, exp.Between,
+    exp.Column, exp.Identifier, exp.Literal, exp.Null, exp.Boolean, exp.Placeholder, exp.Neg,
+)  # fmt: skip
+_NUMBERS = exp.DataType.NUMERIC_TYPES
+_TIMES = exp.DataType.TEMPORAL_TYPES
+
+
+def conjuncts(condition: exp.Expr | None) -> list[exp.Expr]:
+    """Return the parts of a condition that all have to hold."""
+    if condition is None:
+        return []
+    return [part.unnest() for part in condition.unnest().flatten()] if isinstance(condition.unnest(), exp.And) else [
+        condition.unnest()
+    ]  # fmt: skip
+
+
+def nullable_sources(select: exp.Select) -> set[str]:
+    """Return the aliases whose rows an outer join may fill up with NULL."""
+    nullable: set[str] = set()
+    seen: list[str] = []
+    start = select.args.get("from_") or select.args.get("from")
+    if start is not None:
+        seen.append(start.this.alias_or_name)
+    for join in select.args.get("joins") or ():
+        side, alias = join.side.upper(), join.this.alias_or_name
+        if side in ("RIGHT", "FULL"):
+            nullable.update(seen)
+        if side in ("LEFT", "FULL"):
+            nullable.add(alias)
+        seen.append(alias)
+    return nullable
+
+
+def conditions(scope: Scope) -> Iterator[tuple[exp.Expr, set[str] | None]]:
+    """Yield each condition that every row of the scope's result fulfils, and whom it may be pushed to.
+
+    None: any source that no outer join makes nullable. A set: just those.
+    """
+    select = scope.expression
+    where = select.args.get("where")
+    for part in conjuncts(where.this if where else None):
+        yield part, None
+    for join in select.args.get("joins") or ():
+        for part in conjuncts(join.args.get("on")):
+            if not join.side:
+                yield part, None
+            elif join.side.upper() == "LEFT":
+                # What the joined side has to fulfil to match; its other rows match nothing.
+                yield part, {join.this.alias_or_name}
+
+
+def pushed_predicates(scope: Scope, alias: str) -> tuple[exp.Expr, ...]:
+    """Return the conditions that the service of ``alias`` may check, with bare column names.
+
+    They stay in the statement as well, so a service may let rows pass that the finish then refuses (a collation that
+    ignores case), but must not refuse any that it would keep.
+    """
+    if not isinstance(scope.expression, exp.Select):
+        return ()
+    nullable = nullable_sources(scope.expression)
+    found = []
+    for part, sources in conditions(scope):
+        if (alias in nullable) if sources is None else (alias not in sources):
+            continue
+        columns = list(part.find_all(exp.Column))
+        if columns and all(column.table == alias for column in columns) and is_safe(part):
+            bare = part.copy()
+            for column in bare.find_all(exp.Column):
+                column.set("table", None)
+            found.append(bare)
+    return tuple(found)
+
+
+def is_safe(condition: exp.Expr) -> bool:
+    """Say whether no database refuses a row that PostgreSQL would keep.
+
+    Numbers and times compare alike everywhere. Of texts only equality is safe, and not its negation: a collation may
+    take more texts for equal, and orders them its own way.
+    """
+    if not all(isinstance(node, _ALLOWED) for node in condition.walk()):
+        return False
+    return all(
+        _is_safe_leaf(node) for node in condition.walk() if isinstance(node, (*_COMPARISONS, exp.In, exp.Between))
+    )
+
+
+def _is_safe_leaf(node: exp.Expr) -> bool:
+    kinds = {column.type.this for column in node.find_all(exp.Column) if column.type is not None}
+    if kinds and all(kind in _NUMBERS or kind in _TIMES or kind == exp.DType.BOOLEAN for kind in kinds):
+        return not (isinstance(node, exp.In) and node.args.get("query"))
+    if not isinstance(node, exp.EQ | exp.In) or (isinstance(node, exp.In) and node.args.get("query")):
+        return False
+    return not _is_negated(node)
+
+
+def _is_negated(node: exp.Expr) -> bool:
+    parent = node.parent
+    while parent is not None:
+        if isinstance(parent, exp.Not):
+            return True
+        parent = parent.parent
+    return False

@@ -1,0 +1,86 @@
+"""The tables a statement can name, and what the planner knows of their columns."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Table, types
+from sqlalchemy.dialects import postgresql
+
+from fedorm.catalog import catalog
+from fedorm.exc import UnknownTableError
+
+_POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+
+class Tables:
+    """The tables of some services, by name; documents are tables, too."""
+
+    def __init__(self, services: Iterable[str], document_tables: Mapping[str, Callable[[], Iterable[Table]]]) -> None:
+        self._services = list(services)
+        self._document_tables = document_tables
+
+    def of(self, service: str) -> dict[str, Table]:
+        """Return a service's tables by name."""
+        found = {str(table.name): table for table in catalog.metadata(service).tables.values()}
+        if service in self._document_tables:
+            found.update({str(table.name): table for table in self._document_tables[service]()})
+        return found
+
+    def find(self, name: str, service: str | None) -> tuple[str, Table]:
+        """Return the service and the table that a name stands for.
+
+        Raises ``UnknownTableError`` with the nearest names, or with the candidates of a bare name that several have.
+        """
+        if service is not None:
+            if service not in self._services:
+                raise UnknownTableError(f"{service}.{name}", near=self._near(f"{service}.{name}"))
+            table = self.of(service).get(name)
+            if table is None:
+                raise UnknownTableError(f"{service}.{name}", near=self._near(f"{service}.{name}"))
+            return service, table
+        holders = [one for one in self._services if name in self.of(one)]
+        if len(holders) != 1:
+            candidates = [f"{one}.{name}" for one in holders] or self._near(name)
+            raise UnknownTableError(name, near=candidates, ambiguous=bool(holders))
+        return holders[0], self.of(holders[0])[name]
+
+    def _near(self, name: str) -> list[str]:
+        known = [f"{service}.{table}" for service in self._services for table in self.of(service)]
+        bare = {full.partition(".")[2]: full for full in known}
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        close += [bare[one] for one in difflib.get_close_matches(name.rpartition(".")[2], list(bare), n=3)]
+        return list(dict.fromkeys(close))
+
+
+def column_types(table: Table) -> dict[str, str]:
+    """Return the SQL types of a table's columns, in PostgreSQL's words, as the planner reasons with them."""
+    return {str(column.name): sql_type(column.type) for column in table.columns}
+
+
+def sql_type(kind: types.TypeEngine[Any]) -> str:
+    """Return one type in PostgreSQL's words; what has none, UUIDs and JSON are text here."""
+    kind = storage_type(kind)
+    if isinstance(kind, types.Uuid | types.JSON | types.Enum | types.NullType):
+        return "TEXT"
+    try:
+        return str(kind.compile(_POSTGRESQL))
+    except Exception:  # A dialect's own type; what it raises is not said anywhere.
+        return "TEXT"
+
+
+def storage_type(kind: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
+    """Return the type whose values the database holds: that below a user's own type."""
+    while isinstance(kind, types.TypeDecorator):
+        kind = kind.impl_instance
+    return kind
+
+
+def to_database(kind: types.TypeEngine[Any], value: Any) -> Any:
+    """Return a value of the finish as a parameter of the storage type ``kind``."""
+    if isinstance(value, list | tuple):
+        return [to_database(kind, one) for one in value]
+    return UUID(str(value)) if isinstance(kind, types.Uuid) and kind.as_uuid and value is not None else value

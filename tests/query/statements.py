@@ -1,0 +1,123 @@
+"""Random statements over three small tables, as hypothesis draws them."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+COLUMNS = {"k": "int", "i": "int", "t": "text", "n": "num", "d": "date"}
+TABLES = {"a": "left_side.a", "b": "middle.b", "c": "right_side.c"}
+LITERALS = {
+    "int": ["0", "1", "2", "-1", "NULL"],
+    "text": ["'x'", "'X'", "'y '", "'y'", "''", "NULL"],
+    "num": ["0", "1.5", "-2.25", "NULL"],
+    "date": ["DATE '2024-01-01'", "DATE '2024-02-29'", "NULL"],
+}
+
+
+@st.composite
+def scalars(draw: st.DrawFn, aliases: list[str], kind: str, *, depth: int = 1) -> str:
+    """A column or a literal of a type, or something made of them."""
+    columns = [f"{alias}.{name}" for alias in aliases for name, of in COLUMNS.items() if of == kind]
+    simple = st.one_of(st.sampled_from(columns), st.sampled_from(columns), st.sampled_from(LITERALS[kind]))
+    if depth == 0 or draw(st.integers(0, 3)):
+        return draw(simple)
+    inner = scalars(aliases, kind, depth=depth - 1)
+    if kind == "int":
+        return f"({draw(inner)} {draw(st.sampled_from(['+', '-', '*']))} {draw(inner)})"
+    if kind == "text":
+        return draw(st.sampled_from(["upper({})", "coalesce({}, 'x')", "({} || 'z')"])).format(draw(inner))
+    if kind == "num":
+        return f"coalesce({draw(inner)}, 0)"
+    return f"coalesce({draw(inner)}, DATE '2024-01-01')"
+
+
+@st.composite
+def predicates(draw: st.DrawFn, aliases: list[str], *, depth: int = 2, subqueries: bool = True) -> str:
+    """A condition, with NULLs, nested as deep as ``depth``."""
+    kind = draw(st.sampled_from(list(LITERALS)))
+    one, two = scalars(aliases, kind), scalars(aliases, kind)
+    forms = ["compare", "compare", "null", "in", "between", "like"]
+    forms += ["and", "or", "not"] if depth else []
+    forms += ["exists", "in_query", "not_in_query"] if subqueries and depth else []
+    form = draw(st.sampled_from(forms))
+    again = predicates(aliases, depth=max(0, depth - 1), subqueries=subqueries)
+    if form == "compare":
+        return f"{draw(one)} {draw(st.sampled_from(['=', '<>', '<', '<=', '>', '>=']))} {draw(two)}"
+    if form == "null":
+        return f"{draw(one)} IS {draw(st.sampled_from(['', 'NOT ']))}NULL"
+    if form == "in":
+        listed = ", ".join(draw(st.lists(st.sampled_from(LITERALS[kind]), min_size=1, max_size=3)))
+        return f"{draw(one)} {draw(st.sampled_from(['', 'NOT ']))}IN ({listed})"
+    if form == "between":
+        return f"{draw(one)} BETWEEN {draw(two)} AND {draw(two)}"
+    if form == "like":
+        pattern = draw(st.sampled_from(["'x%'", "'%y%'", "'_'", "'X'", "''"]))
+        return f"{draw(scalars(aliases, 'text'))} {draw(st.sampled_from(['', 'NOT ']))}LIKE {pattern}"
+    if form in ("and", "or"):
+        return f"({draw(again)} {form.upper()} {draw(again)})"
+    if form == "not":
+        return f"NOT ({draw(again)})"
+    table = draw(st.sampled_from(list(TABLES.values())))
+    inside = draw(predicates(["s"], depth=0, subqueries=False))
+    if form == "exists":
+        outer = draw(st.sampled_from(aliases))
+        return f"EXISTS (SELECT 1 FROM {table} s WHERE s.i = {outer}.i AND {inside})"
+    column = next(name for name, of in COLUMNS.items() if of == kind and name != "k")
+    negation = "NOT " if form == "not_in_query" else ""
+    return f"{draw(one)} {negation}IN (SELECT s.{column} FROM {table} s WHERE {inside})"
+
+
+@st.composite
+def sources(draw: st.DrawFn) -> tuple[str, list[str]]:
+    """One to three tables, joined in every way."""
+    aliases: list[str] = []
+    text = ""
+    for number in range(draw(st.integers(1, 3))):
+        alias = f"x{number}"
+        table = f"{draw(st.sampled_from(list(TABLES.values())))} {alias}"
+        if not aliases:
+            text = table
+        else:
+            kind = draw(st.sampled_from(["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS JOIN"]))
+            near = draw(st.sampled_from(aliases))
+            column = draw(st.sampled_from(["i", "k", "t", "d"]))
+            condition = f"{near}.{column} = {alias}.{column}"
+            if draw(st.booleans()) and kind != "FULL JOIN":
+                condition += f" AND {draw(predicates([near, alias], depth=0, subqueries=False))}"
+            text += f" {kind} {table}" + ("" if kind == "CROSS JOIN" else f" ON {condition}")
+        aliases.append(alias)
+    return text, aliases
+
+
+@st.composite
+def selects(draw: st.DrawFn) -> str:
+    """A whole statement; its rows are compared as a bag, and in order where all columns are ordered by."""
+    source, aliases = draw(sources())
+    where = f" WHERE {draw(predicates(aliases))}" if draw(st.booleans()) else ""
+    if draw(st.integers(0, 2)) == 0:
+        key = draw(st.sampled_from([f"{alias}.{name}" for alias in aliases for name in ("i", "t", "d")]))
+        number = draw(scalars(aliases, "int", depth=0))
+        other = draw(st.sampled_from([f"{alias}.{name}" for alias in aliases for name in ("i", "t", "n", "d")]))
+        having = " HAVING count(*) > 1" if draw(st.booleans()) else ""
+        return (
+            f"SELECT {key} AS g, count(*) AS c, count(DISTINCT {other}) AS cd, min({other}) AS lo, max({other}) AS hi, "
+            f"sum({number}) AS s FROM {source}{where} GROUP BY {key}{having}"
+        )
+    kinds = draw(st.lists(st.sampled_from(list(LITERALS)), min_size=1, max_size=4))
+    columns = [draw(scalars(aliases, kind)) for kind in kinds]
+    listed = ", ".join(f"{column} AS r{number}" for number, column in enumerate(columns))
+    distinct = "DISTINCT " if draw(st.integers(0, 3)) == 0 else ""
+    text = f"SELECT {distinct}{listed} FROM {source}{where}"
+    if draw(st.integers(0, 3)) == 0:
+        second, others = draw(sources())
+        again = ", ".join(f"{draw(scalars(others, kind))} AS r{number}" for number, kind in enumerate(kinds))
+        operation = draw(st.sampled_from(["UNION", "UNION ALL", "INTERSECT", "EXCEPT"]))
+        return f"{text} {operation} SELECT {again} FROM {second}"
+    if draw(st.booleans()):
+        order = ", ".join(
+            f"r{number}{draw(st.sampled_from(['', ' DESC', ' NULLS FIRST']))}" for number in range(len(kinds))
+        )
+        text += f" ORDER BY {order}"
+        if draw(st.booleans()):
+            text += f" LIMIT {draw(st.integers(0, 5))} OFFSET {draw(st.integers(0, 2))}"
+    return text

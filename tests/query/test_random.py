@@ -1,0 +1,132 @@
+"""Random statements over three services answer as over one database."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pytest
+import sqlglot
+from hypothesis import HealthCheck, given, settings
+from sqlalchemy import BigInteger, Column, Date, Numeric, String, Table, insert, text
+from sqlalchemy.orm import Session
+
+from fedorm import FederatedBase, FederatedDocument, Federation
+from tests.query.statements import selects
+
+EXAMPLES = int(os.environ.get("FEDORM_EXAMPLES", "150"))
+DAYS = [datetime.date(2024, 1, 1), datetime.date(2024, 2, 29), datetime.date(1999, 12, 31), None]
+
+
+def table(service: str, name: str) -> Table:
+    return Table(
+        name,
+        FederatedBase.metadata_of(service),
+        Column("k", BigInteger, primary_key=True, autoincrement=False),
+        Column("i", BigInteger),
+        Column("t", String(20)),
+        Column("n", Numeric(10, 2)),
+        Column("d", Date),
+    )
+
+
+a, b = table("left_side", "a"), table("middle", "b")
+
+
+class C(FederatedDocument):
+    __service__ = "right_side"
+    k: int
+    i: int | None
+    t: str | None
+    n: float | None
+    d: datetime.date | None
+
+    class Settings:
+        name = "c"
+
+
+def rows(seed: int) -> list[dict[str, Any]]:
+    pick = random.Random(seed)
+    return [
+        {
+            "k": number,
+            "i": pick.choice([0, 1, 1, 2, -1, None]),
+            "t": pick.choice(["x", "X", "y", "y ", "", "é", None]),
+            "n": pick.choice([Decimal("1.50"), Decimal("-2.25"), Decimal(0), None]),
+            "d": pick.choice(DAYS),
+        }
+        for number in range(1, pick.choice([1, 8, 14]))
+    ]
+
+
+def whole(contents: dict[str, list[dict[str, Any]]]) -> duckdb.DuckDBPyConnection:
+    """The same tables in one database."""
+    database = duckdb.connect(config={"default_null_order": "nulls_last"})
+    database.execute("SET integer_division = true")
+    for name, numeric in (("left_side.a", "DECIMAL(10,2)"), ("middle.b", "DECIMAL(10,2)"), ("right_side.c", "DOUBLE")):
+        database.execute(f"CREATE SCHEMA {name.partition('.')[0]}")
+        database.execute(f"CREATE TABLE {name} (k BIGINT, i BIGINT, t VARCHAR, n {numeric}, d DATE)")
+        for row in contents[name]:
+            database.execute(f"INSERT INTO {name} VALUES (?, ?, ?, ?, ?)", list(row.values()))
+    return database
+
+
+def bag(found: list[Any]) -> Counter[tuple[Any, ...]]:
+    return Counter(tuple(float(value) if isinstance(value, Decimal) else value for value in row) for row in found)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_as_over_one_database(fresh_database: Callable[[str], str], seed: int) -> None:
+    """Rows of PostgreSQL, MariaDB and MongoDB, whatever is asked; NULLs, duplicates and cases included."""
+    contents = {
+        name: rows(seed * 10 + number) for number, name in enumerate(("left_side.a", "middle.b", "right_side.c"))
+    }
+    database = whole(contents)
+    fed = Federation(
+        {
+            "left_side": fresh_database("postgresql"),
+            "middle": fresh_database("mysql"),
+            "right_side": fresh_database("mongodb"),
+        }
+    )
+
+    async def prepare() -> None:
+        async with fed:
+            await fed.create_all()
+            async with fed.session() as session:
+                for target, name in ((a, "left_side.a"), (b, "middle.b")):
+                    if contents[name]:
+                        await session.execute(insert(target), contents[name])
+                session.add_all(C(**row) for row in contents["right_side.c"])
+                await session.commit()
+
+    asyncio.run(prepare())
+
+    def check(session: Session, statement: str) -> None:
+        expected = database.execute(sqlglot.transpile(statement, read="postgres", write="duckdb")[0]).fetchall()
+        found = session.execute(text(statement)).all()
+        if " LIMIT " in statement and " ORDER BY " in statement:
+            assert [bag([row]) for row in found] == [bag([row]) for row in expected], statement
+        assert bag(list(found)) == bag(expected), statement
+
+    with fed, fed.sync_session() as session:
+
+        @settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            derandomize=True,
+        )
+        @given(selects())
+        def run(statement: str) -> None:
+            check(session, statement)
+
+        run()
