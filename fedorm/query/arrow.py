@@ -16,13 +16,18 @@ from fedorm.query.tables import storage_type
 _UTC = "UTC"
 
 
-def to_arrow(rows: Sequence[Sequence[Any]], names: Sequence[str], kinds: Sequence[types.TypeEngine[Any]]) -> pa.Table:
+def to_arrow(
+    rows: Sequence[Sequence[Any]], names: Sequence[str], kinds: Sequence[types.TypeEngine[Any] | None]
+) -> pa.Table:
     """Return rows as a table whose columns have the Arrow types of ``kinds``.
 
     Raises ``UnsupportedQueryError``-worthy ``ValueError`` for a value that no Arrow type holds whole.
     """
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-    arrays = [_array(values, storage_type(kind)) for values, kind in zip(columns, kinds, strict=True)]
+    arrays = [
+        _inferred(values) if kind is None else _array(values, storage_type(kind))
+        for values, kind in zip(columns, kinds, strict=True)
+    ]
     return pa.Table.from_arrays(arrays, names=list(names))
 
 
@@ -39,11 +44,21 @@ def _array(values: Sequence[Any], kind: types.TypeEngine[Any]) -> pa.Array:
     return pa.array(values, arrow)
 
 
+def _inferred(values: Sequence[Any]) -> pa.Array:
+    """Let the values say what they are; a column of NULL alone has no type to speak of."""
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, decimal.Decimal):
+        return _decimals(values, types.Numeric())
+    if isinstance(first, uuid.UUID):
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
+    return pa.array(values) if first is not None else pa.nulls(len(values))
+
+
 def _arrow_type(kind: types.TypeEngine[Any]) -> tuple[pa.DataType | None, Callable[[Any], Any] | None]:
     if isinstance(kind, types.Boolean):
         return pa.bool_(), bool
     if isinstance(kind, types.Integer):
-        return pa.int64(), None
+        return pa.int64(), int  # PostgreSQL makes decimals of sums.
     if isinstance(kind, types.Float):
         return pa.float64(), float
     if isinstance(kind, types.JSON):

@@ -12,13 +12,16 @@ from sqlglot import exp
 
 from fedorm.exc import UnsupportedQueryError
 from fedorm.query.arrow import to_arrow
-from fedorm.query.plan import KeyFilter, Plan, Scan
+from fedorm.query.plan import KeyFilter, Piece, Plan, Scan, Step
 from fedorm.query.tables import storage_type, to_database
 from fedorm.stores.base import DocumentStore, batches
 from fedorm.stores.sql import SQLStore
 
 if TYPE_CHECKING:
     from fedorm.session import FederatedSession
+
+Keys = tuple[str, list[Any] | None, tuple[Any, Any] | None]
+"""A column, and the values it may have: a list of them, or the least and the greatest."""
 
 MOST_KEYS = 20_000
 """More distinct keys than these travel as a range: their least and their greatest value."""
@@ -35,25 +38,41 @@ class Execution:
         """Run the scans and return what each has found, by its name."""
         session = self._session
         for wave in self._plan.waves:
-            by_service: dict[str, list[Scan]] = {}
-            for scan in wave:
-                by_service.setdefault(scan.service, []).append(scan)
+            by_service: dict[str, list[Step]] = {}
+            for step in wave:
+                by_service.setdefault(step.service, []).append(step)
             if len(by_service) > 1:
                 for service in by_service:
                     if isinstance(session.stores[service], SQLStore):
                         # Now, one after the other: a session refuses to connect two services at the same moment.
                         session.connection(bind_arguments={"service": service})
-            jobs = [self._job(scans) for scans in by_service.values()]
+            jobs = [self._job(steps) for steps in by_service.values()]
             for found in session.bridge.side_by_side(jobs):
                 self._tables.update(found)
         return self._tables
 
-    def _job(self, scans: Sequence[Scan]) -> Callable[[], dict[str, pa.Table]]:
-        return lambda: {scan.name: self._scan(scan) for scan in scans}
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Run the only step of a plan without a finish and return its rows."""
+        (step,) = self._plan.steps
+        assert isinstance(step, Piece)
+        whole = [number for number, kind in enumerate(step.kinds) if isinstance(kind, types.Integer)]
+        rows = [tuple(row) for row in self._ask(step, [])]
+        return [_with_integers(row, whole) for row in rows] if whole and step.sums else rows
 
-    def _scan(self, scan: Scan) -> pa.Table:
+    def _job(self, steps: Sequence[Step]) -> Callable[[], dict[str, pa.Table]]:
+        return lambda: {step.name: self._run(step) for step in steps}
+
+    def _run(self, step: Step) -> pa.Table:
+        keys = [self._keys(one) for one in step.key_filters]
+        if isinstance(step, Scan):
+            return self._scan(step, keys)
+        try:
+            return to_arrow(list(self._ask(step, keys)), step.columns, step.kinds)
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise UnsupportedQueryError(f"service {step.service!r}: {error}") from error
+
+    def _scan(self, scan: Scan, keys: Sequence[Keys]) -> pa.Table:
         store = self._session.store_named(scan.service)
-        keys = [self._keys(one) for one in scan.key_filters]
         kinds = [storage_type(scan.table.c[name].type) for name in scan.columns]
         if isinstance(store, DocumentStore):
             rows = self._find(store, scan, keys)
@@ -66,7 +85,7 @@ class Execution:
         except (pa.ArrowException, ValueError, OverflowError) as error:
             raise UnsupportedQueryError(f"service {scan.service!r}, table {scan.table.name!r}: {error}") from error
 
-    def _keys(self, filter_: KeyFilter) -> tuple[str, list[Any] | None, tuple[Any, Any] | None]:
+    def _keys(self, filter_: KeyFilter) -> Keys:
         column = self._tables[filter_.source].column(filter_.source_column)
         distinct = pc.unique(column)
         if len(distinct) <= MOST_KEYS:
@@ -76,9 +95,38 @@ class Execution:
         ends = pc.min_max(column).as_py()
         return filter_.column, None, (ends["min"], ends["max"])
 
+    # -- whole queries
+
+    def _ask(self, piece: Piece, keys: Sequence[Keys]) -> Any:
+        """Send a piece, narrowed by keys that fit into one list or range, to its service."""
+        store = self._session.store_named(piece.service)
+        assert isinstance(store, SQLStore)
+        query, bound = piece.query.copy(), list[Any]()
+        for name, values, ends in keys:
+            alias, column = piece.origins[name]
+            kind = piece.kinds[piece.columns.index(name)]
+            target = exp.column(column, table=alias, quoted=True)
+            if values is not None:
+                if len(values) > store.keys_per_statement(1):
+                    continue
+                marker = f"k{len(bound)}"
+                bound.append(store.key_parameter(marker, kind, to_database(kind, values) if kind else values))
+                condition: exp.Expr = exp.Var(this=f"{target.sql(store.sql_dialect)} {store.key_condition(marker)}")
+            elif ends is not None:
+                low, high = exp.Var(this=f":k{len(bound)}"), exp.Var(this=f":k{len(bound) + 1}")
+                condition = exp.Between(this=target, low=low, high=high)
+                bound += [bindparam(f"k{len(bound) + number}", end, type_=kind) for number, end in enumerate(ends)]
+            else:
+                continue
+            assert isinstance(query, exp.Select)
+            query = query.where(condition, copy=False)
+        bound += self._bind(query, None)
+        statement = text(query.sql(dialect=store.sql_dialect)).bindparams(*bound)
+        return self._session.execute(statement, bind_arguments={"service": piece.service})
+
     # -- SQL
 
-    def _select(self, store: SQLStore, scan: Scan, keys: Sequence[Any]) -> list[Any]:
+    def _select(self, store: SQLStore, scan: Scan, keys: Sequence[Keys]) -> list[Any]:
         columns = [type_coerce(scan.table.c[name], storage_type(scan.table.c[name].type)) for name in scan.columns]
         statement = select(*columns).select_from(scan.table)
         for number, predicate in enumerate(scan.predicates):
@@ -107,11 +155,25 @@ class Execution:
 
     def _condition(self, store: SQLStore, scan: Scan, predicate: exp.Expr, prefix: str) -> Any:
         """Return a pushed condition as SQL of the service's own dialect; every value in it is bound."""
-        made, bound = exp.Paren(this=predicate.copy()), list[Any]()
-        for node in list(made.find_all(exp.Placeholder, exp.Literal)):
+        made = exp.Paren(this=predicate.copy())
+        bound = self._bind(made, lambda node: _compared_type(scan, node), prefix)
+        return text(made.sql(dialect=store.sql_dialect, identify=True)).bindparams(*bound)
+
+    def _bind(
+        self, tree: exp.Expr, kind_of: Callable[[exp.Expr], types.TypeEngine[Any] | None] | None, prefix: str = "v"
+    ) -> list[Any]:
+        """Write a marker in the place of each value and return the parameters.
+
+        Without ``kind_of`` numbers stay as they are: PostgreSQL wants them so in LIMIT, and by position in GROUP BY.
+        """
+        bound: list[Any] = []
+        for node in list(tree.find_all(exp.Placeholder, exp.Literal)):
+            stays = not node.is_string or not isinstance(node.parent, exp.Binary | exp.In | exp.Between)
+            if isinstance(node, exp.Literal) and kind_of is None and stays:
+                continue  # Part of the syntax, as in an interval.
             name = f"{prefix}{len(bound)}"
             value = self._parameters[str(node.this)] if isinstance(node, exp.Placeholder) else node.to_py()
-            kind = _compared_type(scan, node)
+            kind = kind_of(node) if kind_of is not None else None
             many = isinstance(value, list | tuple)
             bound.append(bindparam(name, to_database(kind, value) if kind else value, type_=kind, expanding=many))
             marker = exp.Var(this=f":{name}")
@@ -119,11 +181,11 @@ class Execution:
                 node.parent.replace(exp.In(this=node.parent.this, field=marker))  # SQLAlchemy writes the parentheses.
             else:
                 node.replace(marker)
-        return text(made.sql(dialect=store.sql_dialect, identify=True)).bindparams(*bound)
+        return bound
 
     # -- documents
 
-    def _find(self, store: DocumentStore, scan: Scan, keys: Sequence[Any]) -> list[Any]:
+    def _find(self, store: DocumentStore, scan: Scan, keys: Sequence[Keys]) -> list[Any]:
         session = self._session
         lists = [(name, values) for name, values, _ in keys if values is not None]
         if any(not values for _, values in lists):
@@ -132,6 +194,14 @@ class Execution:
         return session.bridge.run(
             store.scan(scan.table, scan.columns, lists, transaction=transaction, sync=session.uses_threads)
         )
+
+
+def _with_integers(row: tuple[Any, ...], columns: Sequence[int]) -> tuple[Any, ...]:
+    """Return a row in which sums of integers are integers, which PostgreSQL makes decimals of."""
+    values = list(row)
+    for number in columns:
+        values[number] = None if values[number] is None else int(values[number])
+    return tuple(values)
 
 
 def _compared_type(scan: Scan, node: exp.Expr) -> types.TypeEngine[Any] | None:

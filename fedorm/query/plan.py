@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Table, types
 from sqlglot import exp
 
 
@@ -32,22 +34,52 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """Scans by wave, those of one wave run at the same time, and the SQL that DuckDB makes the result with."""
+class Piece:
+    """A whole query that one service answers; its rows are called ``name`` by the finish."""
 
-    waves: tuple[tuple[Scan, ...], ...]
-    finish: str
+    name: str
+    service: str
+    query: exp.Query
+    """In PostgreSQL's words, with the service's own table names."""
+    columns: tuple[str, ...]
+    kinds: tuple[types.TypeEngine[Any] | None, ...]
+    """The types of the columns, None where they follow from the values."""
+    origins: Mapping[str, tuple[str, str]]
+    """For a join: the alias and the column that each column comes from, by which keys can narrow it."""
+    key_filters: tuple[KeyFilter, ...] = ()
+    why: str = ""
+
+    @property
+    def sums(self) -> bool:
+        """Say whether the query adds up."""
+        return self.query.find(exp.Sum) is not None
+
+
+Step = Scan | Piece
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Steps by wave, those of one wave run at the same time, and the SQL that DuckDB makes the result with.
+
+    Without ``finish`` the only step's rows are the result.
+    """
+
+    waves: tuple[tuple[Step, ...], ...]
+    finish: str | None
     names: tuple[str, ...]
     """What the result's columns are called."""
     parameters: frozenset[str] = field(default=frozenset())
     """The names of the statement's parameters that the finish needs."""
+    rows: Mapping[str, float] = field(default_factory=dict)
+    """How many rows each step was expected to return."""
 
     @property
-    def scans(self) -> list[Scan]:
-        """All scans, in the order in which they run."""
-        return [scan for wave in self.waves for scan in wave]
+    def steps(self) -> list[Step]:
+        """All steps, in the order in which they run."""
+        return [step for wave in self.waves for step in wave]
 
     @property
     def services(self) -> set[str]:
         """The services that take part."""
-        return {scan.service for scan in self.scans}
+        return {step.service for step in self.steps}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from dataclasses import replace
+from collections.abc import Container, Sequence
+from typing import Any, Protocol
 
 import sqlglot
-from sqlalchemy import Table
+from sqlalchemy import Table, types
 from sqlglot import exp
 from sqlglot.errors import OptimizeError, ParseError, SqlglotError
 from sqlglot.optimizer.annotate_types import annotate_types
@@ -17,16 +17,30 @@ from sqlglot.optimizer.scope import Scope, traverse_scope
 from sqlglot.schema import MappingSchema
 
 from fedorm.exc import UnsupportedQueryError
-from fedorm.query.plan import KeyFilter, Plan, Scan
+from fedorm.query.plan import KeyFilter, Piece, Plan, Scan, Step
+from fedorm.query.rules.colocated import Joined, take_joins
+from fedorm.query.rules.pieces import outermost, single_service
 from fedorm.query.rules.predicates import pushed_predicates
-from fedorm.query.rules.semijoins import key_pairs
-from fedorm.query.tables import Tables, column_types
+from fedorm.query.rules.semijoins import in_waves, key_pairs
+from fedorm.query.tables import Tables, column_types, storage_type
 
 DIALECT = "postgres"
 Sources = dict[tuple[str, str], tuple[str, Table]]
 """Tables by service and name."""
-Estimate = Callable[[Scan], float]
-"""How many rows a scan will return, as far as can be told."""
+
+
+class Facts(Protocol):
+    """What the planner asks of the federation."""
+
+    @property
+    def tables(self) -> Tables:
+        """The tables there are."""
+
+    def takes_queries(self, service: str) -> bool:
+        """Say whether a service means by a whole query what PostgreSQL means."""
+
+    def rows(self, service: str, table: str) -> float:
+        """Return about how many rows a table has."""
 
 
 def parse(sql: str) -> exp.Query:
@@ -41,7 +55,7 @@ def parse(sql: str) -> exp.Query:
     return tree
 
 
-def make_plan(sql: str, tables: Tables, estimate: Estimate, lists: Container[str] = ()) -> Plan:
+def make_plan(sql: str, facts: Facts, lists: Container[str] = ()) -> Plan:
     """Plan a query; ``lists`` names the parameters that hold a list of values.
 
     Raises ``QueryError`` for names that are not there and for what cannot be planned.
@@ -50,7 +64,7 @@ def make_plan(sql: str, tables: Tables, estimate: Estimate, lists: Container[str
     if any(with_.recursive for with_ in tree.find_all(exp.With)):
         raise UnsupportedQueryError("WITH RECURSIVE over several services is not supported")
     names = tuple(_result_name(column) for column in tree.selects)
-    schema, sources = _resolve(tree, tables)
+    schema, sources = _resolve(tree, facts.tables)
     try:
         tree = qualify(tree, schema=schema, dialect=DIALECT)
         tree = annotate_types(tree, schema=schema, dialect=DIALECT)
@@ -59,15 +73,121 @@ def make_plan(sql: str, tables: Tables, estimate: Estimate, lists: Container[str
         tree = annotate_types(tree, schema=schema, dialect=DIALECT)
     except (OptimizeError, SqlglotError) as error:
         raise UnsupportedQueryError(f"the statement cannot be planned: {_first_line(error)}") from error
-    scans: list[Scan] = []
-    filters: list[tuple[str, KeyFilter]] = []
-    for scope in traverse_scope(tree):
-        filters += _scan_scope(scope, scans, sources)
     if len(tree.selects) > len(names) or "*" in names:
         names = tuple(column.alias_or_name for column in tree.selects)
-    finish = _finishable(tree, lists)
-    parameters = frozenset(str(node.this) for node in finish.find_all(exp.Placeholder))
-    return Plan(_in_waves(scans, filters, estimate), finish.sql(dialect="duckdb"), names, parameters)
+    return _Builder(facts, sources).build(tree, names, lists)
+
+
+class _Builder:
+    """Cuts a tree into steps."""
+
+    def __init__(self, facts: Facts, sources: Sources) -> None:
+        self._facts, self._sources = facts, sources
+        self._steps: dict[str, Step] = {}
+        self._rows: dict[str, float] = {}
+
+    def build(self, tree: exp.Query, names: tuple[str, ...], lists: Container[str]) -> Plan:
+        takes = self._facts.takes_queries
+        service = single_service(tree, takes)
+        if service is not None:
+            step = self._piece(tree, service, "all its tables are there")
+            return Plan(((step,),), None, names, frozenset(), self._rows)
+        for query, owner in list(outermost(tree, takes)):
+            columns = query.named_selects
+            if len(set(columns)) == len(columns):
+                piece = self._piece(query, owner, "all tables of this query are there")
+                source = exp.table_(piece.name, quoted=True)
+                query.replace(exp.select(*(exp.column(name, quoted=True) for name in columns)).from_(source))
+        for scope in traverse_scope(tree):
+            for joined in take_joins(scope, takes):
+                self._joined(joined)
+        filters: list[tuple[str, KeyFilter]] = []
+        for scope in traverse_scope(tree):
+            filters += self._scan_scope(scope)
+        finish = _finishable(tree, lists)
+        parameters = frozenset(str(node.this) for node in finish.find_all(exp.Placeholder))
+        waves = in_waves(self._steps, self._rows, filters)
+        return Plan(waves, finish.sql(dialect="duckdb"), names, parameters, self._rows)
+
+    def _piece(self, query: exp.Query, service: str, why: str) -> Piece:
+        kinds = tuple(_kind(self._sources, column) for column in query.selects)
+        size = max(self._size(table) for table in query.find_all(exp.Table) if table.db)
+        own = query.copy()
+        for average in list(own.find_all(exp.Avg)):
+            # Everywhere in a federated select an average is a float, as it is in the finish.
+            average.replace(exp.cast(average.copy(), "double", dialect=DIALECT))
+        for table in own.find_all(exp.Table):
+            table.set("db", None)
+        name = f"p{len(self._steps)}"
+        piece = Piece(name, service, own, tuple(query.named_selects), kinds, {}, why=why)
+        self._steps[name], self._rows[name] = piece, size if not query.find(exp.Group, exp.AggFunc) else size / 10
+        return piece
+
+    def _joined(self, joined: Joined) -> None:
+        kinds = tuple(
+            types.Integer() if not column else self._column(joined.tables[alias], column)
+            for alias, column in joined.columns.values()
+        )
+        selective = joined.query.find(exp.Literal, exp.Placeholder) is not None
+        size = max(self._size(table) for table in joined.tables.values()) / (10 if selective else 1)
+        name = f"j{len(self._steps)}"
+        origins = {output: origin for output, origin in joined.columns.items() if origin[1]}
+        why = "its tables are joined where they are"
+        self._steps[name] = Piece(name, joined.service, joined.query, tuple(joined.columns), kinds, origins, why=why)
+        self._rows[name] = size
+        joined.node.set("db", None)
+        joined.node.set("this", exp.to_identifier(name, quoted=True))
+
+    def _column(self, table: exp.Table, name: str) -> types.TypeEngine[Any]:
+        return storage_type(self._sources[table.db, table.name][1].c[name].type)
+
+    def _size(self, table: exp.Table) -> float:
+        return self._facts.rows(table.db, table.name)
+
+    def _scan_scope(self, scope: Scope) -> list[tuple[str, KeyFilter]]:
+        """Put a scan in the place of each table of a scope; return the semi-joins between its steps."""
+        steps: dict[str, str] = {}
+        for alias, source in scope.sources.items():
+            if not isinstance(source, exp.Table):
+                continue
+            if not source.db:
+                if source.name in self._steps:
+                    steps[alias] = source.name
+                continue
+            service, table = self._sources[source.db, source.name]
+            columns = list(dict.fromkeys(column.name for column in scope.columns if column.table == alias))
+            predicates = pushed_predicates(scope, alias)
+            name = f"s{len(self._steps)}"
+            steps[alias] = name
+            self._rows[name] = self._size(source) * _selectivity(predicates)
+            self._steps[name] = Scan(name, service, table, tuple(columns or _narrowest(table)), predicates)
+            source.set("db", None)
+            source.set("this", exp.to_identifier(name, quoted=True))
+        return [
+            (steps[target.table], KeyFilter(target.name, steps[source.table], source.name))
+            for source, target in key_pairs(scope)
+            if source.table in steps and target.table in steps
+        ]
+
+
+def _kind(sources: Sources, output: exp.Expr) -> types.TypeEngine[Any] | None:
+    """Return the storage type of a plain column's output; None for an expression."""
+    inner = output.unalias()
+    if not isinstance(inner, exp.Column):
+        return types.BigInteger() if inner.is_type(*exp.DataType.INTEGER_TYPES) else None
+    scope = inner.find_ancestor(exp.Select)
+    for table in scope.find_all(exp.Table) if scope is not None else ():
+        if table.alias_or_name == inner.table and (table.db, table.name) in sources:
+            return storage_type(sources[table.db, table.name][1].c[inner.name].type)
+    return None
+
+
+def _selectivity(predicates: Sequence[exp.Expr]) -> float:
+    """Guess which part of a table fulfils conditions: a tenth for each equality, a third for anything else."""
+    part = 1.0
+    for predicate in predicates:
+        part *= 0.1 if isinstance(predicate, exp.EQ | exp.In) else 0.33
+    return part
 
 
 def _result_name(column: exp.Expr) -> str:
@@ -122,58 +242,10 @@ def _is_cte(table: exp.Table) -> bool:
     return False
 
 
-def _scan_scope(scope: Scope, scans: list[Scan], sources: Sources) -> list[tuple[str, KeyFilter]]:
-    """Put a scan in the place of each table of a scope; return the semi-joins between them."""
-    names: dict[str, str] = {}
-    for alias, source in scope.sources.items():
-        if not isinstance(source, exp.Table) or not source.db:
-            continue
-        service, table = sources[source.db, source.name]
-        columns = list(dict.fromkeys(column.name for column in scope.columns if column.table == alias))
-        name = f"s{len(scans)}"
-        names[alias] = name
-        scans.append(Scan(name, service, table, tuple(columns or _narrowest(table)), pushed_predicates(scope, alias)))
-        source.set("db", None)
-        source.set("this", exp.to_identifier(name, quoted=True))
-    return [
-        (names[target.table], KeyFilter(target.name, names[source.table], source.name))
-        for source, target in key_pairs(scope)
-        if source.table in names and target.table in names
-    ]
-
-
 def _narrowest(table: Table) -> tuple[str, ...]:
     """Return a column to count rows by, when none is asked for."""
     columns = list(table.primary_key.columns) or list(table.columns)
     return (str(columns[0].name),)
-
-
-def _in_waves(
-    scans: list[Scan], filters: list[tuple[str, KeyFilter]], estimate: Estimate
-) -> tuple[tuple[Scan, ...], ...]:
-    """Let small scans run before the ones that their keys narrow."""
-    rows = {scan.name: estimate(scan) for scan in scans}
-    by_name = {scan.name: scan for scan in scans}
-    wave = dict.fromkeys(rows, 0)
-    for target, key in sorted(filters, key=lambda one: rows[one[1].source]):
-        source = key.source
-        small = rows[source] * FEWER <= rows[target] and rows[source] <= MOST_KEYS
-        if not small or (wave[source] >= wave[target] + 1 and wave[target] > 0):
-            continue
-        by_name[target] = replace(by_name[target], key_filters=(*by_name[target].key_filters, key))
-        wave[target] = max(wave[target], wave[source] + 1)
-        # What the narrowed scan will return is at most as large as this makes it.
-        rows[target] = min(rows[target], max(rows[source] * 4, rows[target] / FEWER))
-    ordered: list[tuple[Scan, ...]] = []
-    for number in range(max(wave.values(), default=0) + 1):
-        ordered.append(tuple(by_name[name] for name, at in wave.items() if at == number))
-    return tuple(one for one in ordered if one)
-
-
-FEWER = 3
-"""How many times smaller a scan has to be for its keys to be worth a wait."""
-MOST_KEYS = 100_000
-"""A scan expected to return more rows sends no keys."""
 
 
 def _first_line(error: Exception) -> str:

@@ -13,10 +13,10 @@ from fedorm.exc import UnsupportedQueryError
 from fedorm.query.dialect import federated_engine
 from fedorm.query.executor import Execution
 from fedorm.query.finish import Finisher
-from fedorm.query.plan import Plan, Scan
+from fedorm.query.plan import Plan
 from fedorm.query.planner import make_plan, parse
 from fedorm.query.tables import Tables
-from fedorm.stores.base import DocumentStore, Store
+from fedorm.stores.base import Capability, DocumentStore, Store
 from fedorm.stores.offload import Workers
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class QueryRunner:
         self, stores: Mapping[str, Store], *, memory_limit: str | None = None, spill_directory: str | None = None
     ) -> None:
         documents = {name: store.document_tables for name, store in stores.items() if isinstance(store, DocumentStore)}
-        self._tables = Tables(stores, documents)
+        self._stores = stores
+        self.tables = Tables(stores, documents)
         self._plans: OrderedDict[tuple[str, frozenset[str]], Plan] = OrderedDict()
         self._finisher = Finisher(memory_limit=memory_limit, spill_directory=spill_directory)
         self._workers = Workers("finish", 2)
@@ -50,7 +51,7 @@ class QueryRunner:
         key = sql, frozenset(expanding)
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = make_plan(sql, self._tables, self._estimate, lists=key[1])
+            plan = self._plans[key] = make_plan(sql, self, lists=key[1])
             while len(self._plans) > PLANS:
                 self._plans.popitem(last=False)
         else:
@@ -70,13 +71,23 @@ class QueryRunner:
         """Plan, run the pieces and finish."""
         session._autoflush()
         plan = self.plan(sql, expanding)
-        tables = Execution(session, plan, parameters).tables()
+        execution = Execution(session, plan, parameters)
+        if plan.finish is None:
+            return list(plan.names), execution.rows()
+        tables = execution.tables()
         needed = {name: parameters[name] for name in plan.parameters}
         _, rows = self._workers.run(self._finisher.run, plan.finish, tables, needed)
         return list(plan.names), rows
 
-    def _estimate(self, scan: Scan) -> float:
-        return 1000.0 / (10.0 ** len(scan.predicates))
+    # -- what the planner asks
+
+    def takes_queries(self, service: str) -> bool:
+        """Say whether a service means by a whole query what PostgreSQL means."""
+        return Capability.WHOLE_QUERIES in self._stores[service].capabilities
+
+    def rows(self, service: str, table: str) -> float:
+        """Return about how many rows a table has."""
+        return 1000.0
 
     def close(self) -> None:
         """End the threads and give DuckDB's memory back."""

@@ -30,6 +30,7 @@ class Capability(enum.Enum):
     STREAMING = "sends rows while the statement still runs"
     ARRAY_KEYS = "takes a batch of keys as one array parameter"
     UPDATES = "changes and deletes single rows"
+    WHOLE_QUERIES = "means by any query what PostgreSQL means"
     TLS = "encrypts its connections"
 
 

@@ -17,6 +17,13 @@ def field_name(model: type[Any], name: str) -> str:
     return str(field.alias or name) if field is not None else name
 
 
+def class_filter(model: type[Any]) -> dict[str, Any]:
+    """Return the filter for a class and those below it, where its collection also holds others."""
+    if getattr(model, "_parent", None) is None:
+        return {}  # The root of a collection, or the only class in it.
+    return {model.get_settings().class_id: {"$in": [model._class_id, *model._children]}}  # type: ignore[attr-defined]
+
+
 _PLAIN = (str, bytes, int, float, bool, type(None), datetime.date, datetime.datetime, Decimal, UUID, Enum)
 
 

@@ -31,7 +31,7 @@ from fedorm.exc import (
     UnsupportedOperationError,
 )
 from fedorm.stores.base import Capability, DocumentReader, DocumentStore, Writes, batches, collection_name
-from fedorm.stores.bson_types import field_name, is_plain, thawed
+from fedorm.stores.bson_types import class_filter, field_name, is_plain, thawed
 
 _AUTHENTICATION = {13, 18, 8000}
 
@@ -305,9 +305,11 @@ class MongoDBStore(DocumentStore):
             if len(names) == 1
             else {"$or": [dict(zip(names, key, strict=True)) for key in keys]}
         )
+        conditions = [class_filter(model)] if class_filter(model) else []
         if where is not None:
-            conditions = where(model)
-            conditions = conditions if isinstance(conditions, tuple | list) else [conditions]
+            made = where(model)
+            conditions += made if isinstance(made, tuple | list) else [made]
+        if conditions:
             query = {"$and": [query, *conditions]}
         order = [(field_name(model, name.lstrip("-+")), -1 if name.startswith("-") else 1) for name in sort or ()]
         return await self.find(model, query, sort=order, transaction=transaction, sync=sync)
@@ -319,7 +321,7 @@ class MongoDBStore(DocumentStore):
         collection = self.collection(writes.model, sync=sync)
         async with self.named():
             if writes.inserts:
-                await collection.insert_many(writes.inserts, session=transaction)
+                await self._insert(collection, writes.inserts, transaction)
             updates = [UpdateOne(query, change) for query, change in writes.updates]
             deletes = [DeleteOne(query) for query in writes.deletes]
             if not updates and not deletes:
@@ -331,6 +333,18 @@ class MongoDBStore(DocumentStore):
                 f"to be changed or deleted, {done.matched_count + done.deleted_count} were still there as they had "
                 f"been read; read them again and repeat"
             )
+
+    @staticmethod
+    async def _insert(collection: Any, documents: list[dict[str, Any]], transaction: Any) -> None:
+        from pymongo.errors import BulkWriteError
+
+        try:
+            await collection.insert_many(documents, session=transaction)
+        except BulkWriteError as error:
+            kept = (error.details or {}).get("nInserted", 0)
+            if transaction is None and kept:  # They were sent in order: those before the one that failed are there.
+                await collection.delete_many({"_id": {"$in": [one["_id"] for one in documents[:kept]]}})
+            raise
 
     def parse(self, model: type[Any], raw: dict[str, Any]) -> Any:
         """Let Beanie make the document, of a subclass where the collection holds several."""
@@ -418,7 +432,8 @@ class MongoDBStore(DocumentStore):
         """Return a Beanie ``FindMany`` over the session's own database."""
         from fedorm.stores.find import SessionFind
 
-        return SessionFind(self, reader, model, sync=sync).find_many(*conditions)
+        own_class = class_filter(model)
+        return SessionFind(self, reader, model, sync=sync).find_many(*([own_class] if own_class else []), *conditions)
 
     # -- schema
 

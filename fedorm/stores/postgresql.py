@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import URL, ColumnElement, Engine, event, types
+from sqlalchemy import URL, BindParameter, ColumnElement, Engine, bindparam, event, types
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
@@ -46,6 +46,7 @@ class PostgreSQLStore(SQLStore):
             Capability.TWO_PHASE,
             Capability.STREAMING,
             Capability.ARRAY_KEYS,
+            Capability.WHOLE_QUERIES,
             Capability.UPDATES,
             Capability.TLS,
         }
@@ -111,6 +112,14 @@ class PostgreSQLStore(SQLStore):
             return super().key_filter(columns, keys)
         column_type: TypeEngine[Any] = columns[0].type
         return array_filter(columns[0], [key[0] for key in keys], ARRAY(column_type))
+
+    def key_condition(self, name: str) -> str:
+        """Compare with one array."""
+        return f"= ANY (:{name})"
+
+    def key_parameter(self, name: str, kind: TypeEngine[Any] | None, keys: Sequence[Any]) -> BindParameter[Any]:
+        """Bind all keys as one array."""
+        return bindparam(name, keys, type_=ARRAY(kind) if kind is not None else None)
 
     def keys_per_statement(self, width: int) -> int:
         """Return how many keys of ``width`` columns fit: PostgreSQL takes 32,767 parameters."""

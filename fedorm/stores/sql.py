@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import (
     URL,
+    BindParameter,
     Column,
     ColumnElement,
     Engine,
@@ -30,6 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool, QueuePool
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import greenlet_spawn
 
 from fedorm.bridge import ThreadBridge, waiting
@@ -298,6 +300,14 @@ class SQLStore(Store):
         if len(columns) == 1:
             return columns[0].in_([key[0] for key in keys])
         return tuple_(*columns).in_(keys)
+
+    def key_condition(self, name: str) -> str:
+        """Return the condition, after a column's name, that it equals one of the keys bound as ``name``."""
+        return f"IN :{name}"
+
+    def key_parameter(self, name: str, kind: TypeEngine[Any] | None, keys: Sequence[Any]) -> BindParameter[Any]:
+        """Return the parameter for ``key_condition``."""
+        return bindparam(name, keys, type_=kind, expanding=True)
 
     def bind_for(self, *, sync: bool) -> Engine:
         """Return the engine a session binds to."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 COLUMNS = {"k": "int", "i": "int", "t": "text", "n": "num", "d": "date"}
-TABLES = {"a": "left_side.a", "b": "middle.b", "c": "right_side.c"}
+TABLES = {"a": "left_side.a", "e": "left_side.e", "b": "middle.b", "c": "right_side.c"}
 LITERALS = {
     "int": ["0", "1", "2", "-1", "NULL"],
     "text": ["'x'", "'X'", "'y '", "'y'", "''", "NULL"],
@@ -96,7 +96,7 @@ def selects(draw: st.DrawFn) -> str:
     where = f" WHERE {draw(predicates(aliases))}" if draw(st.booleans()) else ""
     if draw(st.integers(0, 2)) == 0:
         key = draw(st.sampled_from([f"{alias}.{name}" for alias in aliases for name in ("i", "t", "d")]))
-        number = draw(scalars(aliases, "int", depth=0))
+        number = f"{draw(st.sampled_from(aliases))}.{draw(st.sampled_from(['k', 'i']))}"
         other = draw(st.sampled_from([f"{alias}.{name}" for alias in aliases for name in ("i", "t", "n", "d")]))
         having = " HAVING count(*) > 1" if draw(st.booleans()) else ""
         return (

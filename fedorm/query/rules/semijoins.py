@@ -5,11 +5,13 @@ A semi-join, or dynamic filter: the small side runs first, and its distinct join
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
+from fedorm.query.plan import KeyFilter, Piece, Step
 from fedorm.query.rules.predicates import conditions, nullable_sources
 
 
@@ -28,3 +30,30 @@ def key_pairs(scope: Scope) -> Iterator[tuple[exp.Column, exp.Column]]:
             free = target.table not in nullable if sources is None else target.table in sources
             if free:
                 yield source, target
+
+
+FEWER = 3
+"""How many times smaller a step has to be for its keys to be worth a wait."""
+MOST_KEYS = 100_000
+"""A step expected to return more rows sends no keys."""
+
+
+def in_waves(
+    steps: Mapping[str, Step], rows: dict[str, float], filters: Sequence[tuple[str, KeyFilter]]
+) -> tuple[tuple[Step, ...], ...]:
+    """Let small steps run before those that their keys narrow; ``rows`` is brought down to what will be left."""
+    made = dict(steps)
+    wave = dict.fromkeys(steps, 0)
+    for target, key in sorted(filters, key=lambda one: rows[one[1].source]):
+        source, step = key.source, made[target]
+        if isinstance(step, Piece) and key.column not in step.origins:
+            continue
+        worthwhile = rows[source] * FEWER <= rows[target] and rows[source] <= MOST_KEYS
+        if not worthwhile or (wave[source] >= wave[target] + 1 and wave[target] > 0):
+            continue
+        made[target] = replace(step, key_filters=(*step.key_filters, key))
+        wave[target] = max(wave[target], wave[source] + 1)
+        rows[target] = min(rows[target], max(rows[source] * 4, rows[target] / FEWER))
+    last = max(wave.values(), default=0)
+    found = (tuple(made[name] for name, at in wave.items() if at == number) for number in range(last + 1))
+    return tuple(one for one in found if one)
