@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,39 @@ from fedorm.query.planner import make_plan, parse
 from fedorm.query.tables import Tables
 from fedorm.stores.base import Capability, DocumentStore, Store
 from fedorm.stores.offload import Workers
+from fedorm.stores.sql import SQLStore
 
 if TYPE_CHECKING:
     from fedorm.session import FederatedSession
 
 PLANS = 500
 """How many statements' plans are kept."""
+
+
+FRESH = 60.0
+"""Seconds after which row counts are asked for again."""
+UNKNOWN = 1000.0
+"""Rows of a table of which nothing is known."""
+
+
+class _SessionFacts:
+    """What the planner asks, answered over a session's connections."""
+
+    def __init__(self, runner: QueryRunner, session: FederatedSession) -> None:
+        self._runner, self._session = runner, session
+
+    @property
+    def tables(self) -> Tables:
+        """The tables there are."""
+        return self._runner.tables
+
+    def takes_queries(self, service: str) -> bool:
+        """Say whether a service means by a whole query what PostgreSQL means."""
+        return Capability.WHOLE_QUERIES in self._runner.stores[service].capabilities
+
+    def rows(self, service: str, table: str) -> float:
+        """Return about how many rows a table has."""
+        return self._runner.row_counts(self._session, service).get(table, UNKNOWN)
 
 
 class QueryRunner:
@@ -33,12 +61,13 @@ class QueryRunner:
         self, stores: Mapping[str, Store], *, memory_limit: str | None = None, spill_directory: str | None = None
     ) -> None:
         documents = {name: store.document_tables for name, store in stores.items() if isinstance(store, DocumentStore)}
-        self._stores = stores
+        self.stores = stores
         self.tables = Tables(stores, documents)
         self._plans: OrderedDict[tuple[str, frozenset[str]], Plan] = OrderedDict()
         self._finisher = Finisher(memory_limit=memory_limit, spill_directory=spill_directory)
         self._workers = Workers("finish", 2)
         self._engines: dict[bool, Engine] = {}
+        self._counts: dict[str, tuple[float, dict[str, float]]] = {}
 
     def engine(self, *, is_async: bool) -> Engine:
         """Return the engine that statements over several services are sent to."""
@@ -46,12 +75,12 @@ class QueryRunner:
             self._engines[is_async] = federated_engine(self, is_async=is_async)
         return self._engines[is_async]
 
-    def plan(self, sql: str, expanding: Iterable[str] = ()) -> Plan:
+    def plan(self, session: FederatedSession, sql: str, expanding: Iterable[str] = ()) -> Plan:
         """Return the plan of a statement, made once for each text."""
         key = sql, frozenset(expanding)
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = make_plan(sql, self, lists=key[1])
+            plan = self._plans[key] = make_plan(sql, _SessionFacts(self, session), lists=key[1])
             while len(self._plans) > PLANS:
                 self._plans.popitem(last=False)
         else:
@@ -70,7 +99,7 @@ class QueryRunner:
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Plan, run the pieces and finish."""
         session._autoflush()
-        plan = self.plan(sql, expanding)
+        plan = self.plan(session, sql, expanding)
         execution = Execution(session, plan, parameters)
         if plan.finish is None:
             return list(plan.names), execution.rows()
@@ -79,15 +108,19 @@ class QueryRunner:
         _, rows = self._workers.run(self._finisher.run, plan.finish, tables, needed)
         return list(plan.names), rows
 
-    # -- what the planner asks
-
-    def takes_queries(self, service: str) -> bool:
-        """Say whether a service means by a whole query what PostgreSQL means."""
-        return Capability.WHOLE_QUERIES in self._stores[service].capabilities
-
-    def rows(self, service: str, table: str) -> float:
-        """Return about how many rows a table has."""
-        return 1000.0
+    def row_counts(self, session: FederatedSession, service: str) -> dict[str, float]:
+        """Return about how many rows a service's tables have; asked for again after a while."""
+        asked, counts = self._counts.get(service, (0.0, {}))
+        if asked and time.monotonic() - asked < FRESH:
+            return counts
+        store = self.stores[service]
+        if isinstance(store, DocumentStore):
+            counts = session.bridge.run(store.row_counts(sync=session.uses_threads))
+        elif isinstance(store, SQLStore) and (statement := store.row_counts()) is not None:
+            found = session.execute(statement, bind_arguments={"service": service})
+            counts = {str(name): float(number) for name, number in found}
+        self._counts[service] = time.monotonic(), counts
+        return counts
 
     def close(self) -> None:
         """End the threads and give DuckDB's memory back."""

@@ -149,6 +149,10 @@ class DocumentStore(Store):
         """Return the documents that match ``query`` as the database holds them."""
 
     @abstractmethod
+    async def row_counts(self, *, sync: bool = False) -> dict[str, float]:
+        """Return about how many documents each collection has."""
+
+    @abstractmethod
     async def scan(
         self,
         table: Table,

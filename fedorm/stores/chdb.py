@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import URL, Engine, MetaData, create_engine
+from sqlalchemy import URL, Engine, MetaData, TextClause, create_engine, text
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from fedorm.bridge import ThreadBridge
 from fedorm.config import ServiceSettings
 from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, StoreError
 from fedorm.stores.base import Capability
-from fedorm.stores.clickhouse_sql import HexBinary, adapt_types, is_insert, literal, native_tables
+from fedorm.stores.clickhouse_sql import PARTS, HexBinary, adapt_types, is_insert, literal, native_tables
 from fedorm.stores.offload import Workers, offload
 from fedorm.stores.sql import SQLStore
 
@@ -85,6 +85,10 @@ class ChDBStore(SQLStore):
         super().close_sync(bridge)
         if self._engine is None:
             self._workers.close()
+
+    def row_counts(self) -> TextClause:
+        """Add up the rows of the parts."""
+        return text(PARTS)
 
     def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
         """Tell by the engine's words: there is no server to be gone."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from sqlalchemy import URL, Engine, MetaData, create_engine
+from sqlalchemy import URL, Engine, MetaData, TextClause, create_engine, text
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
@@ -21,7 +21,7 @@ from fedorm.exc import (
     TLSError,
 )
 from fedorm.stores.base import Capability
-from fedorm.stores.clickhouse_sql import adapt_types, native_tables
+from fedorm.stores.clickhouse_sql import PARTS, adapt_types, native_tables
 from fedorm.stores.offload import Workers, offload
 from fedorm.stores.sql import SQLStore
 
@@ -147,6 +147,10 @@ class ClickHouseStore(SQLStore):
             self._workers.close()
 
     # -- errors
+
+    def row_counts(self) -> TextClause:
+        """Add up the rows of the parts."""
+        return text(PARTS)
 
     def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
         """Tell by the server's or the driver's error code."""

@@ -28,6 +28,8 @@ from fedorm.stores.exact import (
     use,
 )
 
+PARTS = "SELECT table, sum(rows) FROM system.parts WHERE active AND database = currentDatabase() GROUP BY table"
+"""The names of the tables and how many rows each has."""
 PRECISION, SCALE = 38, 18
 """Of a decimal column that declares none."""
 

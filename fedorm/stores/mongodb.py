@@ -261,6 +261,13 @@ class MongoDBStore(DocumentStore):
             found.setdefault(collection_name(model), model.__clause_element__())
         return list(found.values())
 
+    async def row_counts(self, *, sync: bool = False) -> dict[str, float]:
+        """Ask for the collections' own counters."""
+        database = self._side(sync=sync).database
+        async with self.named():
+            names = [table.name for table in self.document_tables()]
+            return {name: float(await database[name].estimated_document_count()) for name in names}
+
     async def scan(
         self,
         table: Table,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sqlalchemy import URL, Engine, event, types
+from sqlalchemy import URL, Engine, TextClause, event, text, types
 from sqlalchemy.dialects import mysql
 
 from fedorm.exc import AuthenticationError, ServiceTimeoutError, ServiceUnavailableError, TLSError
@@ -108,6 +108,12 @@ class MySQLStore(SQLStore):
                 cursor.close()
 
         return engine
+
+    def row_counts(self) -> TextClause:
+        """Ask InnoDB's statistics."""
+        return text(
+            "SELECT table_name, coalesce(table_rows, 0) FROM information_schema.tables WHERE table_schema = database()"
+        )
 
     def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
         """Tell by the server's or the client's error number."""

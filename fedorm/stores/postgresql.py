@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import URL, BindParameter, ColumnElement, Engine, bindparam, event, types
+from sqlalchemy import URL, BindParameter, ColumnElement, Engine, TextClause, bindparam, event, text, types
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
@@ -112,6 +112,14 @@ class PostgreSQLStore(SQLStore):
             return super().key_filter(columns, keys)
         column_type: TypeEngine[Any] = columns[0].type
         return array_filter(columns[0], [key[0] for key in keys], ARRAY(column_type))
+
+    def row_counts(self) -> TextClause:
+        """Ask the planner's statistics, and the counters that are there before the first ANALYZE."""
+        return text(
+            "SELECT c.relname, greatest(c.reltuples, s.n_live_tup, 0) FROM pg_class c"
+            " LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid"
+            " WHERE c.relkind IN ('r', 'p', 'm') AND c.relnamespace = current_schema()::regnamespace"
+        )
 
     def key_condition(self, name: str) -> str:
         """Compare with one array."""

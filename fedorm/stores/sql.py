@@ -18,6 +18,7 @@ from sqlalchemy import (
     Engine,
     MetaData,
     Table,
+    TextClause,
     bindparam,
     create_engine,
     event,
@@ -300,6 +301,10 @@ class SQLStore(Store):
         if len(columns) == 1:
             return columns[0].in_([key[0] for key in keys])
         return tuple_(*columns).in_(keys)
+
+    def row_counts(self) -> TextClause | None:
+        """Return the query for the names of the tables and about how many rows each has, by the server's statistics."""
+        return None
 
     def key_condition(self, name: str) -> str:
         """Return the condition, after a column's name, that it equals one of the keys bound as ``name``."""
