@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.util import greenlet_spawn
 
-from fedorm.exc import StaleDocumentError
+from fedorm.exc import StaleDocumentError, UnsupportedOperationError
 from fedorm.stores.base import Capability, DocumentStore, Writes, batches
 from fedorm.tracked import TOUCHED, Identity, Snapshot, Tracked, Write, fields_of
 
@@ -58,15 +57,21 @@ class Documents:
             entry = entries.get(key)
             if entry is not None and entry.document is document:
                 return entry
-        return None
+        # An id may still change until the document is written.
+        return next((entry for entry in self.pending.values() if entry.document is document), None)
 
     def of_class(self, model: type[Any]) -> list[Any]:
         """Return the documents of a class, which load their relationships together."""
         return [document for document in self if type(document) is model]
 
+    def is_changed(self, document: Any) -> bool:
+        """Say whether the session would write a document's fields."""
+        entry = self._entry(document)
+        return entry is not None and (entry.raw is None or (entry.suspect() and entry.changed()))
+
     def changed(self) -> list[Any]:
         """Return the documents whose fields differ from the database's."""
-        return [entry.document for entry in self.tracked.values() if entry.touched and self._changes(entry)]
+        return [entry.document for entry in self.tracked.values() if entry.touched and entry.changed()]
 
     # -- adding and removing
 
@@ -92,32 +97,31 @@ class Documents:
                 f"another {type(document).__name__} with the id {document.id!r} is already in this session"
             )
         self._own(document)
-        self.pending[key] = Tracked(document, store)
+        self.pending[key] = Tracked(document, store, key)
 
     def delete(self, document: Any) -> None:
         """Mark a document for deletion at the next flush."""
         entry = self._entry(document)
         if entry is None or entry.raw is None:
             raise InvalidRequestError(f"{type(document).__name__} {document.id!r} is not in the database: expunge it")
-        key = self.identity_of(document, entry.store)
-        if key in self.tracked:
-            self.doomed[key] = self.tracked.pop(key)
+        if entry.key in self.tracked:
+            self.doomed[entry.key] = self.tracked.pop(entry.key)
 
     def expunge(self, document: Any) -> None:
         """Let go of a document; what was not flushed is not written."""
         entry = self._entry(document)
         if entry is None:
             raise InvalidRequestError(f"{type(document).__name__} {document.id!r} is not in this session")
-        key = self.identity_of(document, entry.store)
         for entries in (self.tracked, self.pending, self.doomed):
-            entries.pop(key, None)
+            if entries.get(entry.key) is entry:
+                del entries[entry.key]
         self._disown(document)
 
     def clear(self) -> None:
         """Let go of everything."""
-        for document in self:
-            self._disown(document)
         for entries in (self.tracked, self.pending, self.doomed, self._written):
+            for entry in entries.values():
+                self._disown(entry.document)
             entries.clear()
 
     def _own(self, document: Any) -> None:
@@ -137,6 +141,8 @@ class Documents:
         if key in self.doomed:
             return None
         entry = self.pending.get(key) or self.tracked.get(key)
+        if entry is not None and not isinstance(entry.document, model):
+            return None  # Another class of the same collection.
         if entry is not None and not refresh and not entry.expired:
             return entry.document
         found = self._find_ids(store, model, [identity])
@@ -194,21 +200,11 @@ class Documents:
                 document = store.parse(model, one)
                 self._own(document)
                 document.__dict__.pop(TOUCHED, None)
-                entry = self.tracked[key] = Tracked(document, store, one)
-            elif refresh or (entry.expired and not entry.touched):
-                self._restore(entry, one)
+                entry = self.tracked[key] = Tracked(document, store, key, one)
+            elif refresh or (entry.expired and not (entry.suspect() and entry.changed())):
+                entry.restore(one)
             documents.append(entry.document)
         return documents
-
-    @staticmethod
-    def _restore(entry: Tracked, raw: dict[str, Any]) -> None:
-        fresh = entry.store.parse(type(entry.document), raw)
-        state = entry.document.__dict__
-        state.update(fields_of(fresh))
-        for attribute in type(entry.document).__federated__.values():
-            state.pop(attribute.slot, None)
-        state.pop(TOUCHED, None)
-        entry.raw, entry.expired = raw, False
 
     # -- writing
 
@@ -235,8 +231,7 @@ class Documents:
         for entry in list(self.pending.values()):
             take(entry, "insert")
         for entry in list(self.tracked.values()):
-            suspect = entry.touched or (thorough and not entry.store.tracks_by_assignment(type(entry.document)))
-            if suspect and self._changes(entry):
+            if entry.suspect(thorough=thorough) and entry.changed():
                 take(entry, "update")
         for entry in list(self.doomed.values()):
             take(entry, "delete")
@@ -249,10 +244,13 @@ class Documents:
 
     async def _write(self, store: DocumentStore, work: Sequence[Write]) -> None:
         transaction = await self.begin(store)
-        by_model: dict[type[Any], list[Write]] = {}
+        groups: dict[tuple[bool, type[Any]], list[Write]] = {}
+        added = {self.identity_of(one.entry.document, store) for one in work if one.event == "insert"}
         for one in work:
-            by_model.setdefault(type(one.entry.document), []).append(one)
-        for model, group in by_model.items():
+            makes_room = one.event == "delete" and one.entry.key in added
+            groups.setdefault((not makes_room, type(one.entry.document)), []).append(one)
+        # A document that makes room for another one with its id goes first.
+        for (_, model), group in sorted(groups.items(), key=lambda item: item[0][0]):
             for part in batches(group, 1000):
                 writes = Writes(model)
                 for one in part:
@@ -265,29 +263,20 @@ class Documents:
 
     def _settle(self, done: Write) -> None:
         entry = done.entry
-        key = self.identity_of(entry.document, entry.store)
+        for entries in (self.pending, self.doomed):
+            if entries.get(entry.key) is entry:
+                del entries[entry.key]
+        key = entry.key = self.identity_of(entry.document, entry.store)
         if key not in self._written:
             entry.before = entry.raw
             self._written[key] = entry
         entry.flushed, entry.deleted = True, done.event == "delete"
         entry.raw = done.raw if not entry.deleted else entry.raw
         entry.document.__dict__.pop(TOUCHED, None)
-        self.pending.pop(key, None)
-        self.doomed.pop(key, None)
         if entry.deleted:
-            self.tracked.pop(key, None)
             self._disown(entry.document)
         else:
             self.tracked[key] = entry
-
-    def _changes(self, entry: Tracked) -> bool:
-        store, raw = entry.store, entry.raw
-        encoded = store.encode(entry.document)
-        # What the database holds may be written otherwise than Beanie writes it: compare like with like.
-        if encoded == raw or raw is None or encoded == store.encode(store.parse(type(entry.document), raw)):
-            entry.document.__dict__.pop(TOUCHED, None)
-            return False
-        return True
 
     async def begin(self, store: DocumentStore) -> Any:
         """Return the service's transaction, started at first use; None where the server has none."""
@@ -328,7 +317,9 @@ class Documents:
             self._disown(entry.document)
         self.pending.clear()
         for key, entry in self._written.items():
-            self.tracked.pop(key, None)
+            replaced = self.tracked.pop(key, None) or self.doomed.pop(key, None)
+            if replaced is not None:
+                self._disown(replaced.document)
             if entry.before is None:
                 self._disown(entry.document)
             else:
@@ -339,28 +330,33 @@ class Documents:
         self.doomed.clear()
         self._written.clear()
         for entry in self.tracked.values():
-            suspect = entry.flushed or entry.touched or not entry.store.tracks_by_assignment(type(entry.document))
-            if suspect and entry.raw is not None:
-                self._restore(entry, entry.raw)
+            if (entry.flushed or entry.suspect()) and entry.raw is not None:
+                entry.restore(entry.raw)
             entry.before, entry.flushed, entry.expired = None, False, True
 
     def snapshot(self) -> Snapshot:
         """Remember everything for a savepoint; until its end no document is flushed."""
         entries = [*self.tracked.values(), *self.pending.values(), *self.doomed.values()]
-        fields = [(entry, copy.deepcopy(fields_of(entry.document)), entry.touched) for entry in entries]
-        return Snapshot(dict(self.tracked), dict(self.pending), dict(self.doomed), fields)
+        remembered = [entry.remember() for entry in entries]
+        return Snapshot(dict(self.tracked), dict(self.pending), dict(self.doomed), remembered)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a savepoint."""
-        for document in self:
-            self._disown(document)
+        """Go back to a savepoint; what was read since then stays, as it was read."""
+        known = {id(one.entry) for one in snapshot.remembered}
+        read = []
+        for entry in (*self.tracked.values(), *self.pending.values(), *self.doomed.values()):
+            self._disown(entry.document)
+            if entry.raw is not None and id(entry) not in known:
+                read.append(entry)
         self.tracked, self.pending, self.doomed = snapshot.tracked, snapshot.pending, snapshot.doomed
-        for entry, values, touched in snapshot.fields:
+        for one in snapshot.remembered:
+            self._own(one.entry.document)
+            one.bring_back()
+        for entry in read:
             self._own(entry.document)
-            entry.document.__dict__.update(values)
-            entry.document.__dict__.pop(TOUCHED, None)
-            if touched:
-                entry.document.__dict__[TOUCHED] = True
+            self.tracked[entry.key] = entry
+            if entry.suspect() and entry.raw is not None:
+                entry.restore(entry.raw)
 
     def abort(self) -> None:
         """Undo what was written and not committed, keeping documents as they are."""
@@ -385,6 +381,12 @@ class Documents:
 
     async def before_writing(self, store: DocumentStore) -> Any:
         """Flush and return the transaction to write in."""
+        if self._session.in_nested_transaction() and Capability.SAVEPOINTS not in store.capabilities:
+            raise UnsupportedOperationError(
+                "has no savepoints: a bulk change inside of begin_nested() could not be undone with it",
+                service=store.service,
+                address=store.address,
+            )
         await self.before_reading(store)
         self._session.begin_quietly()
         return await self.begin(store)

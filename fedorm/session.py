@@ -203,10 +203,15 @@ class FederatedSession(Session):
         documents.write(plans)
 
     def _autoflush(self) -> None:
-        # Before each query only what was assigned to is looked at; flush() and commit() compare every document.
+        with self.assigned_only():
+            super()._autoflush()
+
+    @contextmanager
+    def assigned_only(self) -> Iterator[None]:
+        """Flush without comparing every document, as before each query: only those that were assigned to."""
         self._thorough = False
         try:
-            super()._autoflush()
+            yield
         finally:
             self._thorough = True
 
@@ -226,8 +231,10 @@ class FederatedSession(Session):
                 self.flush()
                 sent.append(service)
             if self.has_documents:
-                self.flush()
-                sent.extend(self.documents.irrevocable())
+                try:
+                    self.flush()
+                finally:
+                    sent.extend(self.documents.irrevocable())
             yield
         finally:
             self._releasing = False
@@ -260,6 +267,12 @@ class FederatedSession(Session):
             self.documents.clear()
 
     def __contains__(self, instance: object) -> bool:
+    def is_modified(self, instance: object, include_collections: bool = True) -> bool:
+        """Say whether ``instance`` has changes that a flush would write."""
+        if is_document(type(instance)):
+            return self.documents.is_changed(instance)
+        return super().is_modified(instance, include_collections)
+
         if is_document(type(instance)):
             return instance in self.documents
         return id(instance) in self.held or super().__contains__(instance)
@@ -291,6 +304,12 @@ class FederatedSession(Session):
         self._autobegin_t()
 
     def _close_impl(self, invalidate: bool, is_reset: bool = False) -> None:
+    def rollback(self) -> None:
+        """Undo everything since the last commit, in rows and in documents."""
+        if self.has_documents:
+            self.begin_quietly()  # A document that was only assigned to has begun none.
+        super().rollback()
+
         try:
             super()._close_impl(invalidate, is_reset)
         finally:

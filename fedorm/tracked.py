@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ class Tracked:
 
     document: Any
     store: DocumentStore
+    key: Identity
     raw: dict[str, Any] | None = None
     """As last read or written; None for a document that is not in the database yet."""
     before: dict[str, Any] | None = None
@@ -33,6 +35,54 @@ class Tracked:
         """Say whether a field was assigned since the last read or write."""
         return TOUCHED in self.document.__dict__
 
+    def suspect(self, *, thorough: bool = True) -> bool:
+        """Say whether the document may have changed: by an assignment or, when ``thorough``, in place."""
+        return self.touched or (thorough and not self.store.tracks_by_assignment(type(self.document)))
+
+    def changed(self) -> bool:
+        """Say whether the fields differ from what the database holds."""
+        store, raw = self.store, self.raw
+        encoded = store.encode(self.document)
+        # What the database holds may be written otherwise than Beanie writes it: compare like with like.
+        if encoded == raw or raw is None or encoded == store.encode(store.parse(type(self.document), raw)):
+            self.document.__dict__.pop(TOUCHED, None)
+            return False
+        return True
+
+    def restore(self, raw: dict[str, Any]) -> None:
+        """Give the document the values that the database holds, and forget its relationships."""
+        state = self.document.__dict__
+        state.update(fields_of(self.store.parse(type(self.document), raw)))
+        for attribute in type(self.document).__federated__.values():
+            state.pop(attribute.slot, None)
+        state.pop(TOUCHED, None)
+        self.raw, self.expired = raw, False
+
+    def remember(self) -> Remembered:
+        """Return what a savepoint has to know to bring the document back."""
+        return Remembered(self, copy.deepcopy(fields_of(self.document)), self.touched, self.raw, self.expired)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A document as it was at a savepoint."""
+
+    entry: Tracked
+    values: dict[str, Any]
+    touched: bool
+    raw: dict[str, Any] | None
+    expired: bool
+
+    def bring_back(self) -> None:
+        """Make the document what it was; read anew in between, it is asked for again."""
+        state = self.entry.document.__dict__
+        state.update(self.values)
+        state.pop(TOUCHED, None)
+        if self.touched:
+            state[TOUCHED] = True
+        self.entry.expired = self.expired or self.entry.raw is not self.raw
+        self.entry.raw = self.raw
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -41,7 +91,7 @@ class Snapshot:
     tracked: dict[Identity, Tracked]
     pending: dict[Identity, Tracked]
     doomed: dict[Identity, Tracked]
-    fields: list[tuple[Tracked, dict[str, Any], bool]]
+    remembered: list[Remembered]
 
 
 @dataclass(slots=True)

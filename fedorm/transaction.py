@@ -60,11 +60,14 @@ class FederatedTransaction(SessionTransaction):
             try:
                 with session.releasing_held(sent):
                     self._prepare_impl()
+                    with session.assigned_only():
+                        session.flush()  # What listeners of before_commit have done to documents.
             except BaseException as error:
                 if not sent:
                     raise
                 waiting = held.difference(sent) | {service for service, _ in self._steps()}
-                raise self._split(sent, sorted(waiting.difference(sent)), error) from error
+                # A service that failed half-way, with nothing else to wait for, is on both sides.
+                raise self._split(sent, sorted(waiting.difference(sent)) or sent, error) from error
         self._commit_services(self._steps(), sent)
         super().commit(_to_root)
         if session.has_documents:
@@ -101,29 +104,29 @@ class FederatedTransaction(SessionTransaction):
             except BaseException as error:
                 if not committed:
                     raise
-                raise self._split(committed, [name for name, _ in steps[position:]], error) from error
+                left = [name for name, _ in steps[position:] if name not in committed]
+                raise self._split(committed, left, error) from error
             if service not in committed:
                 committed.append(service)
 
     def _split(self, committed: list[str], failed: list[str], cause: BaseException) -> PartialCommitError:
         """Undo what can be undone, and return the error that says who has what."""
         self.rollback()
-        return PartialCommitError(
-            committed=committed, failed=[name for name in failed if name not in committed], cause=cause
-        )
+        return PartialCommitError(committed=committed, failed=failed, cause=cause)
 
     def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
         """Undo in every service, and in the session's documents."""
         session = self._owner
-        try:
-            super().rollback(_capture_exception, _to_root)
-        finally:
-            if self.nested:
-                session.held = self._held
+        if self.nested:
+            # First: the transactions around this one may follow at once, and then have the last word.
+            session.held = self._held
             if self._documents is not None:
                 session.documents.restore(self._documents)
                 self._documents = None
-            elif self._parent is None:
+        try:
+            super().rollback(_capture_exception, _to_root)
+        finally:
+            if self._parent is None:
                 session.held.clear()
                 if session.has_documents:
                     session.documents.rollback()

@@ -21,7 +21,7 @@ def class_filter(model: type[Any]) -> dict[str, Any]:
     """Return the filter for a class and those below it, where its collection also holds others."""
     if getattr(model, "_parent", None) is None:
         return {}  # The root of a collection, or the only class in it.
-    return {model.get_settings().class_id: {"$in": [model._class_id, *model._children]}}  # type: ignore[attr-defined]
+    return {model.get_settings().class_id: {"$in": [model._class_id, *model._children]}}
 
 
 _PLAIN = (str, bytes, int, float, bool, type(None), datetime.date, datetime.datetime, Decimal, UUID, Enum)

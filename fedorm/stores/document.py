@@ -92,7 +92,7 @@ class FederatedDocument(Document, metaclass=_DocumentMeta):
         self.__dict__["_federated_touched"] = True
 
     def __eq__(self, other: object) -> bool:
-        """Compare by identity in the database, like rows, and by fields without one."""
+        """Compare by class and by fields, ``id`` included."""
         if self is other:
             return True
         if type(self) is not type(other):
