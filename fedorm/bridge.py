@@ -14,7 +14,8 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
 T = TypeVar("T")
-
+_GRACE = 10.0
+"""How many seconds a cancellation waits for what must not be left half done."""
 
 _turn: contextvars.ContextVar[threading.Lock] = contextvars.ContextVar("fedorm_turn")
 
@@ -33,6 +34,23 @@ def waiting() -> Iterator[None]:
         turn.acquire()
 
 
+class Turns:
+    """A lock for tasks that may be used by one event loop after the other; asyncio's own belongs to its first."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._lock = loop, asyncio.Lock()
+        await self._lock.acquire()
+
+    async def __aexit__(self, *error: object) -> None:
+        self._lock.release()
+
+
 class Bridge(Protocol):
     """Runs coroutines to their end on behalf of code that cannot await."""
 
@@ -41,6 +59,9 @@ class Bridge(Protocol):
 
     def side_by_side(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
         """Run blocking ``jobs``, at the same time where the drivers allow it; return their results in order."""
+
+    def to_its_end(self, job: Callable[[], T]) -> tuple[T, BaseException | None]:
+        """Run ``job`` also if its caller is cancelled meanwhile; return its result, and the cancellation."""
 
     def can_wait(self) -> bool:
         """Say whether the calling code may wait here without blocking an event loop."""
@@ -69,6 +90,23 @@ class AsyncBridge:
             return [task.result() for task in tasks]
 
         return await_only(gather())
+
+    def to_its_end(self, job: Callable[[], T]) -> tuple[T, BaseException | None]:
+        """Run ``job`` in a task of its own, which a cancellation of the caller's lets finish, for some seconds."""
+
+        async def wait() -> tuple[T, BaseException | None]:
+            task = asyncio.create_task(greenlet_spawn(job))
+            cancelled: BaseException | None = None
+            while not task.done():
+                try:
+                    await asyncio.wait({task}, timeout=None if cancelled is None else _GRACE)
+                    if cancelled is not None:
+                        task.cancel()  # No effect on one that is done.
+                except asyncio.CancelledError as error:
+                    cancelled = error
+            return task.result(), cancelled
+
+        return await_only(wait())
 
     def can_wait(self) -> bool:
         """Be true under ``awaitable_attrs`` and inside the session's own calls."""
@@ -113,6 +151,10 @@ class ThreadBridge:
         with ThreadPoolExecutor(len(jobs), thread_name_prefix="fedorm-hop") as pool:
             started = [pool.submit(contextvars.copy_context().run, take_turns, job) for job in jobs]
         return [one.result() for one in started]
+
+    def to_its_end(self, job: Callable[[], T]) -> tuple[T, BaseException | None]:
+        """Run ``job``: nobody cancels a thread."""
+        return job(), None
 
     def can_wait(self) -> bool:
         """Be true: a thread may block."""

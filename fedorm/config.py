@@ -8,15 +8,17 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from fedorm.exc import ConfigurationError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_CREDENTIALS_TEMPLATE = re.compile(r"(?<=://)(?:\$\{[^}]*\}|[^/?#@$])*(?=@)")
-_CREDENTIALS = re.compile(r"(?<=://)(?P<user>[^/?#@:]*):(?P<password>[^/?#]*)@")
+_CREDENTIALS_TEMPLATE = re.compile(r"(?<=://)(?:\$\{[^}]*\}|\$(?!\{)|[^/?#@$])*(?=@)")
+_CREDENTIALS = re.compile(r"(?<=://)(?P<user>[^/?#@:]*):(?P<password>.*)@", re.DOTALL)
+"""Up to the last "@": rather too much is hidden than a part of a password that was not percent-encoded is shown."""
+_ENCODED_CREDENTIALS = re.compile(r"://[^/?#@:]*:[^:/?#@\[\]]*@[^@?/]+(/[^@?]*)?(\?|$)")
 
 
 class TLSSettings(BaseModel):
@@ -53,15 +55,20 @@ class ServiceSettings(BaseModel):
     timeout: float | None = Field(default=None, gt=0)
     """The longest a single statement may take; None: as long as the server allows."""
     tls: TLSSettings | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict, repr=False)  # A driver's arguments may hold a password.
     """Anything else for ``create_engine()`` or, for MongoDB, for the client."""
 
     @field_validator("url")
     @classmethod
     def _has_scheme(cls, url: SecretStr) -> SecretStr:
-        if "://" not in url.get_secret_value():
+        given = url.get_secret_value()
+        if "://" not in given:
             raise ValueError('a URL looks like "postgresql+asyncpg://user:password@host:5432/database"')
-        return url
+        if _ENCODED_CREDENTIALS.search(given):
+            return url
+        # A password with "@" or "/" in it, as it is: the drivers, which disagree about those, get it encoded.
+        encoded = _CREDENTIALS.sub(lambda found: f"{found['user']}:{_encode(found['password'])}@", given)
+        return SecretStr(encoded)
 
     @field_validator("tls", mode="before")
     @classmethod
@@ -111,9 +118,12 @@ class FederationSettings(BaseModel):
 
 def address_of(url: str) -> str:
     """Return ``url`` reduced to what a message may show: no password, no query."""
-    without = _CREDENTIALS.sub(lambda found: f"{found['user']}@", url)
-    parts = urlsplit(without)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+    return re.split("[?#]", _CREDENTIALS.sub(lambda found: f"{found['user']}@", url), maxsplit=1)[0]
+
+
+def _encode(password: str) -> str:
+    """Return ``password`` with the characters encoded that end one in a URL; what is encoded already stays."""
+    return quote(password, safe="%!$&'()*+,;=~")
 
 
 def settings_from_mapping(services: Mapping[str, Any]) -> FederationSettings:
@@ -145,7 +155,7 @@ def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read {file}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} is not valid TOML: {error}") from error
     services = document.get("services")
     if not isinstance(services, dict) or not services:
@@ -154,7 +164,8 @@ def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
     for entry in expanded.values():
         if isinstance(entry, dict) and isinstance(entry.get("tls"), dict):
             for option in {"ca", "cert", "key"} & entry["tls"].keys():
-                entry["tls"][option] = file.absolute().parent / entry["tls"][option]
+                if isinstance(entry["tls"][option], str):
+                    entry["tls"][option] = file.absolute().parent / entry["tls"][option]
     return settings_from_mapping(expanded)
 
 

@@ -11,6 +11,16 @@ from sqlalchemy import exc as sa_exc
 class FedormError(Exception):
     """The base of every error that fedorm itself raises."""
 
+    def __reduce__(self) -> Any:
+        # Not by calling the class again: most want more than their message. A worker's error has to reach its parent.
+        return _unpickled, (type(self), self.args), vars(self)
+
+
+def _unpickled(kind: type[FedormError], arguments: tuple[Any, ...]) -> FedormError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    return error
+
 
 # -- configuration and declaration ---------------------------------------------------------------
 

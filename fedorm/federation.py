@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from sqlalchemy import func, inspect, select
 from sqlalchemy.orm import configure_mappers
 
-from fedorm.bridge import AsyncBridge, ThreadBridge
+from fedorm.bridge import AsyncBridge, ThreadBridge, Turns
 from fedorm.catalog import catalog
 from fedorm.config import FederationSettings, settings_from_file, settings_from_mapping
 from fedorm.entity import is_document, primary_key
@@ -67,6 +68,10 @@ class Federation:
         self._async_bridge = AsyncBridge()
         self._thread_bridge: ThreadBridge | None = None
         self._open = False
+        self._lifetime = Turns()
+        """Who opens or closes goes one after the other, in tasks and in threads."""
+        self._tasks_inside = self._threads_inside = 0
+        self._threads_lifetime = threading.Lock()
         self._queries: QueryRunner | None = None
         self._memory_limit = memory_limit
         self._spill_directory = None if spill_directory is None else os.fspath(spill_directory)
@@ -80,19 +85,26 @@ class Federation:
 
     async def open(self) -> None:
         """Ask every service to answer, all at once. Raises ``FederationOpenError`` with all that did not."""
+        async with self._lifetime:
+            await self._open_stores()
+
+    async def _open_stores(self) -> None:
         if self._open:
             return
-        opened = await asyncio.gather(*(store.open() for store in self.stores.values()), return_exceptions=True)
-        failures = dict(zip(self.stores, opened, strict=True))
         try:
-            self._refuse_failures(failures)
+            opened = await asyncio.gather(*(store.open() for store in self.stores.values()), return_exceptions=True)
+            self._refuse_failures(dict(zip(self.stores, opened, strict=True)))
         except BaseException:
-            await self.close()
+            await self._close_stores()
             raise
         self._open = True
 
     async def close(self) -> None:
         """Close every connection; sessions that are still in use lose theirs."""
+        async with self._lifetime:
+            await self._close_stores()
+
+    async def _close_stores(self) -> None:
         self._open = False
         closed = await asyncio.gather(*(store.close() for store in self.stores.values()), return_exceptions=True)
         if self._thread_bridge is None:
@@ -100,38 +112,55 @@ class Federation:
         _raise_first(closed)
 
     async def __aenter__(self) -> Self:
-        await self.open()
+        """Open; tasks that enter it together share it, and the last one to leave closes it."""
+        async with self._lifetime:
+            await self._open_stores()
+            self._tasks_inside += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        self._tasks_inside -= 1
+        async with self._lifetime:
+            if self._tasks_inside == 0:
+                await self._close_stores()
 
     def __enter__(self) -> Self:
-        """Open for use by threads; ``session()`` is for ``async with`` and stays closed."""
-        if self._thread_bridge is None:
-            bridge = self._thread_bridge = ThreadBridge()
-            failures: dict[str, Any] = {}
+        """Open for threads, which share it as tasks do; ``session()`` is for ``async with``, and stays closed."""
+        with self._threads_lifetime:
+            if self._thread_bridge is None:
+                self._open_for_threads()
+            self._threads_inside += 1
+        return self
 
-            def open_one(store: Store) -> None:
-                try:
-                    store.open_sync(bridge)
-                except BaseException as error:
-                    failures[store.service] = error
+    def _open_for_threads(self) -> None:
+        bridge = self._thread_bridge = ThreadBridge()
+        failures: dict[str, Any] = {}
 
+        def open_one(store: Store) -> None:
+            try:
+                store.open_sync(bridge)
+            except BaseException as error:
+                failures[store.service] = error
+
+        try:
             with ThreadPoolExecutor(max_workers=max(1, len(self.stores))) as pool:
                 list(pool.map(open_one, self.stores.values()))
-            try:
-                self._refuse_failures(failures)
-            except BaseException:
-                self.__exit__(None, None, None)
-                raise
-        return self
+            self._refuse_failures(failures)
+        except BaseException:
+            self._close_for_threads()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._threads_lifetime:
+            self._threads_inside -= 1
+            if self._threads_inside == 0:
+                self._close_for_threads()
+
+    def _close_for_threads(self) -> None:
         bridge, self._thread_bridge = self._thread_bridge, None
         if bridge is not None:
             for store in self.stores.values():
@@ -155,8 +184,7 @@ class Federation:
 
     def session(self, **options: Any) -> AsyncFederatedSession:
         """Return a new session; ``options`` are those of SQLAlchemy's ``AsyncSession``."""
-        if not self._open:
-            raise FedormError("the federation is not open: write  async with federation:  around its sessions")
+        self._require_open()
         return AsyncFederatedSession(
             stores=self.stores, bridge=self._async_bridge, uses_threads=False, queries=self._query_runner, **options
         )
@@ -195,6 +223,7 @@ class Federation:
 
     async def health(self) -> dict[str, Health]:
         """Ask every service at once how it is."""
+        self._require_open()
 
         async def ask(store: Store) -> Health:
             try:
@@ -213,7 +242,12 @@ class Federation:
         """Drop the tables and collections of all models, with what is in them, in every service."""
         await self._everywhere(lambda store: store.drop_all)
 
+    def _require_open(self) -> None:
+        if not self._open:
+            raise FedormError("the federation is not open: write  async with federation:  around its use")
+
     async def _everywhere(self, method: Callable[[Store], Callable[..., Awaitable[None]]]) -> None:
+        self._require_open()
         configure_mappers()
         done = await asyncio.gather(
             *(method(store)(catalog.metadata(name), catalog.documents(name)) for name, store in self.stores.items()),
@@ -227,7 +261,8 @@ class Federation:
         For ``Order.user``: orders whose user is not there. For ``User.orders``: orders that no user has. The keys are
         read as a stream and checked in batches. Raises ``RelationshipError`` for a relationship through a table.
         """
-        assert isinstance(attribute, FederatedAttribute)
+        if not isinstance(attribute, FederatedAttribute):
+            raise RelationshipError(f"orphans({attribute}): this is not a federated relationship")
         hop = attribute.hop
         if hop.secondary is not None:
             raise RelationshipError(

@@ -228,9 +228,11 @@ class FederatedSession(Session):
             self.held = {}
             for service in sorted(by_service):
                 self.add_all(by_service[service])
-                self.flush()
+                _, cancelled = self.bridge.to_its_end(self.flush)  # A thread goes on sending, whoever is cancelled.
                 sent.append(service)
             if self.has_documents:
+                if cancelled is not None:
+                    raise cancelled
                 try:
                     self.flush()
                 finally:
@@ -266,7 +268,6 @@ class FederatedSession(Session):
         if self.has_documents:
             self.documents.clear()
 
-    def __contains__(self, instance: object) -> bool:
     def is_modified(self, instance: object, include_collections: bool = True) -> bool:
         """Say whether ``instance`` has changes that a flush would write."""
         if is_document(type(instance)):
@@ -274,6 +275,7 @@ class FederatedSession(Session):
         return super().is_modified(instance, include_collections)
 
         if is_document(type(instance)):
+    def __contains__(self, instance: object) -> bool:
             return instance in self.documents
         return id(instance) in self.held or super().__contains__(instance)
 
@@ -303,7 +305,6 @@ class FederatedSession(Session):
         """Begin a transaction if there is none, as a statement would."""
         self._autobegin_t()
 
-    def _close_impl(self, invalidate: bool, is_reset: bool = False) -> None:
     def rollback(self) -> None:
         """Undo everything since the last commit, in rows and in documents."""
         if self.has_documents:
@@ -311,6 +312,7 @@ class FederatedSession(Session):
         super().rollback()
 
         try:
+    def _close_impl(self, invalidate: bool, is_reset: bool = False) -> None:
             super()._close_impl(invalidate, is_reset)
         finally:
             self.held.clear()

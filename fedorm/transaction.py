@@ -68,10 +68,17 @@ class FederatedTransaction(SessionTransaction):
                 waiting = held.difference(sent) | {service for service, _ in self._steps()}
                 # A service that failed half-way, with nothing else to wait for, is on both sides.
                 raise self._split(sent, sorted(waiting.difference(sent)) or sent, error) from error
-        self._commit_services(self._steps(), sent)
+        steps, cancelled = self._steps(), None
+        if len(steps) > 1:
+            # Once the first service has committed the others follow, also if the caller is cancelled meanwhile.
+            _, cancelled = session.bridge.to_its_end(lambda: self._commit_services(steps, sent))
+        else:
+            self._commit_services(steps, sent)
         super().commit(_to_root)
         if session.has_documents:
             session.documents.committed(expire=session.expire_on_commit)
+        if cancelled is not None:
+            raise cancelled
 
     def _steps(self) -> list[Step]:
         rows: list[Step] = []

@@ -61,8 +61,8 @@ class MongoDBStore(DocumentStore):
                 raise self.missing_driver(package) from error
         try:
             path = urlsplit(settings.url.get_secret_value()).path.strip("/")
-        except ValueError as error:
-            raise ConfigurationError(f"service {service!r}: {settings.address} is not a URL") from error
+        except ValueError:
+            raise ConfigurationError(f"service {service!r}: {settings.address} is not a URL") from None
         if not path:
             raise ConfigurationError(
                 f"service {service!r}: {settings.address} names no database; write mongodb://host:27017/inventory"

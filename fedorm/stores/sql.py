@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import ssl
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -67,8 +67,9 @@ class SQLStore(Store):
         super().__init__(service, settings)
         try:
             url = make_url(settings.url.get_secret_value())
-        except (sa_exc.ArgumentError, ValueError) as error:
-            raise ConfigurationError(f"service {service!r}: {settings.address} is not a URL") from error
+        except (sa_exc.ArgumentError, ValueError):
+            # Not chained: it may repeat a part of the password.
+            raise ConfigurationError(f"service {service!r}: {settings.address} is not a URL") from None
         self.url, self.tls = split_tls(service, url, settings)
         self._check_drivers()
         self._engine: Engine | None = None
@@ -87,17 +88,24 @@ class SQLStore(Store):
     def engine(self) -> Engine:
         """The engine for code under a greenlet; its driver never blocks the event loop."""
         if self._engine is None:
-            self._engine = self._watched(self.make_async_engine())
+            self._engine = self._watched(self._made(self.make_async_engine))
         return self._engine
 
     @property
     def sync_engine(self) -> Engine:
         """The engine for threads."""
         if self._sync_engine is None:
-            self._sync_engine = self._watched(self.make_sync_engine())
+            self._sync_engine = self._watched(self._made(self.make_sync_engine))
             for moment in ("do_execute", "do_executemany"):
                 event.listen(self._sync_engine, moment, partial(_execute_waiting, moment))
         return self._sync_engine
+
+    def _made(self, make: Callable[[], Engine]) -> Engine:
+        try:
+            return make()
+        except (TypeError, sa_exc.ArgumentError) as error:
+            problem = self.settings.scrub(str(error))
+            raise ConfigurationError(f"service {self.service!r}: its options are not usable: {problem}") from None
 
     def make_async_engine(self) -> Engine:
         """Make the engine for greenlets."""
@@ -130,8 +138,10 @@ class SQLStore(Store):
             "max_overflow": settings.max_overflow,
             "pool_timeout": settings.pool_timeout,
             "hide_parameters": True,
-            **settings.options,
         }
+        if settings.options.keys() & {"poolclass", "pool"}:
+            options = {"hide_parameters": True}  # NullPool, for one, has no size.
+        options |= settings.options
         options["connect_args"] = {**connect_args, **settings.options.get("connect_args", {})}
         options["execution_options"] = {**settings.options.get("execution_options", {}), SERVICE: self.service}
         return options
@@ -230,10 +240,10 @@ class SQLStore(Store):
 
     async def ping(self) -> None:
         """Run ``SELECT 1`` over a pooled connection."""
-        limit = self.settings.connect_timeout
+        limit, engine = self.settings.connect_timeout, self.engine
         try:
             async with asyncio.timeout(limit):
-                await greenlet_spawn(self._select_one, self.engine)
+                await greenlet_spawn(self._select_one, engine)
         except TimeoutError as error:
             raise self.error(ServiceTimeoutError, f"no answer within {limit:g} s") from error
         except Exception as error:
@@ -253,8 +263,9 @@ class SQLStore(Store):
 
     def open_sync(self, bridge: ThreadBridge) -> None:
         """Connect the engine for threads."""
+        engine = self.sync_engine
         try:
-            self._select_one(self.sync_engine)
+            self._select_one(engine)
         except Exception as error:
             self.close_sync(bridge)
             wrapped = self.wrap(error)
