@@ -56,6 +56,13 @@ class FederatedList(list[T]):
         self.extend(members)
         return self
 
+    def __imul__(self, times: SupportsIndex) -> FederatedList[T]:
+        if times.__index__() > 1:
+            raise ValueError("a member can be in a relationship only once")
+        if times.__index__() < 1:
+            self.clear()
+        return self
+
     @overload
     def __setitem__(self, index: SupportsIndex, member: T) -> None: ...
     @overload

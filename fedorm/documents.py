@@ -62,7 +62,7 @@ class Documents:
 
     def of_class(self, model: type[Any]) -> list[Any]:
         """Return the documents of a class, which load their relationships together."""
-        return [document for document in self if type(document) is model]
+        return [document for document in self if isinstance(document, model)]
 
     def is_changed(self, document: Any) -> bool:
         """Say whether the session would write a document's fields."""

@@ -22,6 +22,7 @@ from fedorm.exc import FederationOpenError, FedormError, MissingDriverError, Rel
 from fedorm.relationship import FederatedAttribute, convert_key
 from fedorm.session import AsyncFederatedSession, FederatedSession
 from fedorm.stores.base import DocumentStore, Store, batches, store_for
+from fedorm.stores.bson_types import field_name
 from fedorm.stores.sql import SQLStore
 
 if TYPE_CHECKING:
@@ -302,13 +303,14 @@ async def _count_keys(
     session: AsyncFederatedSession, model: type[Any], names: tuple[str, ...]
 ) -> dict[tuple[Any, ...], int]:
     if is_document(model):
-        group = {"$group": {"_id": {name: f"${name}" for name in names}, "n": {"$sum": 1}}}
-        grouped = await session.find(model).aggregate([group]).to_list()
-        return {
-            tuple(one["_id"].get(name) for name in names): one["n"]
-            for one in grouped
-            if None not in [one["_id"].get(name) for name in names]
-        }
+        stored = {name: field_name(model, name) for name in names}
+        grouped = (
+            await session.find(model)
+            .aggregate([{"$group": {"_id": {name: f"${field}" for name, field in stored.items()}, "n": {"$sum": 1}}}])
+            .to_list()
+        )
+        keys = {tuple(one["_id"].get(name) for name in names): one["n"] for one in grouped}
+        return {key: number for key, number in keys.items() if None not in key}
     columns = [getattr(model, name) for name in names]
     statement = select(*columns, func.count()).where(*(column.is_not(None) for column in columns)).group_by(*columns)
     counts: dict[tuple[Any, ...], int] = {}
@@ -323,8 +325,7 @@ async def _existing(
     store = session.sync_session.store_of(model)
     if isinstance(store, DocumentStore):
         raw = await store.find_keys(model, names, keys)
-        stored = ["_id" if name == "id" else name for name in names]
-        return {tuple(one.get(name) for name in stored) for one in raw}
+        return {tuple(one.get(field_name(model, name)) for name in names) for one in raw}
     assert isinstance(store, SQLStore)
     mapper = inspect(model)
     columns: list[Any] = [mapper.column_attrs[name].columns[0] for name in names]

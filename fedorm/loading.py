@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import inspect, select
-from sqlalchemy.orm import Mapper
+from sqlalchemy.orm import Mapper, undefer
 from sqlalchemy.orm.attributes import instance_state
 
 from fedorm.entity import is_document
 from fedorm.exc import MissingTargetError
 from fedorm.hydration import collector_paused
+from fedorm.joining import (
+    Attributes,
+    Key,
+    as_parts,
+    distinct,
+    document_order,
+    hash_groups,
+    read_keys,
+    remote_key,
+    row_order,
+)
 from fedorm.options import FederatedLoad, Node, trees
 from fedorm.relationship import FederatedAttribute, Hop, convert_key
 from fedorm.stores.base import DocumentStore, batches
@@ -21,9 +32,6 @@ from fedorm.stores.sql import SQLStore
 
 if TYPE_CHECKING:
     from fedorm.session import FederatedSession
-
-Key = Hashable
-"""The value of a key of one column, or a tuple of the values of several."""
 
 
 @dataclass(slots=True)
@@ -34,6 +42,8 @@ class Load:
     node: Node
     parents: list[Any]
     hop: Hop
+    local: list[Key] = field(default_factory=list)
+    """The parents' keys, in their order; None where a part is None."""
     pairs: dict[Key, list[Key]] = field(default_factory=dict)
     """For an association table: its remote keys by local key."""
     keys: list[Key] = field(default_factory=list)
@@ -44,8 +54,12 @@ class Load:
 class Loader:
     """Loads federated relationships for one session, a level of the tree at a time."""
 
-    def __init__(self, session: FederatedSession) -> None:
+    def __init__(self, session: FederatedSession, *, refresh: bool = False) -> None:
         self._session = session
+        self._refresh = refresh
+        """Whether what the session has is read anew, as by ``populate_existing``."""
+        self._asked: Any = None
+        """The instance whose attribute was touched; others are loaded along with it, if they are still there."""
 
     def load(self, instances: list[Any], options: list[FederatedLoad]) -> None:
         """Load paths for instances that are already there; ordinary steps by ``selectinload``."""
@@ -56,35 +70,37 @@ class Loader:
 
     def load_siblings(self, instance: Any, attribute: FederatedAttribute) -> None:
         """Load ``attribute`` for ``instance`` and what was loaded together with it, as far as it is not loaded."""
-        model = type(instance)
-        if is_document(model):
-            siblings = self._session.documents.of_class(model)
+        if is_document(type(instance)):
+            siblings = self._session.documents.of_class(attribute.owner)
         else:
             state = instance_state(instance)
             siblings = [
                 other
                 for other in list(self._session.identity_map.values())
-                if type(other) is model and instance_state(other).runid == state.runid
+                if isinstance(other, attribute.owner) and instance_state(other).runid == state.runid
             ]
         missing = [other for other in siblings if other is not instance and attribute.slot not in vars(other)]
         node = Node(attribute.owner)
         node.add((attribute,))
+        self._asked = instance
         self.load_tree(node, [instance, *missing])
 
     def load_tree(self, root: Node, parents: list[Any]) -> None:
         """Load everything below ``root`` for ``parents``: level by level, the services of a level at the same time."""
         level = [(root, parents)]
         self._session._autoflush()
-        with self._session.no_autoflush:
+        with self._session.no_autoflush, self._session.loading():
             while level:
                 loads = [
-                    Load(attribute, node, parents, attribute.hop)
+                    Load(attribute, node, mine, attribute.hop)
                     for origin, parents in _through_ordinary(level)
                     for attribute, node in origin.federated
-                    if parents
+                    if (mine := _those_of(attribute.owner, origin, parents))
                 ]
                 if not loads:
                     return
+                for load in loads:
+                    self._read_local(load)
                 self._through_associations([load for load in loads if load.hop.secondary is not None])
                 for load in loads:
                     if load.hop.secondary is None:
@@ -109,9 +125,33 @@ class Loader:
 
     # -- keys
 
+    def _read_local(self, load: Load) -> None:
+        """Read the parents' keys; those that are not loaded, or expired, by one statement a batch."""
+        names = load.hop.local
+        try:
+            load.local = read_keys(load.parents, names, vars)
+        except KeyError:
+            stale = [parent for parent in load.parents if not vars(parent).keys() >= set(names)]
+            self._read_again(load.attribute.owner, stale, names)
+            if self._asked is not None:
+                gone = {id(parent) for parent in stale if instance_state(parent).expired} - {id(self._asked)}
+                load.parents = [parent for parent in load.parents if id(parent) not in gone]
+            load.local = read_keys(load.parents, names, Attributes)
+
+    def _read_again(self, model: type[Any], instances: list[Any], names: Sequence[str]) -> None:
+        mine = [instance for instance in instances if instance in self._session]
+        keys = [key[1] for instance in mine if (key := instance_state(instance).key) is not None]
+        if len(keys) < 2:
+            return
+        mapper, store = inspect(model), self._session.store_of(model)
+        assert isinstance(store, SQLStore)
+        statement = select(model).options(*(undefer(getattr(model, name)) for name in names))
+        for batch in batches(keys, store.keys_per_statement(len(mapper.primary_key))):
+            self._session.scalars(statement.where(store.key_filter(mapper.primary_key, batch))).unique().all()
+
     def _distinct_keys(self, load: Load) -> list[Key]:
-        local = _distinct(_read_keys(load.parents, load.hop.local))
-        return [_remote_key(load.hop, key) for key in local] if any(load.hop.convert) else local
+        local = distinct(load.local)
+        return [remote_key(load.hop, key) for key in local] if any(load.hop.convert) else local
 
     def _through_associations(self, loads: list[Load]) -> None:
         by_service: dict[str, list[Load]] = {}
@@ -127,8 +167,8 @@ class Loader:
         store = self._session.store_named(secondary.service, used_by=hop.name)
         assert isinstance(store, SQLStore)
         local: dict[tuple[Any, ...], Key] = {}
-        for key in _distinct(_read_keys(load.parents, hop.local)):
-            local[convert_key(hop, _parts(key, hop.local), secondary.to_local)] = key
+        for key in distinct(load.local):
+            local[convert_key(hop, as_parts(key, hop.local), secondary.to_local)] = key
         width = len(secondary.local)
         for batch in batches(local, store.keys_per_statement(width)):
             statement = select(*secondary.local, *secondary.remote).where(store.key_filter(secondary.local, batch))
@@ -140,7 +180,7 @@ class Loader:
                     continue
                 key = convert_key(hop, remote, hop.convert)
                 load.pairs.setdefault(parent, []).append(key if len(key) > 1 else key[0])
-        load.keys = _distinct(key for keys in load.pairs.values() for key in keys)
+        load.keys = distinct(key for keys in load.pairs.values() for key in keys)
 
     # -- targets
 
@@ -181,12 +221,12 @@ class Loader:
         mapper: Mapper[Any] = inspect(hop.target)
         options = load.node.loader_options()
         wanted: Sequence[Key] = load.keys
-        if hop.to_primary_key and attribute.where is None and not options:
+        if hop.to_primary_key and attribute.where is None and not options and not self._refresh:
             load.targets, wanted = self._from_identity_map(load, mapper)
         if not wanted:
             return
         columns = [mapper.column_attrs[name].columns[0] for name in hop.remote]
-        order = _order(attribute, hop.target)
+        order = row_order(attribute, hop.target)
         statement: Any = select(hop.target).options(*options)
         if attribute.where is not None:
             statement = statement.where(attribute.where(hop.target))
@@ -197,9 +237,11 @@ class Loader:
             size = len(wanted) if hop.secondary is not None else size
         eager = any(related.lazy in ("joined", False) and related.uselist for related in mapper.relationships)
         for batch in batches(wanted, size):
-            keys = [_parts(key, hop.remote) for key in batch]
+            keys = [as_parts(key, hop.remote) for key in batch]
             result = session.scalars(
-                statement.where(store.key_filter(columns, keys)), bind_arguments={"service": store.service}
+                statement.where(store.key_filter(columns, keys)),
+                bind_arguments={"service": store.service},
+                execution_options={"populate_existing": True} if self._refresh else {},
             )
             with rows_to_objects([mapper], alone=not options):
                 load.targets.extend(result.unique() if eager else result)
@@ -210,7 +252,7 @@ class Loader:
         identity_map, owner = self._session.identity_map, mapper._identity_class
         order = [load.hop.remote.index(name) for name in _primary_key_names(mapper)]
         for key in load.keys:
-            parts = _parts(key, load.hop.remote)
+            parts = as_parts(key, load.hop.remote)
             target = identity_map.get((owner, tuple(parts[position] for position in order), None))
             if target is not None and isinstance(target, load.hop.target) and not instance_state(target).expired:
                 found.append(target)
@@ -223,16 +265,17 @@ class Loader:
         documents = session.documents
         store = documents.store_of(hop.target)
         wanted: Sequence[Key] = load.keys
-        if hop.to_primary_key and attribute.where is None:
+        if hop.to_primary_key and attribute.where is None and not self._refresh:
             wanted = []
             name = store.collection_of(hop.target)
             for key in load.keys:
-                entry = documents.tracked.get((store.service, name, key))
-                if entry is not None and not entry.expired:
+                identity = (store.service, name, key)
+                entry = documents.tracked.get(identity) or documents.pending.get(identity)
+                if entry is not None and not entry.expired and isinstance(entry.document, hop.target):
                     load.targets.append(entry.document)
                 else:
                     wanted.append(key)
-        order = _order_names(attribute)
+        order = document_order(attribute, hop.target)
         size = store.keys_per_statement(len(hop.remote))
         if order and hop.secondary is not None:
             size = max(1, len(wanted))
@@ -241,7 +284,7 @@ class Loader:
             raw = []
             for batch in batches(wanted, size):
                 raw += await store.find_keys(
-                    hop.target, hop.remote, [_parts(key, hop.remote) for key in batch],
+                    hop.target, hop.remote, [as_parts(key, hop.remote) for key in batch],
                     where=attribute.where, sort=order,
                     transaction=documents.transactions.get(store.service), sync=session.uses_threads,
                 )  # fmt: skip
@@ -250,7 +293,7 @@ class Loader:
         if wanted:
             raw = session.bridge.run(fetch())
             with collector_paused():
-                load.targets.extend(documents.adopt(store, hop.target, raw))
+                load.targets.extend(documents.adopt(store, hop.target, raw, refresh=self._refresh))
 
     # -- joining
 
@@ -258,20 +301,20 @@ class Loader:
         """Set the attribute of every parent, as loaded."""
         attribute, hop = load.attribute, load.hop
         slot = attribute.slot
-        local = _read_keys(load.parents, hop.local)
+        local = load.local
         if hop.secondary is not None:
             self._join_pairs(load, local)
             return
         convert = any(hop.convert)
         if convert:
-            remote_of = {key: _remote_key(hop, key) for key in _distinct(local)}
+            remote_of = {key: remote_key(hop, key) for key in distinct(local)}
             local = [remote_of.get(key) for key in local]
         if hop.uselist:
-            groups = hash_groups(_read_keys(load.targets, hop.remote), load.targets)
+            groups = hash_groups(read_keys(load.targets, hop.remote, Attributes), load.targets)
             for parent, key in zip(load.parents, local, strict=True):
                 vars(parent)[slot] = attribute.collection(parent, groups.get(key, ()))
         else:
-            built = dict(zip(_read_keys(load.targets, hop.remote), load.targets, strict=True))
+            built = _by_key(load)
             if attribute.missing == "raise":
                 _require(load, [key for key in load.keys if key not in built])
             get = built.get
@@ -281,7 +324,7 @@ class Loader:
 
     def _join_pairs(self, load: Load, local: list[Key]) -> None:
         attribute, hop = load.attribute, load.hop
-        built = dict(zip(_read_keys(load.targets, hop.remote), load.targets, strict=True))
+        built = _by_key(load)
         rank = {id(target): position for position, target in enumerate(load.targets)}
         if attribute.missing == "raise":
             _require(load, [key for key in load.keys if key not in built])
@@ -319,14 +362,6 @@ def rows_to_objects(mappers: Iterable[Mapper[Any]], *, alone: bool) -> AbstractC
     return nullcontext()
 
 
-def hash_groups(keys: Iterable[Key], targets: Iterable[Any]) -> dict[Key, list[Any]]:
-    """Return the targets by key, in their order."""
-    groups: dict[Key, list[Any]] = {}
-    for key, target in zip(keys, targets, strict=True):
-        groups.setdefault(key, []).append(target)
-    return groups
-
-
 def _through_ordinary(level: list[tuple[Node, list[Any]]]) -> list[tuple[Node, list[Any]]]:
     """Follow the steps that are loaded already, so that all that is federated below is one level."""
     reached: list[tuple[Node, list[Any]]] = []
@@ -334,7 +369,7 @@ def _through_ordinary(level: list[tuple[Node, list[Any]]]) -> list[tuple[Node, l
         reached.append((node, parents))
         for step, below in node.ordinary:
             children: dict[int, Any] = {}
-            for parent in parents:
+            for parent in _those_of(step.parent.class_, node, parents):
                 value = getattr(parent, step.key)
                 for child in (value if step.property.uselist else (value,)) or ():
                     if child is not None:
@@ -343,53 +378,19 @@ def _through_ordinary(level: list[tuple[Node, list[Any]]]) -> list[tuple[Node, l
     return reached
 
 
-def _read_keys(instances: Sequence[Any], names: tuple[str, ...]) -> list[Any]:
-    """Return each instance's key; None where a part of it is None."""
-    if len(names) == 1:
-        return _read(instances, names[0])
-    columns = [_read(instances, name) for name in names]
-    return [None if None in key else key for key in zip(*columns, strict=True)]
-
-
-def _read(instances: Sequence[Any], name: str) -> list[Any]:
-    try:
-        # The plain dictionary: a loaded attribute needs none of the descriptor's work.
-        return [vars(instance)[name] for instance in instances]
-    except KeyError:
-        return [getattr(instance, name) for instance in instances]
-
-
-def _distinct(keys: Iterable[Key]) -> list[Key]:
-    return [key for key in dict.fromkeys(keys) if key is not None]
-
-
-def _parts(key: Any, names: Sequence[Any]) -> tuple[Any, ...]:
-    return (key,) if len(names) == 1 else key
-
-
-def _remote_key(hop: Hop, key: Key) -> Key:
-    converted = convert_key(hop, _parts(key, hop.local), hop.convert)
-    return converted if len(converted) > 1 else converted[0]
+def _those_of(owner: type[Any], node: Node, parents: list[Any]) -> list[Any]:
+    """Return the parents that have the relationships of ``owner``, which may be below their class in a hierarchy."""
+    return parents if issubclass(node.model, owner) else [parent for parent in parents if isinstance(parent, owner)]
 
 
 def _primary_key_names(mapper: Mapper[Any]) -> list[str]:
     return [mapper.get_property_by_column(column).key for column in mapper.primary_key]
 
 
-def _order_names(attribute: FederatedAttribute) -> list[str]:
-    given = attribute.order_by
-    return [given] if isinstance(given, str) else list(given or ())
-
-
-def _order(attribute: FederatedAttribute, target: type[Any]) -> list[Any]:
-    given = attribute.order_by
-    if callable(given):
-        made = given(target)
-        return list(made) if isinstance(made, list | tuple) else [made]
-    return [
-        getattr(target, name[1:]).desc() if name.startswith("-") else getattr(target, name.lstrip("+"))
-        for name in _order_names(attribute)
-    ]
+def _by_key(load: Load) -> dict[Key, Any]:
+    """Return the targets by key; of several with one key the first, in the order that the relationship says."""
+    targets = load.targets[::-1]
+    return dict(zip(read_keys(targets, load.hop.remote, Attributes), targets, strict=True))
 
 
 def _require(load: Load, missing: list[Any]) -> None:

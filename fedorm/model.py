@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapper, RelationshipProperty
 
 from fedorm.catalog import catalog, check_service, service_of
 from fedorm.exc import CrossServiceRelationshipError, DuplicateTableError, ModelError
-from fedorm.relationship import FederatedAttribute, federated_attributes, target_name
+from fedorm.relationship import FederatedAttribute, adopt_inherited, federated_attributes, session_of, target_name
 
 
 class FederatedBase(AsyncAttrs, DeclarativeBase):
@@ -40,9 +40,11 @@ class FederatedBase(AsyncAttrs, DeclarativeBase):
         super().__init_subclass__(**kwargs)
         catalog.add(cls)
         _plain_relationships.extend((cls, key, prop) for key, prop in declared.items())
+        adopt_inherited(cls, lambda owner: "__mapper__" in vars(owner))
         cls.__federated__ = federated_attributes(cls)
         if cls.__federated__:
             event.listen(cls, "expire", _forget_federated, propagate=True)
+            event.listen(cls, "refresh", _forget_refreshed, propagate=True)
 
     @classmethod
     def metadata_of(cls, service: str) -> MetaData:
@@ -94,3 +96,9 @@ def _forget_federated(instance: Any, attributes: Any) -> None:
     for attribute in type(instance).__federated__.values():
         if attribute.slot in state and (attributes is None or attribute.depends_on(attributes)):
             del state[attribute.slot]
+
+
+def _forget_refreshed(instance: Any, context: Any, attributes: Any) -> None:
+    """Do the same where a row is read over what is there, unless that is part of loading them."""
+    if not getattr(session_of(instance), "loads", 0):
+        _forget_federated(instance, attributes)

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, UserDefinedOption, defaultload, selectinload
 from sqlalchemy.orm.strategy_options import _AbstractLoad
 
+from fedorm.catalog import service_of
 from fedorm.entity import is_document
 from fedorm.exc import RelationshipError
 from fedorm.relationship import FederatedAttribute
@@ -94,6 +95,15 @@ class Node:
     def ordinary(self) -> list[tuple[InstrumentedAttribute[Any], Node]]:
         """The steps inside the service."""
         return [(step, node) for step, node in self.steps.values() if isinstance(step, InstrumentedAttribute)]
+
+    def services(self) -> set[str]:
+        """Return the services that are asked when everything below this node is loaded."""
+        asked: set[str] = set()
+        for step, node in self.steps.values():
+            asked |= {service_of(node.model)} | node.services()
+            if isinstance(step, FederatedAttribute) and step.hop.secondary is not None:
+                asked.add(step.hop.secondary.service)
+        return asked
 
     def loader_options(self, chosen: Container[Keys] = (), path: Keys = ()) -> list[_AbstractLoad]:
         """Return SQLAlchemy's own options for the ordinary steps from here, which ``path`` leads to.

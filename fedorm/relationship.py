@@ -79,10 +79,19 @@ class FederatedAttribute(Federated[Any]):
         self._hop: Hop | None = None
         self.key = ""
         self.owner: type[Any]
+        self.declared_on: type[Any]
+        """The class with the annotation: the owner, or the mixin or abstract base that it inherits from."""
 
     def __set_name__(self, owner: type[Any], key: str) -> None:
-        self.owner, self.key = owner, key
-        self.slot = f"_federated_{key}"
+        self.owner = self.declared_on = owner
+        self.key, self.slot = key, f"_federated_{key}"
+
+    def copy_for(self, owner: type[Any]) -> FederatedAttribute:
+        """Return the same relationship for a model that inherits it from a class which is none."""
+        copy = FederatedAttribute(**self.options)
+        copy.__set_name__(owner, self.key)
+        copy.declared_on = self.declared_on
+        return copy
 
     @property
     def name(self) -> str:
@@ -123,7 +132,9 @@ class FederatedAttribute(Federated[Any]):
         return instance.__dict__[self.slot]
 
     def __set__(self, instance: Any, value: Any) -> None:
-        hop = self.hop
+        hop, before = self.hop, instance.__dict__.get(self.slot)
+        if hop.uselist and before is value:
+            return  # The end of  user.orders += [...], which has changed the list itself.
         if hop.uselist or hop.secondary is not None:
             raise RelationshipError(
                 f"{self.name} is a collection: change it with append() and remove(), or set the members' keys"
@@ -133,10 +144,26 @@ class FederatedAttribute(Federated[Any]):
         for name, part in zip(hop.local, self._keys_of(value), strict=True):
             setattr(instance, name, part)
         self.commit(instance, value)
-        if value is not None and hop.back is not None and hop.back.slot in value.__dict__ and hop.back.hop.uselist:
-            members = value.__dict__[hop.back.slot]
-            if instance not in members:
-                list.append(members, instance)
+        if hop.back is not None and before is not value:
+            hop.back.loses(before, instance)
+            hop.back.gains(value, instance)
+
+    def gains(self, instance: Any, other: Any) -> None:
+        """Let this side show that ``other`` now points to ``instance``, if it is loaded; no key is touched."""
+        if instance is None or self.slot not in instance.__dict__:
+            return
+        if not self.hop.uselist:
+            self.commit(instance, other)
+        elif other not in instance.__dict__[self.slot]:
+            list.append(instance.__dict__[self.slot], other)
+
+    def loses(self, instance: Any, other: Any) -> None:
+        """Let this side show that ``other`` no longer points to ``instance``, if it is loaded; no key is touched."""
+        value = instance.__dict__.get(self.slot) if instance is not None else None
+        if value is other and other is not None:
+            self.commit(instance, None)
+        elif isinstance(value, FederatedList) and other in value:
+            list.remove(value, other)
 
     def _keys_of(self, target: Any) -> list[Any]:
         """Return the local key that points to ``target``, in the local side's types."""
@@ -182,6 +209,9 @@ class FederatedAttribute(Federated[Any]):
                 raise UnloadedKeyError(f"{self.name}: the {hop.source.__name__} has no {local} yet; flush it first")
             setattr(member, remote, convert(value) if convert and value is not None else value)
         if hop.back is not None:
+            before = member.__dict__.get(hop.back.slot)
+            if arrives and before is not owner:
+                self.loses(before, member)
             hop.back.commit(member, owner if arrives else None)
         session = session_of(owner)
         if arrives and session is not None and session_of(member) is None:
@@ -239,6 +269,13 @@ def session_of(instance: Any) -> Any:
     return object_session(instance)
 
 
+def adopt_inherited(model: type[Any], is_model: Callable[[type[Any]], bool]) -> None:
+    """Give ``model`` relationships of its own for those of its mixins and abstract bases, which have no keys."""
+    for key, attribute in federated_attributes(model).items():
+        if not is_model(attribute.owner):
+            type.__setattr__(model, key, attribute.copy_for(model))
+
+
 def federated_attributes(model: type[Any]) -> dict[str, FederatedAttribute]:
     """Return the federated relationships of a class, inherited ones included."""
     found: dict[str, FederatedAttribute] = {}
@@ -279,9 +316,8 @@ def resolve(attribute: FederatedAttribute) -> Hop:
 
 def _target(attribute: FederatedAttribute) -> tuple[type[Any], bool]:
     wanted, uselist = attribute.options["target"], attribute.options["uselist"]
-    annotations: Mapping[str, Any] = vars(attribute.owner).get("__federated_annotations__") or vars(
-        attribute.owner
-    ).get("__annotations__", {})
+    declared: Mapping[str, Any] = vars(attribute.declared_on)
+    annotations: Mapping[str, Any] = declared.get("__federated_annotations__") or declared.get("__annotations__", {})
     annotated, many = _read_annotation(annotations.get(attribute.key))
     wanted = wanted or annotated
     if wanted is None:

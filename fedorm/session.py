@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sqlalchemy import Engine, Table, event, inspect
+from sqlalchemy import Engine, Executable, Table, event, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction
-from sqlalchemy.orm.attributes import instance_state
+from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.orm.session import SessionTransactionOrigin
 from sqlalchemy.util import IdentitySet, greenlet_spawn
 
@@ -19,7 +18,7 @@ from fedorm.catalog import owner_of, service_of
 from fedorm.columns import execute_columns
 from fedorm.documents import Documents
 from fedorm.entity import is_document
-from fedorm.exc import UnknownServiceError, UnroutedStatementError, UnsupportedOperationError
+from fedorm.exc import UnknownServiceError, UnroutedStatementError, UnsupportedOperationError, UnsupportedQueryError
 from fedorm.loading import Loader
 from fedorm.options import FederatedLoad, federated_load
 from fedorm.relationship import FederatedAttribute
@@ -29,6 +28,7 @@ from fedorm.stores.sql import SQLStore, services_of
 from fedorm.transaction import FederatedTransaction
 
 if TYPE_CHECKING:
+    from fedorm.query.explain import Explanation
     from fedorm.query.runner import QueryRunner
 
 T = TypeVar("T")
@@ -52,6 +52,8 @@ class FederatedSession(Session):
         self._queries = queries
         self.held: dict[int, Any] = {}
         """New objects for services that cannot roll back; inserted at commit, when all others were flushed."""
+        self.loads = 0
+        """How many loads of federated relationships are under way."""
         self._releasing = False
         self._thorough = True
         super().__init__(**options)
@@ -136,20 +138,22 @@ class FederatedSession(Session):
 
     def add(self, instance: object, _warn: bool = True) -> None:
         """Take ``instance`` in; a document is inserted by the next flush, a ClickHouse row by the commit."""
-        model = type(instance)
-        if is_document(model):
+        if is_document(type(instance)):
             self.begin_quietly()
             self.documents.add(instance)
-            return
-        service = getattr(model, "__service__", None)
+        else:
+            super().add(instance, _warn=_warn)
+
+    def _save_impl(self, state: InstanceState[Any]) -> None:
+        # Whatever brings a new object in comes by here: add(), merge(), and cascades.
+        service = getattr(state.class_, "__service__", None)
         if service is not None:
-            store = self.store_named(service, used_by=model.__name__)
+            store = self.store_named(service, used_by=state.class_.__name__)
             if Capability.TRANSACTIONS not in store.capabilities and not self._releasing:
-                if instance_state(instance).transient:
-                    self.begin_quietly()  # A rollback has to find a transaction that it takes them back with.
-                    self.held[id(instance)] = instance
+                self.begin_quietly()  # A rollback has to find a transaction that it takes them back with.
+                self.held[id(state.obj())] = state.obj()
                 return
-        super().add(instance, _warn=_warn)
+        super()._save_impl(state)
 
     def delete(self, instance: object) -> None:
         """Delete ``instance`` at the next flush."""
@@ -230,9 +234,9 @@ class FederatedSession(Session):
                 self.add_all(by_service[service])
                 _, cancelled = self.bridge.to_its_end(self.flush)  # A thread goes on sending, whoever is cancelled.
                 sent.append(service)
-            if self.has_documents:
                 if cancelled is not None:
                     raise cancelled
+            if self.has_documents:
                 try:
                     self.flush()
                 finally:
@@ -243,10 +247,16 @@ class FederatedSession(Session):
 
     def expire(self, instance: object, attribute_names: Iterable[str] | None = None) -> None:
         """Read ``instance`` anew when it is used next; for a document, when it is asked for next."""
+        names = list(attribute_names) if attribute_names is not None else None
+        related = [name for name in names or () if name in getattr(type(instance), "__federated__", ())]
+        for name in related:
+            vars(instance).pop(type(instance).__federated__[name].slot, None)  # type: ignore[attr-defined]
+        if names is not None and not set(names) - set(related):
+            return
         if is_document(type(instance)):
             self.documents.expire([instance])
         else:
-            super().expire(instance, attribute_names)
+            super().expire(instance, None if names is None else [name for name in names if name not in related])
 
     def expire_all(self) -> None:
         """Expire every object and document."""
@@ -274,8 +284,8 @@ class FederatedSession(Session):
             return self.documents.is_changed(instance)
         return super().is_modified(instance, include_collections)
 
-        if is_document(type(instance)):
     def __contains__(self, instance: object) -> bool:
+        if is_document(type(instance)):
             return instance in self.documents
         return id(instance) in self.held or super().__contains__(instance)
 
@@ -311,14 +321,23 @@ class FederatedSession(Session):
             self.begin_quietly()  # A document that was only assigned to has begun none.
         super().rollback()
 
-        try:
     def _close_impl(self, invalidate: bool, is_reset: bool = False) -> None:
+        try:
             super()._close_impl(invalidate, is_reset)
         finally:
             self.held.clear()
             if self.has_documents:
                 self.documents.abort()
                 self.documents.clear()
+
+    def explain(
+        self, statement: Executable, parameters: Mapping[str, Any] | None = None, *, analyze: bool = False
+    ) -> Explanation:
+        """Return how a query over several services is, or for ``analyze`` was, run: ``print()`` it."""
+        queries = self.queries
+        if queries is None:
+            raise UnsupportedQueryError("this session was made without its federation, which explains its statements")
+        return queries.explain(self, statement, parameters or {}, analyze=analyze)
 
     # -- relationships and documents
 
@@ -330,6 +349,15 @@ class FederatedSession(Session):
     def load_siblings(self, instance: Any, attribute: FederatedAttribute) -> None:
         """Load ``attribute`` of ``instance`` and of all that were loaded with it, in one batch."""
         Loader(self).load_siblings(instance, attribute)
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Keep what is loaded when its rows are read again in the block."""
+        self.loads += 1
+        try:
+            yield
+        finally:
+            self.loads -= 1
 
     def can_wait(self) -> bool:
         """Say whether the calling code may wait here for a service."""
@@ -362,6 +390,13 @@ class AsyncFederatedSession(AsyncSession):
     def find(self, model: type[Any], *conditions: Any) -> Any:
         """Return a Beanie query bound to this session: ``await session.find(Product, Product.price > 2).to_list()``."""
         return self.sync_session.find(model, *conditions)
+
+    async def explain(
+        self, statement: Executable, parameters: Mapping[str, Any] | None = None, *, analyze: bool = False
+    ) -> Explanation:
+        """Return how a query over several services is, or for ``analyze`` was, run: ``print()`` it."""
+        explained: Explanation = await greenlet_spawn(self.sync_session.explain, statement, parameters, analyze=analyze)
+        return explained
 
     async def load(self, instances: Iterable[Any], *paths: Any) -> None:
         """Load relationships of ``instances``: ``federated_load(...)`` options, or attributes."""

@@ -10,11 +10,11 @@ from sqlalchemy import TextClause
 from sqlalchemy.engine import ChunkedIteratorResult, Result, Row
 from sqlalchemy.orm import ORMExecuteState
 
-from fedorm.catalog import SESSION
+from fedorm.catalog import SESSION, service_of
 from fedorm.loading import Loader, rows_to_objects
 from fedorm.options import FederatedLoad, Node, chosen_paths, trees
 from fedorm.stores.base import Capability, DocumentStore, Store
-from fedorm.stores.sql import services_of
+from fedorm.stores.sql import SQLStore, services_of
 
 if TYPE_CHECKING:
     from fedorm.session import FederatedSession
@@ -36,11 +36,15 @@ def execute_federated(state: ORMExecuteState) -> Result[Any] | None:
     statement._with_options = tuple(option for option in given if not isinstance(option, FederatedLoad))
     for root in roots:
         statement = statement.options(*root.loader_options(chosen_paths(given, root.model)))
+    options, session = state.execution_options, cast("FederatedSession", state.session)
+    streams = options.get("yield_per") or options.get("stream_results")
     # Rows are made into objects below, not by the AsyncSession's wish to have them all before it returns.
-    result = state.invoke_statement(statement=statement, execution_options={"prebuffer_rows": False})
-    loader = Loader(cast("FederatedSession", state.session))
-    options = state.execution_options
-    if options.get("yield_per") or options.get("stream_results"):
+    changed: dict[str, Any] = {"prebuffer_rows": False}
+    if streams and any(_would_meet(session, root) for root in roots):
+        changed |= {"yield_per": None, "stream_results": False}
+    result = state.invoke_statement(statement=statement, execution_options=changed)
+    loader = Loader(session, refresh=bool(options.get("populate_existing")))
+    if streams:
         return _in_chunks(result, loader, roots, options.get("yield_per") or CHUNK)
     loads_at_once = len(given) == len(wanted) and not any(root.ordinary for root in roots)
     with rows_to_objects(state.all_mappers, alone=loads_at_once):
@@ -91,6 +95,16 @@ STATEMENTS = 2000
 """How many statements' services are remembered."""
 
 
+def _would_meet(session: FederatedSession, root: Node) -> bool:
+    """Say whether loading a chunk needs the connection that the stream's rows are still coming over.
+
+    MySQL's drivers then drop the rest of the rows, with no more than a warning.
+    """
+    service = service_of(root.model)
+    store = session.stores.get(service)
+    return isinstance(store, SQLStore) and not store.answers_while_streaming and service in root.services()
+
+
 def insert_in_blocks(state: ORMExecuteState) -> None:
     """Let a bulk insert into a service that is made for blocks stay one, also where some rows have None.
 
@@ -130,9 +144,10 @@ def _load(loader: Loader, roots: list[Node], rows: Sequence[Any]) -> None:
 
 def _instances(model: type[Any], rows: Sequence[Any]) -> list[Any]:
     """Return the distinct instances of ``model`` in rows, or in a list of instances themselves."""
-    if isinstance(rows[0], model):
-        found = rows
+    if isinstance(rows[0], Row):
+        found = [value for row in rows for value in row if isinstance(value, model)]
     else:
-        found = [value for row in rows if isinstance(row, Row) for value in row if isinstance(value, model)]
+        # An outer join has None, and a hierarchy instances of other classes.
+        found = [value for value in rows if isinstance(value, model)]
     # Joined eager loading repeats a parent for each child.
     return list({id(one): one for one in found}.values())

@@ -93,6 +93,21 @@ def _values(context: Any) -> dict[str, Any]:
     return {**values, **{name: [values[one] for one in parts] for name, parts in expanded.items()}}
 
 
+def compiled_for(
+    statement: Any, dialect: FederatedDialect, parameters: Mapping[str, Any]
+) -> tuple[str, frozenset[str], dict[str, Any]]:
+    """Return the text of a statement, the parameters that are lists, and the values of all."""
+    compiled = statement.compile(dialect=dialect)
+    expanding = frozenset(_EXPANDING.findall(compiled.string))
+    sql = _EXPANDING.sub(lambda found: f"(:{found[1]})", compiled.string)
+    values = compiled.construct_params(dict(parameters), _check=False)
+    for name, process in compiled._bind_processors.items():
+        value = values.get(name)
+        if callable(process) and value is not None:
+            values[name] = [process(one) for one in value] if name in expanding else process(value)
+    return sql, expanding, values
+
+
 class _Cursor:
     """A DB-API cursor over rows that are there."""
 

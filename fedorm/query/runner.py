@@ -7,12 +7,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Executable
 from sqlglot import exp
 
 from fedorm.exc import UnsupportedQueryError
-from fedorm.query.dialect import federated_engine
-from fedorm.query.executor import Execution
+from fedorm.query.dialect import FederatedDialect, compiled_for, federated_engine
+from fedorm.query.executor import Execution, Measured
+from fedorm.query.explain import Explanation, explain_plan
 from fedorm.query.finish import Finisher
 from fedorm.query.plan import Plan
 from fedorm.query.planner import make_plan, parse
@@ -67,6 +68,8 @@ class QueryRunner:
         self._finisher = Finisher(memory_limit=memory_limit, spill_directory=spill_directory)
         self._workers = Workers("finish", 2)
         self._engines: dict[bool, Engine] = {}
+        self.planned = 0
+        """How many statements have been planned, and not found among those planned before."""
         self._counts: dict[str, tuple[float, dict[str, float]]] = {}
 
     def engine(self, *, is_async: bool) -> Engine:
@@ -80,6 +83,7 @@ class QueryRunner:
         key = sql, frozenset(expanding)
         plan = self._plans.get(key)
         if plan is None:
+            self.planned += 1
             plan = self._plans[key] = make_plan(sql, _SessionFacts(self, session), lists=key[1])
             while len(self._plans) > PLANS:
                 self._plans.popitem(last=False)
@@ -107,6 +111,28 @@ class QueryRunner:
         needed = {name: parameters[name] for name in plan.parameters}
         _, rows = self._workers.run(self._finisher.run, plan.finish, tables, needed)
         return list(plan.names), rows
+
+    def explain(
+        self, session: FederatedSession, statement: Executable, parameters: Mapping[str, Any], *, analyze: bool
+    ) -> Explanation:
+        """Plan a statement, run it for ``analyze``, and return what was, or would be, done."""
+        sql, expanding, values = compiled_for(statement, FederatedDialect(self, is_async=False), parameters)
+        session._autoflush()
+        plan = self.plan(session, sql, expanding)
+        if not analyze:
+            return explain_plan(plan, self.stores, {}, None)
+        execution = Execution(session, plan, values)
+        started = time.perf_counter()
+        if plan.finish is None:
+            rows = execution.rows()
+            took = Measured(len(rows), 0, (time.perf_counter() - started) * 1000)
+            return explain_plan(plan, self.stores, {plan.steps[0].name: took}, None)
+        tables = execution.tables()
+        started = time.perf_counter()
+        needed = {name: values[name] for name in plan.parameters}
+        _, rows = self._workers.run(self._finisher.run, plan.finish, tables, needed)
+        finished = Measured(len(rows), 0, (time.perf_counter() - started) * 1000)
+        return explain_plan(plan, self.stores, execution.measured, finished)
 
     def row_counts(self, session: FederatedSession, service: str) -> dict[str, float]:
         """Return about how many rows a service's tables have; asked for again after a while."""

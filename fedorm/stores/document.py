@@ -9,8 +9,9 @@ from sqlalchemy import Table
 from sqlalchemy.util import greenlet_spawn
 
 from fedorm.catalog import catalog, check_service
+from fedorm.entity import is_document
 from fedorm.exc import DuplicateTableError
-from fedorm.relationship import FederatedAttribute, federated_attributes
+from fedorm.relationship import FederatedAttribute, adopt_inherited, federated_attributes
 from fedorm.stores.base import collection_name
 
 _ModelMetaclass: type = type(Document)
@@ -37,6 +38,7 @@ class _DocumentMeta(_ModelMetaclass):  # type: ignore[misc]
         if not namespace.get("__abstract__", False):
             service = check_service(model)
             _refuse_duplicate(model, service)
+            adopt_inherited(model, lambda owner: "__abstract__" not in vars(owner) and is_document(owner))
             type.__setattr__(model, "__federated__", federated_attributes(model))
             catalog.add(model, document=True)
         return model

@@ -31,6 +31,7 @@ class PostgreSQLStore(SQLStore):
     """A PostgreSQL database, 12 or later."""
 
     kind = "postgresql"
+    answers_while_streaming = True
     sql_dialect = "postgres"
     extra = "postgresql"
     async_driver = "asyncpg"

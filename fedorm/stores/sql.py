@@ -62,6 +62,8 @@ class SQLStore(Store):
     sync_driver: ClassVar[str]
     packages: ClassVar[Sequence[str]]
     """The import names of the drivers, async first; a missing one is reported with the store's extra."""
+    answers_while_streaming: ClassVar[bool] = False
+    """Whether a connection takes another statement while the rows of a stream are still coming."""
 
     def __init__(self, service: str, settings: ServiceSettings) -> None:
         super().__init__(service, settings)

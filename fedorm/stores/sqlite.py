@@ -23,6 +23,7 @@ class SQLiteStore(SQLStore):
     """A SQLite file; the embedded stand-in for a server."""
 
     kind = "sqlite"
+    answers_while_streaming = True
     sql_dialect = "sqlite"
     extra = "sqlite"
     async_driver = "aiosqlite"

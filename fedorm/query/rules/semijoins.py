@@ -43,17 +43,25 @@ def in_waves(
 ) -> tuple[tuple[Step, ...], ...]:
     """Let small steps run before those that their keys narrow; ``rows`` is brought down to what will be left."""
     made = dict(steps)
-    wave = dict.fromkeys(steps, 0)
+    before: dict[str, set[str]] = {name: set() for name in steps}
+    """For each step, those that have to be done when it starts."""
+
+    def waits_for(name: str, other: str) -> bool:
+        return name == other or any(waits_for(earlier, other) for earlier in before[name])
+
     for target, key in sorted(filters, key=lambda one: rows[one[1].source]):
         source, step = key.source, made[target]
         if isinstance(step, Piece) and key.column not in step.origins:
             continue
-        worthwhile = rows[source] * FEWER <= rows[target] and rows[source] <= MOST_KEYS
-        if not worthwhile or (wave[source] >= wave[target] + 1 and wave[target] > 0):
+        if rows[source] * FEWER > rows[target] or rows[source] > MOST_KEYS or waits_for(source, target):
             continue
         made[target] = replace(step, key_filters=(*step.key_filters, key))
-        wave[target] = max(wave[target], wave[source] + 1)
+        before[target].add(source)
         rows[target] = min(rows[target], max(rows[source] * 4, rows[target] / FEWER))
-    last = max(wave.values(), default=0)
-    found = (tuple(made[name] for name, at in wave.items() if at == number) for number in range(last + 1))
-    return tuple(one for one in found if one)
+
+    def wave(name: str) -> int:
+        return max((wave(earlier) + 1 for earlier in before[name]), default=0)
+
+    at = {name: wave(name) for name in made}
+    last = max(at.values(), default=0)
+    return tuple(tuple(made[name] for name in made if at[name] == number) for number in range(last + 1))
