@@ -18,22 +18,16 @@ from fedorm.bridge import ThreadBridge
 from fedorm.catalog import catalog
 from fedorm.config import ServiceSettings
 from fedorm.exc import (
-    AuthenticationError,
     ConfigurationError,
     DocumentValidationError,
-    DuplicateKeyError,
-    PoolExhaustedError,
     ServiceTimeoutError,
     ServiceUnavailableError,
     StaleDocumentError,
-    StoreError,
-    TLSError,
     UnsupportedOperationError,
 )
-from fedorm.stores.base import Capability, DocumentReader, DocumentStore, Writes, batches, collection_name
+from fedorm.stores.base import Capability, DocumentReader, DocumentStore, Writes, collection_name
 from fedorm.stores.bson_types import class_filter, field_name, is_plain, thawed
-
-_AUTHENTICATION = {13, 18, 8000}
+from fedorm.stores.mongodb_errors import classify
 
 
 @dataclass(slots=True)
@@ -189,31 +183,7 @@ class MongoDBStore(DocumentStore):
         except TimeoutError as error:
             raise self.error(ServiceTimeoutError, f"no answer within {self.settings.connect_timeout:g} s") from error
         except (PyMongoError, OSError) as error:
-            raise self.error(self._classify(error), error) from error
-
-    @staticmethod
-    def _classify(error: BaseException) -> type[StoreError]:
-        from pymongo import errors
-
-        text = str(error).lower()
-        code = getattr(error, "code", None)
-        details = getattr(error, "details", None) or {}
-        if isinstance(error, errors.WaitQueueTimeoutError):
-            return PoolExhaustedError
-        if code in _AUTHENTICATION or isinstance(error, errors.ConfigurationError):
-            return AuthenticationError
-        if code == 11000 or any(one.get("code") == 11000 for one in details.get("writeErrors", ())):
-            return DuplicateKeyError
-        if isinstance(error, errors.ConnectionFailure | OSError):
-            if "ssl" in text or "certificate" in text:
-                return TLSError
-            if isinstance(error, errors.NetworkTimeout) or getattr(error, "timeout", False) is True:
-                refused = isinstance(error, errors.ServerSelectionTimeoutError)
-                return ServiceUnavailableError if refused else ServiceTimeoutError
-            return ServiceUnavailableError
-        if isinstance(error, errors.PyMongoError) and error.timeout:
-            return ServiceTimeoutError
-        return StoreError
+            raise self.error(classify(error), error) from error
 
     # -- transactions
 
@@ -278,19 +248,11 @@ class MongoDBStore(DocumentStore):
         sync: bool = False,
     ) -> list[tuple[Any, ...]]:
         """Read by ``find`` with a projection; the shortest list of keys travels, in batches."""
-        from fedorm.stores.mongodb_scan import keys_filter, projection, rows
+        from fedorm.stores.mongodb_scan import find_rows
 
         collection = self._side(sync=sync).database[table.name]
-        fields = projection(table, columns)
-        queries: list[dict[str, Any]] = [{}]
-        if keys:
-            column, values = min(keys, key=lambda one: len(one[1]))
-            queries = [keys_filter(table, column, batch) for batch in batches(values, self.batch_size)]
-        found: list[dict[str, Any]] = []
         async with self.named():
-            for query in queries:
-                found += await collection.find(query, fields, session=transaction).to_list(None)
-        return rows(table, columns, found)
+            return await find_rows(collection, table, columns, keys, self.batch_size, transaction)
 
     async def find_keys(
         self,

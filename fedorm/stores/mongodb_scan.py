@@ -11,7 +11,28 @@ from bson import Binary, Decimal128, ObjectId
 from bson.errors import InvalidId
 from sqlalchemy import ARRAY, Table, types
 
+from fedorm.stores.base import batches
 from fedorm.stores.document_table import FIELD, ObjectIdText
+
+
+async def find_rows(
+    collection: Any,
+    table: Table,
+    columns: Sequence[str],
+    keys: Sequence[tuple[str, Sequence[Any]]],
+    batch_size: int,
+    transaction: Any,
+) -> list[tuple[Any, ...]]:
+    """Read columns of a collection; of several lists of keys the shortest travels, in batches."""
+    queries: list[dict[str, Any]] = [{}]
+    if keys:
+        column, values = min(keys, key=lambda one: len(one[1]))
+        queries = [keys_filter(table, column, batch) for batch in batches(values, batch_size)]
+    fields = projection(table, columns)
+    found: list[dict[str, Any]] = []
+    for query in queries:
+        found += await collection.find(query, fields, session=transaction).to_list(None)
+    return rows(table, columns, found)
 
 
 def projection(table: Table, columns: Sequence[str]) -> dict[str, int]:
