@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, Executable
@@ -91,8 +92,10 @@ class QueryRunner:
             self._plans.move_to_end(key)
         return plan
 
-    def names_tables(self, sql: str) -> bool:
-        """Say whether a text is a query over tables of this federation; one that names none is for no service."""
+    @staticmethod
+    @lru_cache(maxsize=PLANS)
+    def names_tables(sql: str) -> bool:
+        """Say whether a text is a query over tables; one that names none is for no service."""
         try:
             return parse(sql).find(exp.Table) is not None
         except UnsupportedQueryError:
