@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, Label, Select
+from sqlalchemy import Column, Label, Select, SelectLabelStyle
 from sqlalchemy.engine import Result
 from sqlalchemy.orm import Mapper, ORMExecuteState
 from sqlalchemy.sql import visitors
@@ -51,13 +51,17 @@ def _know_attributes(metadata: Any, columns: Sequence[Any]) -> None:
 def _is_plain(statement: Any) -> bool:
     if statement._with_options or statement._setup_joins or statement._memoized_select_entities:
         return False
+    if statement._label_style is not SelectLabelStyle.LABEL_STYLE_DISAMBIGUATE_ONLY:
+        return False
     names = set()
     for column in statement._raw_columns:
-        if isinstance(column, Column):
-            if not column.name == column.key == column._annotations.get("proxy_key"):
-                return False  # The ORM names it after the attribute, the database after the column.
-        elif not isinstance(column, Label):
+        if not isinstance(column, Column | Label):
             return False
+        called = column._annotations.get("proxy_key", None if isinstance(column, Column) else column.key)
+        if not column.name == column.key == called:
+            return False  # The ORM names it after the attribute, the database after the column, or not at all.
+        if not column.type.hashable:
+            return False  # The ORM's result refuses unique() by name.
         names.add(column.name)
     if len(names) < len(statement._raw_columns) or statement._from_obj:
         return False

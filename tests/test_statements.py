@@ -7,10 +7,32 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import String, Text, case, cast, event, func, literal, select, union_all
+from sqlalchemy import (
+    LABEL_STYLE_NONE,
+    LABEL_STYLE_TABLENAME_PLUS_COL,
+    String,
+    Text,
+    case,
+    cast,
+    event,
+    func,
+    literal,
+    select,
+    union_all,
+)
 from sqlalchemy.engine import CursorResult
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Mapped, Session, aliased, joinedload, mapped_column, selectinload, with_loader_criteria
+from sqlalchemy.orm import (
+    Mapped,
+    Session,
+    aliased,
+    column_property,
+    joinedload,
+    mapped_column,
+    selectinload,
+    with_loader_criteria,
+)
 
 from fedorm import AsyncFederatedSession, FederatedBase, Federation, federated_load
 from tests.models import Item, Order, Profile, User
@@ -36,7 +58,8 @@ class Keeper(FederatedBase):
     __tablename__ = "keepers"
     id: Mapped[int] = mapped_column(primary_key=True)
     called: Mapped[str | None] = mapped_column("name", Text)
-    age: Mapped[int]
+    age: Mapped[int] = mapped_column()
+    in_ten_years: Mapped[int] = column_property(age + 10)
 
 
 @pytest.fixture
@@ -74,6 +97,13 @@ SELECTS: dict[str, Callable[[], Any]] = {
     "an entity and a column": lambda: select(Keeper, Keeper.age).order_by(Keeper.id),
     "a CTE": lambda: (lambda old: select(old.c.id).order_by(old.c.id))(select(Keeper.id).where(Keeper.age > 31).cte()),
     "a union": lambda: union_all(select(Keeper.id), select(Animal.id)).order_by("id"),
+    "an expression with the name of its attribute": lambda: select(Keeper.in_ten_years, Keeper.id).order_by(
+        Keeper.in_ten_years, Keeper.id
+    ),
+    "names with the table's": lambda: (
+        select(Keeper.id, Keeper.age.label("years")).set_label_style(LABEL_STYLE_TABLENAME_PLUS_COL).order_by(Keeper.id)
+    ),
+    "names as they are": lambda: select(Keeper.id, Keeper.age).set_label_style(LABEL_STYLE_NONE).order_by(Keeper.id),
     "a join": lambda: select(Keeper.id, Animal.kind).join(Animal, Animal.id == Keeper.id).order_by(Keeper.id),
 }
 
@@ -113,6 +143,14 @@ async def test_rows_know_columns_and_attributes(zoo: Federation) -> None:
     async with zoo.session() as session:
         row = (await session.execute(select(Keeper.id, Keeper.age).where(Keeper.id == 1))).one()
         assert (row._mapping[Keeper.id], row._mapping[Keeper.__table__.c.age], row.age) == (1, 31, 31)
+
+
+async def test_values_that_cannot_be_unique(zoo: Federation) -> None:
+    """The error is the ORM's."""
+    async with zoo.session() as session:
+        result = await session.execute(select(func.array_agg(Keeper.id).label("ids")))
+        with pytest.raises(InvalidRequestError, match="non-hashable"):
+            result.unique().all()
 
 
 async def test_listeners_may_change_selects_of_columns(zoo: Federation) -> None:
