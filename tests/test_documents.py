@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, InvalidRequestError
 
@@ -10,6 +11,7 @@ from fedorm import (
     AsyncFederatedSession,
     DocumentValidationError,
     DuplicateKeyError,
+    FederatedDocument,
     Federation,
     StaleDocumentError,
 )
@@ -199,3 +201,25 @@ async def test_a_document_has_one_session(fed: Federation) -> None:
         one.add(product)
         with pytest.raises(InvalidRequestError, match="already in another session"):
             two.add(product)
+
+
+async def test_models_declared_while_a_federation_is_open(fed: Federation) -> None:
+    """A class that comes late, derived or not, has the fields of its bases with their own defaults."""
+
+    class LateProduct(Product):
+        colour: str = "red"
+
+    class Late(FederatedDocument):
+        __service__ = "inventory"
+        id: int  # type: ignore[assignment]
+        number: int
+
+    assert LateProduct.model_fields["labels"].default == []
+    assert LateProduct(sku="a", price=1).revision_id is None
+    with pytest.raises(ValidationError):
+        Late(number=7)  # type: ignore[call-arg]
+    url = fed.stores["inventory"].settings.url.get_secret_value()
+    async with Federation({"inventory": url}) as again, again.session() as session:
+        session.add_all([LateProduct(sku="late", price=2), Late(id=1, number=7)])
+        await session.commit()
+        assert [late.number for late in await session.find(Late).to_list()] == [7]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, ClassVar
 
 from beanie import Document
+from beanie.odm.fields import ExpressionField
+from pydantic_core import PydanticUndefined
 from sqlalchemy import Table
 from sqlalchemy.util import greenlet_spawn
 
@@ -15,6 +18,26 @@ from fedorm.relationship import FederatedAttribute, adopt_inherited, federated_a
 from fedorm.stores.base import collection_name
 
 _ModelMetaclass: type = type(Document)
+
+
+def _restore_defaults(model: type[FederatedDocument]) -> None:
+    """Give inherited fields their defaults back.
+
+    Once a federation has been opened, Beanie has put an expression into the place of each field of the classes bound
+    then, for ``Product.price > 2``; pydantic takes it for the default when a class is derived later.
+    """
+    fields = model.__pydantic_fields__
+    wrong = [name for name, field in fields.items() if isinstance(field.default, ExpressionField)]
+    for name in wrong:
+        bases = (getattr(base, "__pydantic_fields__", {}).get(name) for base in model.__mro__[1:])
+        inherited = next((one for one in bases if one and not isinstance(one.default, ExpressionField)), None)
+        if inherited is not None and name not in vars(model).get("__annotations__", {}):
+            fields[name] = copy(inherited)
+        else:  # Annotated anew, as in ``id: int``, and without a default.
+            fields[name] = copy(fields[name])
+            fields[name].default = PydanticUndefined
+    if wrong:
+        model.model_rebuild(force=True, raise_errors=False)
 
 
 class _DocumentMeta(_ModelMetaclass):  # type: ignore[misc]
@@ -30,6 +53,7 @@ class _DocumentMeta(_ModelMetaclass):  # type: ignore[misc]
         if related:
             namespace["__annotations__"] = {key: value for key, value in annotations.items() if key not in related}
         model: type[FederatedDocument] = super().__new__(mcs, name, bases, namespace, **kwargs)
+        _restore_defaults(model)
         for key, attribute in related.items():
             type.__setattr__(model, key, attribute)
             attribute.__set_name__(model, key)
