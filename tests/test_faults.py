@@ -380,6 +380,37 @@ async def test_a_server_that_says_nothing_any_more(own_server: Server, no_stray_
         assert health["frozen"].state == "up"
 
 
+@pytest.mark.parametrize("own_server", ["postgresql", "mysql"], indirect=True)
+async def test_a_statement_that_a_server_says_nothing_to(own_server: Server, no_stray_tasks: None) -> None:
+    """It ends after the service's timeout, and the pool recovers."""
+    async with Federation({"frozen": {"url": own_server.url(), "connect_timeout": 1, "timeout": 1}}) as fed:
+        for _ in range(2):
+            async with fed.session() as session:
+                ask = session.execute(text("select 1"), bind_arguments={"service": "frozen"})
+                assert (await ask).scalar() == 1
+                own_server.suspend()
+                try:
+                    again = session.execute(text("select 2"), bind_arguments={"service": "frozen"})
+                    with pytest.raises(ServiceTimeoutError, match="service 'frozen'"):
+                        await asyncio.wait_for(again, 20)
+                finally:
+                    own_server.resume()
+
+
+@pytest.mark.parametrize("own_server", ["mysql"], indirect=True)
+def test_a_statement_of_a_thread_that_a_server_says_nothing_to(own_server: Server) -> None:
+    """The same without async."""
+    fed = Federation({"frozen": {"url": own_server.url(), "connect_timeout": 1, "timeout": 1}})
+    with fed, fed.sync_session() as session:
+        assert session.execute(text("select 1"), bind_arguments={"service": "frozen"}).scalar() == 1
+        own_server.suspend()
+        try:
+            with pytest.raises((ServiceTimeoutError, ServiceUnavailableError), match="service 'frozen'"):
+                session.execute(text("select 2"), bind_arguments={"service": "frozen"})
+        finally:
+            own_server.resume()
+
+
 async def test_cancelling_leaves_nothing_open(fed: Federation) -> None:
     """A cancelled load gives its connections back; the leak checks of the fixtures hold for it."""
     async with fed.session() as session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, Engine, TextClause, event, text, types
@@ -11,7 +12,7 @@ from sqlalchemy.dialects import mysql
 from fedorm.exc import AuthenticationError, ServiceTimeoutError, ServiceUnavailableError, TLSError
 from fedorm.stores.base import Capability
 from fedorm.stores.exact import ExactNumeric, Zoned, use
-from fedorm.stores.sql import SQLStore
+from fedorm.stores.sql import SQLStore, execute_within
 
 _ACCESS_DENIED = {1044, 1045, 1698, 2059}
 _TIMEOUT = {1969, 3024, 1205}
@@ -56,6 +57,9 @@ class MySQLStore(SQLStore):
     def connect_args(self, url: URL, *, is_async: bool) -> dict[str, Any]:
         """Return timeouts and TLS, the same for both drivers."""
         args: dict[str, Any] = {"connect_timeout": math.ceil(self.settings.connect_timeout)}
+        if self.settings.timeout is not None and not is_async:
+            # The server gives up first; this is for one that says nothing any more.
+            args["read_timeout"] = args["write_timeout"] = math.ceil(self.settings.timeout + 1)
         if "charset" not in url.query:
             args["charset"] = "utf8mb4"
         if self.tls is not None:
@@ -106,6 +110,10 @@ class MySQLStore(SQLStore):
                 )
                 cursor.execute(f"SET SESSION {name} = %s", (value,))
                 cursor.close()
+
+            if engine.dialect.is_async:  # aiomysql has no limit of its own.
+                for moment in ("do_execute", "do_executemany"):
+                    event.listen(engine, moment, partial(execute_within, limit + 1, moment))
 
         return engine
 

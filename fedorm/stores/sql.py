@@ -33,7 +33,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool, Qu
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from fedorm.bridge import ThreadBridge, waiting
 from fedorm.catalog import SERVICE, owner_of
@@ -336,6 +336,19 @@ def _execute_waiting(moment: str, cursor: Any, statement: str, parameters: Any, 
     """Run a statement while the other threads of a load may work; True: it has been run."""
     with waiting():
         getattr(context.dialect, moment)(cursor, statement, parameters, context)
+    return True
+
+
+def execute_within(limit: float, moment: str, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Run a statement under a greenlet for ``limit`` seconds at most, then raise ``TimeoutError``."""
+    timeout = asyncio.timeout(limit)
+    await_only(timeout.__aenter__())
+    try:
+        getattr(context.dialect, moment)(cursor, statement, parameters, context)
+    except BaseException as error:
+        await_only(timeout.__aexit__(type(error), error, error.__traceback__))
+        raise
+    await_only(timeout.__aexit__(None, None, None))
     return True
 
 
