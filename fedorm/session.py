@@ -22,7 +22,7 @@ from fedorm.exc import UnknownServiceError, UnroutedStatementError, UnsupportedO
 from fedorm.loading import Loader
 from fedorm.options import FederatedLoad, federated_load
 from fedorm.relationship import FederatedAttribute
-from fedorm.statements import execute_federated, insert_in_blocks, route_to_several
+from fedorm.statements import execute_federated, insert_in_blocks, needs_dispatch, route_to_several
 from fedorm.stores.base import Capability, DocumentStore, Store
 from fedorm.stores.sql import SQLStore, services_of
 from fedorm.transaction import FederatedTransaction
@@ -304,6 +304,15 @@ class FederatedSession(Session):
         """Objects and documents to be deleted."""
         return super().deleted.union(entry.document for entry in self.documents.doomed.values())
 
+    def _execute_internal(self, statement: Any, params: Any = None, **options: Any) -> Any:
+        """Run a statement; one that fedorm has something to add to passes ``_dispatch`` as its last event.
+
+        Not a listener of the class: what an event costs would be paid by the plainest of selects, too.
+        """
+        if options.get("_parent_execute_state") is None and needs_dispatch(statement, self.stores):
+            options["_add_event"] = _dispatch
+        return super()._execute_internal(statement, params, **options)
+
     # -- transactions
 
     def _autobegin_t(self, begin: bool = False) -> SessionTransaction:
@@ -403,7 +412,6 @@ class AsyncFederatedSession(AsyncSession):
         await greenlet_spawn(self.sync_session.load, instances, *paths)
 
 
-@event.listens_for(FederatedSession, "do_orm_execute")
 def _dispatch(state: ORMExecuteState) -> Any:
     """Take over the statements that fedorm has something to add to; leave all others as SQLAlchemy sends them."""
     # SQLAlchemy names no clause for a UNION of selects, as a session with a single bind needs none.

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import TextClause
+from sqlalchemy import ColumnElement, Select, TextClause
 from sqlalchemy.engine import ChunkedIteratorResult, Result, Row
 from sqlalchemy.orm import ORMExecuteState
 
@@ -51,6 +51,13 @@ def execute_federated(state: ORMExecuteState) -> Result[Any] | None:
         frozen = result.freeze()
     _load(loader, roots, frozen.data)
     return frozen()
+
+
+def needs_dispatch(statement: Any, stores: Mapping[str, Store]) -> bool:
+    """Say whether a statement is anything but a select of one service's entities without options."""
+    if type(statement) is not Select or statement._with_options or len(statement._raw_columns) != 1:
+        return True
+    return isinstance(statement._raw_columns[0], ColumnElement) or _is_for_several(statement, stores)
 
 
 def route_to_several(state: ORMExecuteState) -> None:
