@@ -30,7 +30,6 @@ class Scan:
     predicates: tuple[exp.Expr, ...] = ()
     """Conditions with bare column names, over columns of the table, literals and the statement's parameters."""
     key_filters: tuple[KeyFilter, ...] = ()
-    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
