@@ -9,9 +9,10 @@ from sqlalchemy import MetaData, event
 from sqlalchemy.ext.asyncio import AsyncAttrs
 from sqlalchemy.orm import DeclarativeBase, Mapper, RelationshipProperty
 
+from fedorm.annotations import target_name
 from fedorm.catalog import catalog, check_service, service_of
 from fedorm.exc import CrossServiceRelationshipError, DuplicateTableError, ModelError
-from fedorm.relationship import FederatedAttribute, adopt_inherited, federated_attributes, session_of, target_name
+from fedorm.relationship import FederatedAttribute, adopt_inherited, federated_attributes, session_of
 
 
 class FederatedBase(AsyncAttrs, DeclarativeBase):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from sqlalchemy import Column, Table
 from sqlalchemy.orm import object_session
 
+from fedorm.annotations import read_annotation
 from fedorm.catalog import catalog, owner_of, service_of
 from fedorm.collection import FederatedList
 from fedorm.entity import column_type, columns_of, is_document, key_type, primary_key
@@ -318,7 +316,7 @@ def _target(attribute: FederatedAttribute) -> tuple[type[Any], bool]:
     wanted, uselist = attribute.options["target"], attribute.options["uselist"]
     declared: Mapping[str, Any] = vars(attribute.declared_on)
     annotations: Mapping[str, Any] = declared.get("__federated_annotations__") or declared.get("__annotations__", {})
-    annotated, many = _read_annotation(annotations.get(attribute.key))
+    annotated, many = read_annotation(annotations.get(attribute.key))
     wanted = wanted or annotated
     if wanted is None:
         raise RelationshipError(f'{attribute.name}: annotate it, Federated["Target"], or name the target')
@@ -326,40 +324,6 @@ def _target(attribute: FederatedAttribute) -> tuple[type[Any], bool]:
     if not hasattr(target, "__service__"):
         raise RelationshipError(f"{attribute.name}: {target.__name__} is not a fedorm model")
     return target, many if uselist is None else uselist
-
-
-def _read_annotation(annotation: Any) -> tuple[Any, bool]:
-    """Return the target, a class or a name, and whether the annotation says ``list``."""
-    if annotation is None:
-        return None, False
-    if isinstance(annotation, typing.ForwardRef):
-        return _read_annotation(annotation.__forward_arg__)
-    if isinstance(annotation, str):
-        return _read_text(ast.parse(annotation, mode="eval").body)
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is None:
-        return annotation, False
-    if origin in (typing.Union, types.UnionType):
-        return _read_annotation(next(arg for arg in arguments if arg is not type(None)))
-    target, many = _read_annotation(arguments[0])
-    return target, many or origin is list
-
-
-def _read_text(node: ast.expr) -> tuple[str | None, bool]:
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return _read_text(ast.parse(node.value, mode="eval").body)
-    if isinstance(node, ast.Subscript):
-        target, many = _read_text(node.slice)
-        return target, many or ast.unparse(node.value).rpartition(".")[2] in ("list", "List")
-    if isinstance(node, ast.BinOp):  # "User | None"
-        side = node.left if not (isinstance(node.left, ast.Constant) and node.left.value is None) else node.right
-        return _read_text(side)
-    return ast.unparse(node), False
-
-
-def target_name(argument: Any) -> str | None:
-    """Return the class name that a plain ``relationship()`` was given, None when it is not a name yet."""
-    return _read_annotation(argument)[0] if isinstance(argument, str | typing.ForwardRef) else None
 
 
 def _names(given: Names) -> tuple[str, ...]:
