@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
+from fedorm.query.drawing import numbers_of, to_mermaid, to_svg
 from fedorm.query.plan import Piece, Plan, Scan, Step
 from fedorm.stores.sql import SQLStore
 
@@ -26,6 +27,34 @@ class Node:
     why: str = ""
     measured: Measured | None = None
     children: tuple[Node, ...] = field(default=())
+    name: str = ""
+    """What the finish calls the step's rows."""
+    service: str | None = None
+    """Who is asked; None for the finish."""
+    kind: str = "DuckDB"
+    """The kind of database."""
+    strategy: str = ""
+    """One of "scan", "query" (a whole one that the service answers), "lookup" (narrowed by keys) and "finish"."""
+    keys_from: tuple[str, ...] = ()
+    """The names of the steps whose keys narrow this one."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the step and those below it as plain values."""
+        one = self.measured
+        measured = {"rows": one.rows, "bytes": one.bytes, "milliseconds": one.milliseconds} if one else None
+        return {
+            "title": self.title,
+            "name": self.name,
+            "service": self.service,
+            "kind": self.kind,
+            "strategy": self.strategy,
+            "why": self.why,
+            "sent": self.sent,
+            "estimated_rows": self.estimated,
+            "measured": measured,
+            "keys_from": list(self.keys_from),
+            "children": [child.to_dict() for child in self.children],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +66,23 @@ class Explanation:
     def __str__(self) -> str:
         return "\n".join(_lines(self.root, ""))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tree as plain values, for ``json.dumps()``: a mapping a step, with its ``children``."""
+        return self.root.to_dict()
+
     def to_mermaid(self) -> str:
         """Return a flowchart in Mermaid's words."""
-        lines = ["flowchart BT"]
-        _draw(self.root, "n", lines)
-        return "\n".join(lines)
+        return to_mermaid(self.root)
+
+    def to_svg(self) -> str:
+        """Return an SVG image that needs nothing beside itself, readable on light and on dark."""
+        return to_svg(self.root)
 
 
 def explain_plan(
     plan: Plan, stores: Mapping[str, Store], measured: Mapping[str, Measured], finished: Measured | None
 ) -> Explanation:
-    """Return a plan as a tree: the finish above the steps that it reads, those above the ones that narrow them."""
+    """Return a plan as a tree: the finish above the steps that it reads."""
     nodes: dict[str, Node] = {}
     for step in plan.steps:
         nodes[step.name] = _node(step, plan, stores[step.service], measured.get(step.name))
@@ -56,7 +91,7 @@ def explain_plan(
         return Explanation(only)
     why = "joins and finishes what no single service can"
     children = tuple(nodes.values())
-    return Explanation(Node("finish in DuckDB", plan.finish, None, why, finished, children))
+    return Explanation(Node("finish in DuckDB", plan.finish, None, why, finished, children, strategy="finish"))
 
 
 def _node(step: Step, plan: Plan, store: Store, measured: Measured | None) -> Node:
@@ -69,8 +104,18 @@ def _node(step: Step, plan: Plan, store: Store, measured: Measured | None) -> No
             f"lookup: only keys of {key.source}.{key.source_column} ({source.service}), "
             f"expected {plan.rows.get(key.source, 0):,.0f}"
         )
-    title = f"{step.name}: {verb} {step.service} ({store.kind})"
-    return Node(title, _sent(step, store), plan.rows.get(step.name), "; ".join(reasons), measured)
+    return Node(
+        title=f"{step.name}: {verb} {step.service} ({store.kind})",
+        sent=_sent(step, store),
+        estimated=plan.rows.get(step.name),
+        why="; ".join(reasons),
+        measured=measured,
+        name=step.name,
+        service=step.service,
+        kind=store.kind,
+        strategy="lookup" if step.key_filters else "scan" if isinstance(step, Scan) else "query",
+        keys_from=tuple(dict.fromkeys(key.source for key in step.key_filters)),
+    )
 
 
 def _sent(step: Step, store: Store) -> str:
@@ -86,24 +131,11 @@ def _sent(step: Step, store: Store) -> str:
 
 
 def _lines(node: Node, indent: str) -> list[str]:
-    facts = []
-    if node.estimated is not None:
-        facts.append(f"~{node.estimated:,.0f} rows")
-    if node.measured is not None:
-        one = node.measured
-        facts.append(f"{one.rows:,} rows, {one.bytes:,} bytes, {one.milliseconds:.1f} ms")
-    lines = [f"{indent}{node.title}" + (f"  [{'; '.join(facts)}]" if facts else "")]
+    numbers = numbers_of(node)
+    lines = [f"{indent}{node.title}" + (f"  [{numbers}]" if numbers else "")]
     lines.append(f"{indent}  {node.sent}")
     if node.why:
         lines.append(f"{indent}  because: {node.why}")
     for child in node.children:
         lines += _lines(child, indent + "    ")
     return lines
-
-
-def _draw(node: Node, name: str, lines: list[str]) -> None:
-    label = "<br/>".join([node.title, node.sent, *([node.why] if node.why else [])]).replace('"', "#quot;")
-    lines.append(f'    {name}["{label}"]')
-    for number, child in enumerate(node.children):
-        _draw(child, f"{name}_{number}", lines)
-        lines.append(f"    {name}_{number} --> {name}")
