@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from sqlglot import exp
 
 from fedorm.exc import UnsupportedQueryError
 from fedorm.query.arrow import to_arrow
+from fedorm.query.explain import sent
 from fedorm.query.plan import KeyFilter, Piece, Plan, Scan, Step
 from fedorm.query.tables import storage_type, to_database
+from fedorm.stats import UNOBSERVED, Observed, Observer
 from fedorm.stores.base import DocumentStore, batches
 from fedorm.stores.sql import SQLStore
 
@@ -41,8 +44,11 @@ class Measured:
 class Execution:
     """One plan with the values of its parameters, for one session."""
 
-    def __init__(self, session: FederatedSession, plan: Plan, parameters: Mapping[str, Any]) -> None:
+    def __init__(
+        self, session: FederatedSession, plan: Plan, parameters: Mapping[str, Any], observer: Observer = UNOBSERVED
+    ) -> None:
         self._session, self._plan, self._parameters = session, plan, parameters
+        self.observer = observer
         self._tables: dict[str, pa.Table] = {}
         self.measured: dict[str, Measured] = {}
         """How it went, by step."""
@@ -69,15 +75,23 @@ class Execution:
         (step,) = self._plan.steps
         assert isinstance(step, Piece)
         whole = [number for number, kind in enumerate(step.kinds) if isinstance(kind, types.Integer)]
-        rows = [tuple(row) for row in self._ask(step, [])]
+        with self._watched(step) as seen:
+            rows = [tuple(row) for row in self._ask(step, [])]
+            seen.rows = len(rows)
         return [_with_integers(row, whole) for row in rows] if whole and step.sums else rows
 
     def _job(self, steps: Sequence[Step]) -> Callable[[], dict[str, pa.Table]]:
         return lambda: {step.name: self._timed(step) for step in steps}
 
+    def _watched(self, step: Step) -> AbstractContextManager[Observed]:
+        store = self._session.store_named(step.service)
+        return self.observer.step(step.service, step.name, lambda: sent(step, store), getattr(step, "why", ""))
+
     def _timed(self, step: Step) -> pa.Table:
         started = time.perf_counter()
-        table = self._run(step)
+        with self._watched(step) as seen:
+            table = self._run(step)
+            seen.rows = table.num_rows
         took = (time.perf_counter() - started) * 1000
         self.measured[step.name] = Measured(table.num_rows, table.nbytes, took)
         return table

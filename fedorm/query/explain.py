@@ -106,7 +106,7 @@ def _node(step: Step, plan: Plan, store: Store, measured: Measured | None) -> No
         )
     return Node(
         title=f"{step.name}: {verb} {step.service} ({store.kind})",
-        sent=_sent(step, store),
+        sent=sent(step, store),
         estimated=plan.rows.get(step.name),
         why="; ".join(reasons),
         measured=measured,
@@ -118,7 +118,8 @@ def _node(step: Step, plan: Plan, store: Store, measured: Measured | None) -> No
     )
 
 
-def _sent(step: Step, store: Store) -> str:
+def sent(step: Step, store: Store) -> str:
+    """Return what a step sends to its service, in the service's words."""
     dialect = store.sql_dialect if isinstance(store, SQLStore) else "postgres"
     if isinstance(step, Piece):
         return step.query.sql(dialect=dialect)

@@ -19,6 +19,7 @@ from fedorm.query.finish import Finisher
 from fedorm.query.plan import Plan
 from fedorm.query.planner import make_plan, parse
 from fedorm.query.tables import Tables
+from fedorm.stats import UNOBSERVED, Observer
 from fedorm.stores.base import Capability, DocumentStore, Store
 from fedorm.stores.offload import Workers
 from fedorm.stores.sql import SQLStore
@@ -72,6 +73,8 @@ class QueryRunner:
         self.planned = 0
         """How many statements have been planned, and not found among those planned before."""
         self._counts: dict[str, tuple[float, dict[str, float]]] = {}
+        self.observer: Observer = UNOBSERVED
+        """What watches each step."""
 
     def engine(self, *, is_async: bool) -> Engine:
         """Return the engine that statements over several services are sent to."""
@@ -107,7 +110,7 @@ class QueryRunner:
         """Plan, run the pieces and finish."""
         session._autoflush()
         plan = self.plan(session, sql, expanding)
-        execution = Execution(session, plan, parameters)
+        execution = Execution(session, plan, parameters, self.observer)
         if plan.finish is None:
             return list(plan.names), execution.rows()
         tables = execution.tables()
@@ -124,7 +127,7 @@ class QueryRunner:
         plan = self.plan(session, sql, expanding)
         if not analyze:
             return explain_plan(plan, self.stores, {}, None)
-        execution = Execution(session, plan, values)
+        execution = Execution(session, plan, values, self.observer)
         started = time.perf_counter()
         if plan.finish is None:
             rows = execution.rows()
