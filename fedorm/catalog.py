@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import Column, FromClause, MetaData, Table
+from sqlalchemy.sql import visitors
 
 from fedorm.exc import MissingServiceError, ModelError, UnknownServiceError
 
@@ -89,3 +90,21 @@ def owner_of(table: Table) -> str | None:
     """Return the service that owns a table, None for a table outside fedorm's MetaData."""
     owner: str | None = table.metadata.info.get(SERVICE)
     return owner
+
+
+def services_of(clause: Any) -> set[str]:
+    """Return the services that own the tables named anywhere in a SQL expression."""
+    services: set[str] = set()
+    unvisited, seen = [clause], set[int]()
+    while unvisited:
+        for element in visitors.iterate(unvisited.pop()):
+            table = element.table if isinstance(element, Column) else element
+            if isinstance(table, Table):
+                owner = owner_of(table)
+                if owner is not None:
+                    services.add(owner)
+            elif table is not element and isinstance(table, FromClause) and id(table) not in seen:
+                # A column of an alias: where that is the target of a join nothing else leads to its table.
+                seen.add(id(table))
+                unvisited.append(table)
+    return services

@@ -15,6 +15,7 @@ from fedorm.collection import FederatedList
 from fedorm.entity import column_type, columns_of, is_document, key_type, primary_key
 from fedorm.exc import DetachedError, FederatedLazyLoadError, KeyTypeError, RelationshipError, UnloadedKeyError
 from fedorm.keys import Converter, converter
+from fedorm.relationship_sql import JoinTarget
 
 T = TypeVar("T")
 Names = str | Sequence[str] | None
@@ -66,8 +67,11 @@ class Hop:
     back: FederatedAttribute | None
 
 
-class FederatedAttribute(Federated[Any]):
-    """The descriptor behind a federated relationship; names are resolved at first use."""
+class FederatedAttribute(Federated[Any], JoinTarget):
+    """The descriptor behind a federated relationship; names are resolved at first use.
+
+    In a statement it is what SQLAlchemy's own relationships are: the target of a join, and the maker of conditions.
+    """
 
     def __init__(self, **options: Any) -> None:
         self.options: dict[str, Any] = options

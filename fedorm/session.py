@@ -14,7 +14,7 @@ from sqlalchemy.orm.session import SessionTransactionOrigin
 from sqlalchemy.util import IdentitySet, greenlet_spawn
 
 from fedorm.bridge import Bridge
-from fedorm.catalog import owner_of, service_of
+from fedorm.catalog import owner_of, service_of, services_of
 from fedorm.columns import execute_columns
 from fedorm.documents import Documents
 from fedorm.entity import is_document
@@ -24,7 +24,7 @@ from fedorm.options import FederatedLoad, federated_load
 from fedorm.relationship import FederatedAttribute
 from fedorm.statements import execute_federated, insert_in_blocks, needs_dispatch, route_to_several
 from fedorm.stores.base import Capability, DocumentStore, Store
-from fedorm.stores.sql import SQLStore, services_of
+from fedorm.stores.sql import SQLStore
 from fedorm.transaction import FederatedTransaction
 
 if TYPE_CHECKING:

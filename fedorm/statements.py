@@ -10,11 +10,11 @@ from sqlalchemy import ColumnElement, Select, TextClause
 from sqlalchemy.engine import ChunkedIteratorResult, Result, Row
 from sqlalchemy.orm import ORMExecuteState
 
-from fedorm.catalog import SESSION, service_of
+from fedorm.catalog import SESSION, service_of, services_of
 from fedorm.loading import Loader, rows_to_objects
 from fedorm.options import FederatedLoad, Node, chosen_paths, trees
 from fedorm.stores.base import Capability, DocumentStore, Store
-from fedorm.stores.sql import SQLStore, services_of
+from fedorm.stores.sql import SQLStore
 
 if TYPE_CHECKING:
     from fedorm.session import FederatedSession

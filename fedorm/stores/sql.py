@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     URL,
     BindParameter,
-    Column,
     ColumnElement,
     Engine,
     MetaData,
@@ -30,13 +29,12 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.engine import Dialect, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool, QueuePool
-from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from fedorm.bridge import ThreadBridge, waiting
-from fedorm.catalog import SERVICE, owner_of
+from fedorm.catalog import SERVICE, services_of
 from fedorm.config import ServiceSettings, TLSSettings
 from fedorm.exc import (
     ConfigurationError,
@@ -367,21 +365,6 @@ def _guarded(compiler: type[SQLCompiler], service: str) -> type[SQLCompiler]:
             super().__init__(dialect, statement, *args, **options)
 
     return ServiceCompiler
-
-
-def services_of(clause: Any) -> set[str]:
-    """Return the services that own the tables named anywhere in a SQL expression."""
-    services: set[str] = set()
-    for element in visitors.iterate(clause):
-        if isinstance(element, Table):
-            owner = owner_of(element)
-        elif isinstance(element, Column) and isinstance(element.table, Table):
-            owner = owner_of(element.table)
-        else:
-            continue
-        if owner is not None:
-            services.add(owner)
-    return services
 
 
 def array_filter(column: ColumnElement[Any], values: Sequence[Any], array_type: Any) -> ColumnElement[bool]:
