@@ -1,0 +1,55 @@
+"""The ``fedorm`` command: what goes for all commands, and the list of them."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedorm.cli.explain import explain
+from fedorm.cli.services import doctor, services
+from fedorm.cli.setup import Setup
+from fedorm.cli.sql import sql
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # They may show the values of variables, and so a password.
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fedorm {version('fedorm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    config: Annotated[
+        Path,
+        typer.Option("--config", "-c", envvar="FEDORM_CONFIG", help="The file of the services' settings."),
+    ] = Path("fedorm.toml"),
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models", "-m", envvar="FEDORM_MODELS", help="A module that declares models, as in import. Repeatable."
+        ),
+    ] = None,
+    trace: Annotated[bool, typer.Option("--traceback", help="Show where in the code an error comes from.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Ask the services of a federation, and look after them."""
+    context.obj = Setup(config=config, models=tuple(models or ()), trace=trace)
+
+
+app.command()(services)
+app.command()(doctor)
+app.command()(sql)
+app.command()(explain)

@@ -1,0 +1,78 @@
+"""What a command works with: the settings' file, the models, and the federation that they make."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedorm.config import FederationSettings, settings_from_file
+from fedorm.exc import ConfigurationError
+from fedorm.federation import Federation
+from fedorm.stores.base import Capability
+from fedorm.stores.sql import SQLStore
+
+
+class UsageError(Exception):
+    """A command was not called as it has to be."""
+
+
+@dataclass(slots=True)
+class Setup:
+    """The options that go for all commands."""
+
+    config: Path
+    models: tuple[str, ...] = ()
+    trace: bool = False
+    settings: FederationSettings | None = field(default=None, init=False)
+    """What was read from the file, for messages that must not show its passwords."""
+
+    def read(self) -> FederationSettings:
+        """Read the settings and import the models.
+
+        Raises ``ConfigurationError`` and ``UsageError``.
+        """
+        if not self.config.exists():
+            raise ConfigurationError(
+                f"there is no file {self.config}: write one with a table [services.<name>] for each service, "
+                f"or name it with --config or FEDORM_CONFIG"
+            )
+        self.settings = settings_from_file(self.config)
+        here = os.getcwd()
+        if here not in sys.path:
+            sys.path.insert(0, here)  # An installed script does not look for modules where it is called.
+        for name in self.models:
+            _import(name)
+        return self.settings
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Federation]:
+        """Open the federation for reading alone."""
+        federation = Federation(self.read())
+        for store in federation.stores.values():
+            if isinstance(store, SQLStore) and Capability.WHOLE_QUERIES in store.capabilities:
+                # It gets whole statements, in which any function may be called, also one that writes.
+                store.engine.update_execution_options(postgresql_readonly=True)
+        async with federation:
+            yield federation
+
+    def scrub(self, text: str) -> str:
+        """Return text without any service's password."""
+        for service in self.settings.services.values() if self.settings else ():
+            text = service.scrub(text)
+        return text
+
+
+def _import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise UsageError(f"--models {name}: it imports {error.name}, which is not installed") from error
+        raise UsageError(f"--models {name}: there is no such module in {os.getcwd()}, nor installed") from error
+    except Exception as error:
+        raise UsageError(f"--models {name}: cannot be imported: {type(error).__name__}: {error}") from error

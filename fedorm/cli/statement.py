@@ -1,0 +1,85 @@
+"""The statement that a command is given, held to be one query that writes nothing, with its parameters."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import sqlglot
+from sqlalchemy import TextClause, bindparam, text
+from sqlglot import TokenType, exp
+from sqlglot.dialects.postgres import Postgres
+from sqlglot.errors import SqlglotError
+
+from fedorm.cli.setup import UsageError
+from fedorm.exc import UnsupportedQueryError
+
+_DIALECT = "postgres"
+_QUOTED = {
+    TokenType.STRING, TokenType.IDENTIFIER, TokenType.HEREDOC_STRING, TokenType.BYTE_STRING, TokenType.NATIONAL_STRING,
+    TokenType.RAW_STRING, TokenType.UNICODE_STRING, TokenType.BIT_STRING, TokenType.HEX_STRING,
+}  # fmt: skip
+_WRITES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Into, exp.DDL, exp.Drop, exp.Command, exp.Lock)
+
+
+def prepare(sql: str, values: Mapping[str, Any], *, partly: bool = False) -> TextClause:
+    """Return a query for a session, with the parameters that hold lists marked as such.
+
+    Raises ``UnsupportedQueryError`` for what is not one query, or writes, and ``UsageError`` for a parameter that the
+    statement does not have, and for one of its own that is not given unless ``partly``.
+    """
+    check_query(sql)
+    statement = text(_shielded(sql))
+    own = set(statement._bindparams)
+    if unknown := sorted(values.keys() - own):
+        raise UsageError(f"the statement has no parameter :{unknown[0]}" + _named(own))
+    if (missing := sorted(own - values.keys())) and not partly:
+        raise UsageError(f"the statement has the parameter :{missing[0]}: add  --param {missing[0]}=...")
+    lists = [name for name, value in values.items() if isinstance(value, list)]
+    return statement.bindparams(*(bindparam(name, expanding=True) for name in lists))
+
+
+def check_query(sql: str) -> None:
+    """Raise ``UnsupportedQueryError`` unless a text is one query that writes nothing."""
+    log = logging.getLogger("sqlglot")
+    level, log.level = log.level, logging.ERROR  # It warns of what it cannot read, which is refused here.
+    try:
+        trees = [tree for tree in sqlglot.parse(sql, read=_DIALECT) if tree is not None]
+    except SqlglotError as error:
+        raise UnsupportedQueryError(f"the statement cannot be read as SQL: {str(error).splitlines()[0]}") from error
+    finally:
+        log.level = level
+    if len(trees) != 1:
+        raise UnsupportedQueryError(f"one statement is expected, and these are {len(trees)}: nothing was run")
+    (tree,) = trees
+    writing = next(tree.find_all(*_WRITES), None) if isinstance(tree, exp.Query) else tree
+    if writing is not None:
+        raise UnsupportedQueryError(f"{_verb(writing)} is not a query, and only queries are run here: nothing was run")
+
+
+def _verb(node: exp.Expr) -> str:
+    if isinstance(node, exp.Command):
+        return str(node.this).upper()
+    if isinstance(node, exp.Into):
+        return "SELECT INTO"
+    return "SELECT FOR UPDATE" if isinstance(node, exp.Lock) else node.key.upper()
+
+
+def _shielded(sql: str) -> str:
+    """Keep SQLAlchemy from taking colons in quoted text and comments for parameters."""
+    shielded, end = [], 0
+    for token in Postgres().tokenize(sql):
+        shielded.append(_escaped(sql[end : token.start]))
+        own = sql[token.start : token.end + 1]
+        shielded.append(_escaped(own) if token.token_type in _QUOTED else own)
+        end = token.end + 1
+    return "".join([*shielded, _escaped(sql[end:])])
+
+
+def _escaped(part: str) -> str:
+    return part.replace(":", "\\:")
+
+
+def _named(own: set[str]) -> str:
+    return f"; it has {', '.join(f':{name}' for name in sorted(own))}" if own else ": it has none"
