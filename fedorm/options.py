@@ -14,6 +14,7 @@ from fedorm.catalog import service_of
 from fedorm.entity import is_document
 from fedorm.exc import RelationshipError
 from fedorm.relationship import FederatedAttribute
+from fedorm.relationship_sql import declared
 
 Step = FederatedAttribute | InstrumentedAttribute[Any]
 Keys = tuple[str, ...]
@@ -48,6 +49,7 @@ def federated_load(*path: Any) -> FederatedLoad:
     """
     if not path:
         raise RelationshipError("federated_load() needs at least one relationship: federated_load(Order.user)")
+    path = tuple(map(declared, path))
     for step in path:
         ordinary = isinstance(step, InstrumentedAttribute) and isinstance(step.property, RelationshipProperty)
         if not ordinary and not isinstance(step, FederatedAttribute):
@@ -57,7 +59,7 @@ def federated_load(*path: Any) -> FederatedLoad:
             raise RelationshipError(
                 f"federated_load(): {step} leads to {target(step).__name__}, and {after} does not start there"
             )
-    return FederatedLoad(tuple(path))
+    return FederatedLoad(path)
 
 
 def owner(step: Step) -> type[Any]:

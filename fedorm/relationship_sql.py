@@ -207,6 +207,12 @@ class FederatedProperty(RelationshipProperty[Any]):
             return [getattr(entity, name) for name in self.attribute.hop.local]
 
 
+def declared(attribute: Any) -> Any:
+    """Return the declared relationship that ``aliased(Order).user`` stands for; anything else as it is."""
+    made = getattr(attribute, "property", None) if isinstance(attribute, QueryableAttribute) else None
+    return made.attribute if isinstance(made, FederatedProperty) else attribute
+
+
 def _is_none(other: object) -> bool:
     return other is None or other is null()
 
