@@ -26,6 +26,7 @@ lint:                  ## ruff, mypy and import-linter
 
 check: test test-latest lint
 
+bench: export DEPENDENCY_GROUP = bench
 bench: setup           ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 

@@ -1,4 +1,4 @@
-"""Run every benchmark over servers of its own and write ``docs/benchmarks.md``."""
+"""Run every benchmark and write ``docs/benchmarks.md``, or run the lines that are named and print them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import hops, opening, relations
+from benchmarks import federated, hops, opening, relations
 from benchmarks.measure import Pair
+from benchmarks.places import serve
 from fedorm.testing.servers import ClickHouseServer, MariaDBServer, MongoDBServer, PostgreSQLServer
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+PACKAGES = (
+    *("fedorm", "sqlalchemy", "asyncpg", "aiomysql", "beanie", "pymongo", "clickhouse-sqlalchemy"),
+    *("sqlglot", "duckdb", "pyarrow", "connectorx", "polars"),
+)
+"""Whose versions the page names."""
 
 
 def _row(what: str, measured: Pair, bar: str) -> str:
@@ -76,6 +82,7 @@ async def _opening(urls: dict[str, str], rounds: int) -> Iterator[str]:
 
 async def measure(rounds: int) -> str:
     """Start the servers, run everything and return the page."""
+    selects = await federated.section(federated.LINES, rounds)
     with (
         PostgreSQLServer() as postgresql,
         MariaDBServer() as mariadb,
@@ -94,8 +101,7 @@ async def measure(rounds: int) -> str:
         pairs = await _relations(postgresql, rounds)
         growths = await _hops(postgresql, mariadb, mongodb, max(3, rounds // 3))
         openings = await _opening(five, rounds)
-    packages = ("fedorm", "sqlalchemy", "asyncpg", "aiomysql", "beanie", "pymongo", "clickhouse-sqlalchemy")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     lines = [
         "# Benchmarks",
         "",
@@ -132,22 +138,40 @@ async def measure(rounds: int) -> str:
         "| answers late by | each alone, ms | their sum | the slowest | all together, ms |",
         "| --- | --- | --- | --- | --- |",
         *openings,
+        "",
+        *selects,
     ]
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Parse the command line and write the page."""
+    """Parse the command line and write the page, or run what it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    lines = ("federated", *federated.LINES, "serve")
+    parser.add_argument(
+        "lines",
+        nargs="*",
+        help=f"which of the federated select's lines to run, of {', '.join(lines[:-1])}; without any, all there is is "
+        "run and the page written; serve: keep servers for other runs until it is ended (see benchmarks/places.py)",
+    )
     parser.add_argument("--rounds", type=int, default=15, help="how often each way is run (default: 15)")
+    parser.add_argument("--queries", type=int, nargs="+", default=(), help="of TPC-H only these, by number")
     parser.add_argument("--print", action="store_true", help="print the page instead of writing docs/benchmarks.md")
     options = parser.parse_args()
-    page = asyncio.run(measure(options.rounds))
-    if options.print:
-        print(page)
+    if unknown := set(options.lines) - set(lines):
+        parser.error(f"no such line: {', '.join(sorted(unknown))}; there are {', '.join(lines)}")
+    if options.lines == ["serve"]:
+        serve()
+    elif options.lines:
+        chosen = federated.LINES if "federated" in options.lines else options.lines
+        asyncio.run(federated.section(chosen, options.rounds, options.queries))
     else:
-        PAGE.write_text(page)
-        print(f"wrote {PAGE}")
+        page = asyncio.run(measure(options.rounds))
+        if options.print:
+            print(page)
+        else:
+            PAGE.write_text(page)
+            print(f"wrote {PAGE}")
 
 
 if __name__ == "__main__":

@@ -34,4 +34,4 @@ elif [ -n "$missing" ]; then
 fi
 
 . scripts/venv.sh
-make_venv "$VENV" '.[all,embedded]' --group dev --constraint scripts/constraints.txt
+make_venv "$VENV" '.[all,embedded]' --group "${DEPENDENCY_GROUP:-dev}" --constraint scripts/constraints.txt
