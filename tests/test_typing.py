@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_type
 
-from sqlalchemy import select
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from fedorm import (
     AsyncFederatedSession,
@@ -49,6 +49,12 @@ async def use(fed: Federation, session: AsyncFederatedSession, plain: FederatedS
     assert_type(plain.scalars(select(Author)).one(), Author)
     assert_type(fed.session(), AsyncFederatedSession)
     books[0].author = Author(name="x")
+    assert_type(Book.author.has(Author.name == "x"), ColumnElement[bool])
+    assert_type(Author.books.any(), ColumnElement[bool])
+    assert_type(Book.author == books[0].author, ColumnElement[bool])
+    joined = select(Book.id, Author.name).join(Book.author).outerjoin(Author.books.of_type(aliased(Book)))
+    await session.execute(joined)
+    await session.scalars(select(Book).join(Author, Book.author).where(~Author.books.any(), Book.author != None))  # noqa: E711
 
 
 def test_on_the_class_it_is_what_loads_it() -> None:
