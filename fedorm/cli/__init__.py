@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 _PACKAGES = ("typer", "rich")
 
@@ -12,12 +13,15 @@ def main() -> None:
     try:
         from fedorm.cli.app import app
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _PACKAGES:
+        package = (error.name or "").partition(".")[0]
+        if package not in _PACKAGES:
             raise
         print(
-            f"fedorm: the command line needs the package {error.name!r}, which is not installed: "
+            f"fedorm: the command line needs the package {package!r}, which is not installed: "
             f"run  pip install 'fedorm[cli]'",
             file=sys.stderr,
         )
         sys.exit(2)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # A table shows what the terminal's encoding does not have.
     app(prog_name="fedorm")

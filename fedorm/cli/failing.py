@@ -19,6 +19,9 @@ from fedorm.exc import ConfigurationError, FederationOpenError, FedormError, Unr
 T = TypeVar("T")
 
 _CLASS = re.compile(r"^<class '(?:\w+\.)*(\w+)'>: ")
+_LINE_END = re.compile(r"\s*[\r\n]\s*")
+_NOTE = "service: "
+"""How a store writes down which service an error of the driver comes from."""
 _NO_TABLE = "the statement names no table, so that no service can be asked: name one as  service.table"
 
 
@@ -48,8 +51,10 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, sa_exc.StatementError) and error.orig is not None and not isinstance(error, FedormError):
         text = _CLASS.sub(r"\1: ", str(error.orig))
     else:
-        text = str(error).partition("\n[SQL:")[0].partition("\n(Background on")[0]
+        text = str(error)
         if not isinstance(error, FedormError | UsageError):
             text = f"{type(error).__name__}: {text}"
-    notes = [f"{note}: " for note in getattr(error, "__notes__", ()) if note.startswith("service")]
-    return " ".join("".join([*notes, text]).split())
+    text = text.partition("\n[SQL:")[0].partition("(Background on")[0]
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(_NOTE)]
+    services = [f"service {note.removeprefix(_NOTE)!r}: " for note in notes]
+    return _LINE_END.sub(" ", "".join([*services, text]).strip())

@@ -16,6 +16,7 @@ from fedorm.cli.failing import run
 from fedorm.cli.parameters import parse_parameters
 from fedorm.cli.setup import Setup, UsageError
 from fedorm.cli.tables import console, show_table, write_plain
+from fedorm.cli.values import as_json, dump
 from fedorm.cli.writers import CSVWriter, JSONLinesWriter, JSONWriter, Writer, refuse_duplicates
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ async def _write_parquet(
     result = await session.execute(query, values)
     names, rows = list(result.keys()), result.all()
     refuse_duplicates(names)
-    table = to_arrow(rows, names, [None] * len(names))
+    plain = [[dump(as_json(value)) if isinstance(value, dict | list) else value for value in row] for row in rows]
+    table = to_arrow(plain, names, [None] * len(names))
     with destination(output) as file:
         pq.write_table(table, file)
 

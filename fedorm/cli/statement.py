@@ -67,18 +67,19 @@ def _verb(node: exp.Expr) -> str:
 
 
 def _shielded(sql: str) -> str:
-    """Keep SQLAlchemy from taking colons in quoted text and comments for parameters."""
+    """Keep SQLAlchemy from taking colons in quoted text for parameters; leave comments out, which may have some."""
     shielded, end = [], 0
     for token in Postgres().tokenize(sql):
-        shielded.append(_escaped(sql[end : token.start]))
+        shielded.append(_space(sql[end : token.start]))
         own = sql[token.start : token.end + 1]
-        shielded.append(_escaped(own) if token.token_type in _QUOTED else own)
+        shielded.append(own.replace(":", "\\:") if token.token_type in _QUOTED else own)
         end = token.end + 1
-    return "".join([*shielded, _escaped(sql[end:])])
+    return "".join([*shielded, _space(sql[end:])])
 
 
-def _escaped(part: str) -> str:
-    return part.replace(":", "\\:")
+def _space(between: str) -> str:
+    """Return what is between two words without its comments; messages count lines, which therefore stay."""
+    return between if not between.strip() else "\n" * between.count("\n") or " "
 
 
 def _named(own: set[str]) -> str:
