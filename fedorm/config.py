@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -92,6 +94,21 @@ class ServiceSettings(BaseModel):
         """The URL without password and options, for messages."""
         return address_of(self.url.get_secret_value())
 
+    @property
+    def place(self) -> str:
+        """Where the data is, the same for all who connect there: host and path, and the machine if it is this one."""
+        rest = self.address.partition("://")[2].rpartition("@")[2]
+        if ":memory:" in rest or not rest.strip("/"):
+            return f"memory {uuid4()}"
+        own = rest.startswith(("/", "localhost", "127.", "[::1]"))
+        return f"{self.backend} {f'{socket.gethostname()} {Path.cwd()} ' if own else ''}{rest}"
+
+    @property
+    def identity(self) -> str:
+        """All that an answer may depend on, the password aside."""
+        url = _CREDENTIALS.sub(lambda found: f"{found['user']}@", self.url.get_secret_value())
+        return f"{self.place} {url} {sorted(self.options.items())!r}"
+
     def scrub(self, text: str) -> str:
         """Return ``text`` without this service's password."""
         found = _CREDENTIALS.search(self.url.get_secret_value())
@@ -100,12 +117,28 @@ class ServiceSettings(BaseModel):
         return text
 
 
+class CacheSettings(BaseModel):
+    """The result cache: nothing is kept unless ``ttl`` is set or a statement asks with ``cache_ttl``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ttl: float | None = Field(default=None, gt=0)
+    """Seconds for which the rows of every statement are kept that does not say otherwise."""
+    url: SecretStr | None = None
+    """``redis://...``; None: the process's own memory."""
+    entries: int = Field(default=10_000, ge=1)
+    """How many results the memory holds; what was not used for longest goes first."""
+    bytes: int = Field(default=64 * 2**20, ge=1)
+    """About how much of it they may take."""
+
+
 class FederationSettings(BaseModel):
-    """The settings of every service of a federation, by name."""
+    """The settings of every service of a federation, by name, and of its result cache."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     services: dict[str, ServiceSettings]
+    cache: CacheSettings = CacheSettings()
 
     @field_validator("services")
     @classmethod
@@ -126,17 +159,17 @@ def _encode(password: str) -> str:
     return quote(password, safe="%!$&'()*+,;=~")
 
 
-def settings_from_mapping(services: Mapping[str, Any]) -> FederationSettings:
-    """Validate ``{name: url | {"url": ..., "pool_size": ...}}``.
+def settings_from_mapping(services: Mapping[str, Any], cache: Mapping[str, Any] | None = None) -> FederationSettings:
+    """Validate ``{name: url | {"url": ..., "pool_size": ...}}``, and ``{"ttl": ..., "url": ...}`` for the cache.
 
     Raises ``ConfigurationError`` naming service and setting; no value is repeated, as it may be a secret.
     """
     shaped = {name: {"url": entry} if isinstance(entry, str) else entry for name, entry in services.items()}
     try:
-        return FederationSettings.model_validate({"services": shaped})
+        return FederationSettings.model_validate({"services": shaped, "cache": dict(cache or {})})
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc'][1:]) or 'services'}: {problem['msg']}"
+            f"{'.'.join(map(str, problem['loc'][problem['loc'][0] == 'services' :])) or 'services'}: {problem['msg']}"
             for problem in error.errors(include_input=False, include_url=False)
         )
         # Not chained: pydantic's own text repeats the input, which may hold a password.
@@ -166,7 +199,7 @@ def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
             for option in {"ca", "cert", "key"} & entry["tls"].keys():
                 if isinstance(entry["tls"][option], str):
                     entry["tls"][option] = file.absolute().parent / entry["tls"][option]
-    return settings_from_mapping(expanded)
+    return settings_from_mapping(expanded, _expand(document.get("cache", {}), f"{file}: cache"))
 
 
 def _expand(value: Any, where: str) -> Any:

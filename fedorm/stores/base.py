@@ -7,14 +7,17 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from sqlalchemy import MetaData, Table
 
 from fedorm.bridge import ThreadBridge
+from fedorm.cache.results import Place, ResultCache
 from fedorm.config import ServiceSettings
 from fedorm.exc import ConfigurationError, MissingDriverError, StoreError
+from fedorm.stats import UNOBSERVED, Observer, Recorder
 
 T = TypeVar("T")
 
@@ -49,6 +52,16 @@ class Store(ABC):
     def __init__(self, service: str, settings: ServiceSettings) -> None:
         self.service = service
         self.settings = settings
+        self.sent = Recorder()
+        """What was sent there, and how long it took."""
+        self.observer: Observer = UNOBSERVED
+        self.cache: ResultCache | None = None
+        """The federation's; None for a store that belongs to none."""
+
+    @cached_property
+    def place(self) -> Place:
+        """Where the service is, to the cache."""
+        return Place(self.settings.place, self.settings.identity)
 
     @property
     @abstractmethod

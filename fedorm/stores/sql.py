@@ -22,7 +22,6 @@ from sqlalchemy import (
     create_engine,
     event,
     make_url,
-    text,
     tuple_,
 )
 from sqlalchemy import exc as sa_exc
@@ -49,6 +48,8 @@ from fedorm.exc import (
 from fedorm.stores.base import Store
 from fedorm.stores.exact import RefusedValueError
 from fedorm.stores.tls import client_context, split_tls
+from fedorm.stores.touched import TouchedTables
+from fedorm.stores.watching import watch
 
 
 class SQLStore(Store):
@@ -171,7 +172,8 @@ class SQLStore(Store):
         self.adapt(engine.dialect)
         event.listen(engine, "handle_error", self._name_service)
         event.listen(engine, "do_connect", self._connect_by_name)
-        engine.dialect.statement_compiler = _guarded(engine.dialect.statement_compiler, self.service)
+        engine.dialect.statement_compiler = _guarded(engine.dialect.statement_compiler, self)
+        watch(engine, self)
         return engine
 
     def adapt(self, dialect: Dialect) -> None:
@@ -253,7 +255,7 @@ class SQLStore(Store):
     @staticmethod
     def _select_one(engine: Engine) -> None:
         with engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+            connection.exec_driver_sql("SELECT 1")
 
     async def close(self) -> None:
         """Dispose of the pool."""
@@ -350,16 +352,18 @@ def execute_within(limit: float, moment: str, cursor: Any, statement: str, param
     return True
 
 
-def _guarded(compiler: type[SQLCompiler], service: str) -> type[SQLCompiler]:
+def _guarded(compiler: type[SQLCompiler], store: SQLStore) -> type[SQLCompiler]:
     """Return a compiler that refuses a statement which names another service's tables.
 
     Statements are compiled once and cached: one that is sent again is not looked at again.
     """
 
-    class ServiceCompiler(compiler):  # type: ignore[misc, valid-type]
+    class ServiceCompiler(TouchedTables, compiler):  # type: ignore[misc, valid-type]
+        sql_dialect = store.sql_dialect
+
         def __init__(self, dialect: Dialect, statement: Any, *args: Any, **options: Any) -> None:
             if statement is not None:
-                services = services_of(statement) | {service}
+                services = services_of(statement) | {store.service}
                 if len(services) > 1:
                     raise CrossServiceStatementError(services)
             super().__init__(dialect, statement, *args, **options)

@@ -1,0 +1,193 @@
+"""Between SQLAlchemy and the driver: counts what is sent, gives rows from the cache, notes what a commit changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine
+from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
+
+from fedorm.cache.codec import UnknownTypeError, digest
+from fedorm.cache.results import CACHE_TTL, Ask
+from fedorm.cache.rows import Rows
+from fedorm.stores.base import Capability
+from fedorm.stores.touched import ANYTHING, Touched, raw_touched
+
+if TYPE_CHECKING:
+    from fedorm.stores.base import Store
+
+_CHANGED, _BEGAN = "fedorm.changed", "fedorm.began"
+"""In a connection's ``info``: the tables that its transaction has changed, and the cache's clock when it began."""
+_AT_EACH_STATEMENT = {"READ COMMITTED", "READ UNCOMMITTED", "AUTOCOMMIT"}
+"""Isolation levels at which a statement sees what was committed before it, whenever its transaction began."""
+
+
+def watch(engine: Engine, store: Store) -> None:
+    """Stand between ``engine`` and its driver on behalf of ``store``."""
+    Watch(engine, store).take_place()
+
+
+class Watch:
+    """The methods of one engine's dialect by which SQLAlchemy speaks to the driver."""
+
+    def __init__(self, engine: Engine, store: Store) -> None:
+        self._dialect: Any = engine.dialect
+        self._store = store
+
+    def take_place(self) -> None:
+        """Put this in the dialect's place."""
+        dialect = self._dialect
+        self._execute = dialect.do_execute
+        dialect.do_execute = self.execute
+        dialect.do_executemany = self._watched(dialect.do_executemany)
+        self._execute_no_params = dialect.do_execute_no_params
+        dialect.do_execute_no_params = self.execute_no_params
+        dialect.do_commit = self._ending(dialect.do_commit, lambda connection: connection)
+        dialect.do_rollback = self._undoing(dialect.do_rollback, lambda connection: connection)
+        dialect.do_commit_twophase = self._ending(dialect.do_commit_twophase, lambda one: one.connection)
+        dialect.do_rollback_twophase = self._undoing(dialect.do_rollback_twophase, lambda one: one.connection)
+
+    # -- statements
+
+    def execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        """Send a statement, or give the rows that are kept."""
+        if context is not None and context.execution_options.get(CACHE_TTL):
+            ask = self._ask(statement, parameters, context)
+            if ask is not None and self._store.cache is not None:
+                rows = self._store.cache.rows(ask, lambda: self._fetch(cursor, statement, parameters, context))
+                context.cursor_fetch_strategy = FullyBufferedCursorFetchStrategy(
+                    cursor, list(rows.description), rows.rows
+                )
+                return
+        self._send(self._execute, cursor, statement, parameters, context)
+
+    def execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
+        """Send a statement in which no sign stands for a parameter."""
+        self._send(lambda *_: self._execute_no_params(cursor, statement, context), cursor, statement, (), context)
+
+    def _watched(self, inner: Callable[..., None]) -> Callable[..., None]:
+        def execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+            self._send(inner, cursor, statement, parameters, context)
+
+        return execute
+
+    def _send(
+        self, inner: Callable[..., None], cursor: Any, statement: str, parameters: Any, context: Any = None
+    ) -> None:
+        store, compiled = self._store, getattr(context, "compiled", None)
+        cache = store.cache
+        if cache is not None and context is not None and dialect_snapshots(self._dialect):
+            info_of(context.root_connection.connection).setdefault(_BEGAN, cache.backend.clock)
+        started = perf_counter()
+        try:
+            inner(cursor, statement, parameters, context)
+        except BaseException:
+            if compiled is not None:
+                store.sent.failed(perf_counter() - started)
+            raise
+        if compiled is not None:  # What is not are the dialect's own questions, and strings for the driver.
+            rows = cursor.rowcount
+            store.sent.done(perf_counter() - started, rows if rows > 0 else len(getattr(cursor, "_rows", None) or ()))
+        if cache is not None and context is not None:
+            # A string for the driver is looked at without sqlglot: the dialect's own at the connection are such.
+            touched = raw_touched(statement) if compiled is None else getattr(compiled, "touched", ANYTHING)
+            if touched.changes is None or touched.changes:
+                self._note(touched, context)
+
+    def _fetch(self, cursor: Any, statement: str, parameters: Any, context: Any) -> Rows:
+        self._send(self._execute, cursor, statement, parameters, context)
+        return Rows(tuple(tuple(column) for column in cursor.description), [tuple(row) for row in cursor.fetchall()])
+
+    # -- the cache
+
+    def _ask(self, statement: str, parameters: Any, context: Any) -> Ask | None:
+        """Return the question to the cache; None for a statement that has to be sent."""
+        cache, options = self._store.cache, context.execution_options
+        touched = getattr(context.compiled, "touched", ANYTHING)
+        if cache is None or not touched.is_query or context._is_server_side:
+            return None
+        if options.get("stream_results") or options.get("yield_per"):
+            return None
+        connection = context.root_connection
+        info = info_of(connection.connection)
+        if reads_own_changes(info, touched.reads):
+            return None
+        place = self._store.place
+        try:
+            key = digest(place.identity, self._dialect.driver, statement, parameters)
+        except UnknownTypeError:
+            return None
+        return Ask(key, place.read(touched.reads), float(options[CACHE_TTL]), self.since(connection))
+
+    def since(self, connection: Any) -> int | None:
+        """Return the cache's clock when the connection's snapshot was taken; None if it is yet to be."""
+        if self.sees_anew(connection):
+            return None
+        began: int | None = info_of(connection.connection).get(_BEGAN)
+        # Where this connection alone takes snapshots nobody has looked at the clock: then nothing it reads is kept.
+        return began if began is not None or dialect_snapshots(self._dialect) else -1
+
+    def sees_anew(self, connection: Any) -> bool:
+        """Say whether each statement sees what was committed before it, whenever its transaction began."""
+        if Capability.TRANSACTIONS not in self._store.capabilities:
+            return True
+        level = connection.get_execution_options().get("isolation_level") or self._dialect.default_isolation_level
+        return str(level).replace("_", " ").upper() in _AT_EACH_STATEMENT
+
+    def _note(self, touched: Touched, context: Any) -> None:
+        """Keep in mind what the transaction has changed; where there is none the change is there already."""
+        connection = context.root_connection
+        info = info_of(connection.connection)
+        changed: set[str] = info.setdefault(_CHANGED, set())
+        changed.update(touched.changes if touched.changes is not None else {"*"})
+        level = connection.get_execution_options().get("isolation_level") or self._dialect.default_isolation_level
+        if Capability.TRANSACTIONS not in self._store.capabilities or str(level).upper() == "AUTOCOMMIT":
+            self._tell(info.pop(_CHANGED))
+
+    def _tell(self, changed: set[str]) -> None:
+        if self._store.cache is not None:
+            self._store.cache.changed(self._store.place.changed(None if "*" in changed else changed))
+
+    def _ending(self, inner: Callable[..., None], pooled: Callable[[Any], Any]) -> Callable[..., None]:
+        def commit(connection: Any, *args: Any, **options: Any) -> None:
+            info = info_of(pooled(connection))
+            info.pop(_BEGAN, None)
+            changed = info.pop(_CHANGED, None)
+            try:
+                inner(connection, *args, **options)
+            finally:
+                if changed:  # Also after a failure: it may have come when the server had committed.
+                    self._tell(changed)
+
+        return commit
+
+    def _undoing(self, inner: Callable[..., None], pooled: Callable[[Any], Any]) -> Callable[..., None]:
+        def rollback(connection: Any, *args: Any, **options: Any) -> None:
+            info = info_of(pooled(connection))
+            info.pop(_BEGAN, None)
+            info.pop(_CHANGED, None)
+            inner(connection, *args, **options)
+
+        return rollback
+
+
+def info_of(pooled: Any) -> dict[Any, Any]:
+    """Return what is remembered with a pooled connection; nothing with one that is just being made, or is gone."""
+    try:
+        info = pooled.info
+    except NotImplementedError:
+        info = None
+    return {} if info is None else info
+
+
+def reads_own_changes(info: dict[Any, Any], reads: frozenset[str] | None) -> bool:
+    """Say whether a connection's transaction has changed what a statement reads."""
+    changed: set[str] = info.get(_CHANGED, set())
+    return bool(changed) and (reads is None or "*" in changed or not reads.isdisjoint(changed))
+
+
+def dialect_snapshots(dialect: Any) -> bool:
+    """Say whether transactions of this database read a snapshot unless told otherwise."""
+    return dialect.default_isolation_level not in _AT_EACH_STATEMENT
