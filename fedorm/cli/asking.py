@@ -41,7 +41,7 @@ def read_statement(given: str | None, file: Path | None) -> str:
         return given
     try:
         if given == "-" or str(file) == "-":
-            return sys.stdin.read()
+            return sys.stdin.buffer.read().decode("utf-8-sig")
         assert file is not None
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -138,6 +138,11 @@ def test_bytes_are_utf_8_everywhere(shell: Shell) -> None:
     query = "select name from people.samples where id = 1"
     done = shell.process("-m", "shop", "sql", "-F", "jsonl", query, PYTHONIOENCODING="latin-1", LC_ALL="C")
     assert "日本" in json.loads(done.stdout.decode("utf-8"))["name"]
+    done = shell.process(
+        "-m", "shop", "sql", "-F", "csv", "-",
+        input="select id from people.samples where name like '%日本%'".encode(), PYTHONIOENCODING="latin-1",
+    )  # fmt: skip
+    assert done.stdout == b"id\n1\n", done.stderr
     done = shell.process("-m", "shop", "sql", query, PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
 
