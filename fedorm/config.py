@@ -176,6 +176,16 @@ def settings_from_mapping(services: Mapping[str, Any], cache: Mapping[str, Any] 
         raise ConfigurationError(f"the federation's settings are not valid: {problems}") from None
 
 
+def with_cache(services: Mapping[str, Any] | FederationSettings, cache: Mapping[str, Any]) -> FederationSettings:
+    """Validate settings, those of ``cache`` that are not None in the place of what is there."""
+    given = {name: value for name, value in cache.items() if value is not None}
+    if not isinstance(services, FederationSettings):
+        return settings_from_mapping(services, given)
+    known = services.cache.model_dump(exclude_unset=True)
+    changed = settings_from_mapping({}, {**known, **given}).cache
+    return services.model_copy(update={"cache": changed})
+
+
 def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
     """Read ``[services.<name>]`` tables from a TOML file, with ``${VARIABLE}`` and ``${VARIABLE:-default}``.
 

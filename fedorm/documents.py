@@ -30,6 +30,8 @@ class Documents:
         self.doomed: dict[Identity, Tracked] = {}
         self.transactions: dict[str, Any] = {}
         self._written: dict[Identity, Tracked] = {}
+        self._changed: dict[str, set[str]] = {}
+        """Collections that were changed in this transaction, by service."""
 
     # -- looking
 
@@ -255,7 +257,10 @@ class Documents:
                 writes = Writes(model)
                 for one in part:
                     one.describe(writes, store)
-                await store.write(writes, transaction=transaction, sync=self._session.uses_threads)
+                try:
+                    await store.write(writes, transaction=transaction, sync=self._session.uses_threads)
+                finally:
+                    await self.note_change(store, model, transaction)
                 for one in part:
                     self._settle(one)
         for one in work:
@@ -294,7 +299,13 @@ class Documents:
 
         def commit(service: str) -> Callable[[], None]:
             store = cast(DocumentStore, self._session.store_named(service))
-            return lambda: self._session.bridge.run(store.commit(self.transactions.pop(service)))
+            return lambda: self._session.bridge.run(commit_and_tell(store))
+
+        async def commit_and_tell(store: DocumentStore) -> None:
+            try:
+                await store.commit(self.transactions.pop(store.service))
+            finally:  # Also after a failure: it may have come when the server had committed.
+                await self._tell(store)
 
         return [(service, commit(service)) for service in sorted(self.transactions)]
 
@@ -358,8 +369,20 @@ class Documents:
             if entry.suspect() and entry.raw is not None:
                 entry.restore(entry.raw)
 
+    async def note_change(self, store: DocumentStore, model: type[Any], transaction: Any) -> None:
+        """Keep in mind for the result cache that a collection was changed; without a transaction it is now."""
+        self._changed.setdefault(store.service, set()).add(store.collection_of(model).lower())
+        if transaction is None:
+            await self._tell(store)
+
+    async def _tell(self, store: DocumentStore) -> None:
+        changed = self._changed.pop(store.service, None)
+        if changed and store.cache is not None:
+            await greenlet_spawn(store.cache.changed, store.place.changed(changed))
+
     def abort(self) -> None:
         """Undo what was written and not committed, keeping documents as they are."""
+        self._changed.clear()
         for service in list(self.transactions):
             store = cast(DocumentStore, self._session.store_named(service))
             self._session.bridge.run(store.abort(self.transactions.pop(service)))

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from sqlalchemy import func, inspect, select
 from sqlalchemy.orm import configure_mappers
 
-from fedorm.bridge import AsyncBridge, ThreadBridge, Turns
+from fedorm.bridge import AsyncBridge, Bridge, ThreadBridge, Turns
 from fedorm.catalog import catalog
-from fedorm.config import FederationSettings, settings_from_file, settings_from_mapping
+from fedorm.config import FederationSettings, settings_from_file, with_cache
 from fedorm.entity import is_document, primary_key
 from fedorm.exc import FederationOpenError, FedormError, MissingDriverError, RelationshipError, StoreError
+from fedorm.observed import Observed
 from fedorm.relationship import FederatedAttribute, convert_key
 from fedorm.session import AsyncFederatedSession, FederatedSession
+from fedorm.stats import Observer
 from fedorm.stores.base import DocumentStore, Store, batches, store_for
 from fedorm.stores.bson_types import field_name
 from fedorm.stores.sql import SQLStore
@@ -49,12 +51,16 @@ class Orphans:
     sample: list[Any]
 
 
-class Federation:
+class Federation(Observed):
     """The services of an application by name; use it with ``async with``, or with ``with`` in code that is not async.
 
     ``services`` maps each name to a URL or to a table of settings: ``{"url": ..., "pool_size": 10, "timeout": 30}``.
     Raises ``ConfigurationError`` for settings that are not valid and ``MissingDriverError`` for a driver that is not
     installed; nothing is connected before the federation is entered.
+
+    With ``cache_ttl`` the rows of every statement are kept for so many seconds, else those of statements with
+    ``execution_options(cache_ttl=...)``: in memory, up to ``cache_entries`` and about ``cache_bytes``, or in the Redis
+    at ``cache_url``.
     """
 
     def __init__(
@@ -63,9 +69,15 @@ class Federation:
         *,
         memory_limit: str | None = None,
         spill_directory: str | os.PathLike[str] | None = None,
+        cache_ttl: float | None = None,
+        cache_url: str | None = None,
+        cache_entries: int | None = None,
+        cache_bytes: int | None = None,
     ) -> None:
-        settings = services if isinstance(services, FederationSettings) else settings_from_mapping(services)
+        cache = {"ttl": cache_ttl, "url": cache_url, "entries": cache_entries, "bytes": cache_bytes}
+        settings = with_cache(services, cache)
         self.stores: dict[str, Store] = {name: store_for(name, one) for name, one in settings.services.items()}
+        self._observe_stores(settings.cache)
         self._async_bridge = AsyncBridge()
         self._thread_bridge: ThreadBridge | None = None
         self._open = False
@@ -187,7 +199,7 @@ class Federation:
         """Return a new session; ``options`` are those of SQLAlchemy's ``AsyncSession``."""
         self._require_open()
         return AsyncFederatedSession(
-            stores=self.stores, bridge=self._async_bridge, uses_threads=False, queries=self._query_runner, **options
+            **self._session_options(self._async_bridge), uses_threads=False, **options
         )
 
     def sync_session(self, **options: Any) -> FederatedSession:
@@ -198,8 +210,12 @@ class Federation:
         if self._thread_bridge is None:
             raise FedormError("the federation is not open for threads: write  with federation:  around sync_session()")
         return FederatedSession(
-            stores=self.stores, bridge=self._thread_bridge, uses_threads=True, queries=self._query_runner, **options
+            **self._session_options(self._thread_bridge), uses_threads=True, **options
         )
+
+    def _session_options(self, bridge: Bridge) -> dict[str, Any]:
+        queries, default = self._query_runner, self.cache.default_ttl
+        return {"stores": self.stores, "bridge": bridge, "queries": queries, "meter": self.meter, "cache_ttl": default}
 
     def _query_runner(self) -> QueryRunner:
         if self._queries is None:
@@ -212,13 +228,21 @@ class Federation:
             self._queries = QueryRunner(
                 self.stores, memory_limit=self._memory_limit, spill_directory=self._spill_directory
             )
+            self._queries.cache, self._queries.observer = self.cache, self.meter.observer
         return self._queries
 
     def _close_queries(self) -> None:
-        """Close DuckDB once neither side of the federation is open."""
+        """Close DuckDB and the result cache once neither side of the federation is open."""
         queries, self._queries = self._queries, None
         if queries is not None:
             queries.close()
+        self.cache.close()
+
+    def observe(self, observer: Observer) -> None:
+        """Let ``observer`` watch every statement and its steps from now on; ``fedorm.telemetry`` has one."""
+        super().observe(observer)
+        if self._queries is not None:
+            self._queries.observer = observer
 
     # -- looking after the services
 

@@ -20,9 +20,11 @@ from fedorm.documents import Documents
 from fedorm.entity import is_document
 from fedorm.exc import UnknownServiceError, UnroutedStatementError, UnsupportedOperationError, UnsupportedQueryError
 from fedorm.loading import Loader
+from fedorm.measuring import execute_measured
 from fedorm.options import FederatedLoad, federated_load
 from fedorm.relationship import FederatedAttribute
 from fedorm.statements import execute_federated, insert_in_blocks, needs_dispatch, route_to_several
+from fedorm.stats import Meter
 from fedorm.stores.base import Capability, DocumentStore, Store
 from fedorm.stores.sql import SQLStore
 from fedorm.transaction import FederatedTransaction
@@ -44,12 +46,19 @@ class FederatedSession(Session):
         bridge: Bridge,
         uses_threads: bool = True,
         queries: Callable[[], QueryRunner] | None = None,
+        meter: Meter | None = None,
+        cache_ttl: float | None = None,
         **options: Any,
     ) -> None:
         self.stores = stores
         self.bridge = bridge
         self.uses_threads = uses_threads
         self._queries = queries
+        self.meter = meter
+        self.cache_ttl = cache_ttl
+        self.is_executing = False
+        self.crossed = False
+        """Whether the statement that runs has needed more than one service."""
         self.held: dict[int, Any] = {}
         """New objects for services that cannot roll back; inserted at commit, when all others were flushed."""
         self.loads = 0
@@ -311,7 +320,7 @@ class FederatedSession(Session):
         """
         if options.get("_parent_execute_state") is None and needs_dispatch(statement, self.stores):
             options["_add_event"] = _dispatch
-        return super()._execute_internal(statement, params, **options)
+        return execute_measured(self, super()._execute_internal, statement, params, options)
 
     # -- transactions
 

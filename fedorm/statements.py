@@ -37,6 +37,7 @@ def execute_federated(state: ORMExecuteState) -> Result[Any] | None:
     for root in roots:
         statement = statement.options(*root.loader_options(chosen_paths(given, root.model)))
     options, session = state.execution_options, cast("FederatedSession", state.session)
+    session.crossed |= len(set().union(*({service_of(root.model)} | root.services() for root in roots))) > 1
     streams = options.get("yield_per") or options.get("stream_results")
     # Rows are made into objects below, not by the AsyncSession's wish to have them all before it returns.
     changed: dict[str, Any] = {"prebuffer_rows": False}

@@ -11,6 +11,7 @@ from fedorm.cache.codec import digest
 from fedorm.cache.flights import Flights
 from fedorm.cache.memory import Look, MemoryCache
 from fedorm.cache.rows import Rows
+from fedorm.stats import CacheStatistics
 
 CACHE_TTL = "cache_ttl"
 """The execution option that says for how many seconds a statement's rows may be given again."""
@@ -76,15 +77,12 @@ class ResultCache:
     def __init__(self, backend: Backend, *, default_ttl: float | None = None) -> None:
         self.backend = backend
         self.default_ttl = default_ttl
-        self.is_used = default_ttl is not None
-        """Whether any statement has asked for it, or may at any time."""
         self.hits = self.misses = 0
         self._flights: Flights[Rows] = Flights()
         self._lock = threading.Lock()
 
     def rows(self, ask: Ask, fetch: Callable[[], Rows]) -> Rows:
         """Return the rows that are kept, else those that ``fetch`` returns, which runs once for all who ask now."""
-        self.is_used = True
         look = self.backend.look(ask.key, ask.tables)
         if look is None:
             self._count(hit=False)
@@ -122,15 +120,17 @@ class ResultCache:
         """Let go of everything."""
         self.backend.close()
 
-    @property
-    def entries(self) -> int | None:
-        """How many results are kept; None where others keep theirs in the same place."""
-        return len(self.backend) if isinstance(self.backend, MemoryCache) else None
-
-    @property
-    def size(self) -> int | None:
-        """About how many bytes they take; None where others keep theirs in the same place."""
-        return self.backend.size if isinstance(self.backend, MemoryCache) else None
+    def statistics(self) -> CacheStatistics:
+        """Return figures as of now."""
+        hits, misses, memory = self.hits, self.misses, self.backend
+        return CacheStatistics(
+            hits=hits,
+            misses=misses,
+            hit_rate=hits / (hits + misses) if hits else 0.0,
+            entries=len(memory) if isinstance(memory, MemoryCache) else None,
+            bytes=memory.size if isinstance(memory, MemoryCache) else None,
+            evicted=memory.evicted,
+        )
 
     def _count(self, *, hit: bool) -> None:
         with self._lock:

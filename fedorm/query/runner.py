@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, Executable
 from sqlglot import exp
 
+from fedorm.cache.results import ResultCache
 from fedorm.exc import UnsupportedQueryError
 from fedorm.query.dialect import FederatedDialect, compiled_for, federated_engine
 from fedorm.query.executor import Execution, Measured
@@ -18,6 +19,7 @@ from fedorm.query.explain import Explanation, explain_plan
 from fedorm.query.finish import Finisher
 from fedorm.query.plan import Plan
 from fedorm.query.planner import make_plan, parse
+from fedorm.query.remembering import Remembering
 from fedorm.query.tables import Tables
 from fedorm.stats import UNOBSERVED, Observer
 from fedorm.stores.base import Capability, DocumentStore, Store
@@ -75,11 +77,12 @@ class QueryRunner:
         self._counts: dict[str, tuple[float, dict[str, float]]] = {}
         self.observer: Observer = UNOBSERVED
         """What watches each step."""
+        self.cache: ResultCache | None = None
 
     def engine(self, *, is_async: bool) -> Engine:
         """Return the engine that statements over several services are sent to."""
         if is_async not in self._engines:
-            self._engines[is_async] = federated_engine(self, is_async=is_async)
+            self._engines[is_async] = federated_engine(Remembering(self), is_async=is_async)
         return self._engines[is_async]
 
     def plan(self, session: FederatedSession, sql: str, expanding: Iterable[str] = ()) -> Plan:

@@ -254,6 +254,9 @@ class DocumentReader(Protocol):
     def forget(self, model: type[Any]) -> None:
         """Read the documents of ``model`` anew when they are used next."""
 
+    async def note_change(self, store: DocumentStore, model: type[Any], transaction: Any) -> None:
+        """Drop, with the commit of ``transaction``, what the result cache has read from the model's collection."""
+
 
 def collection_name(model: type[Any]) -> str:
     """Return the collection of a document model; known before the model is bound to a database."""

@@ -126,7 +126,10 @@ class SessionFind(FindMany[Any]):
         """Run an update or a delete in the session's transaction."""
         self.session = await self._reader.before_writing(self._store)
         async with self._store.named():
-            result = await build()
+            try:
+                result = await build()
+            finally:
+                await self._reader.note_change(self._store, self._model, self.session)
         self._reader.forget(self._model)
         return result
 

@@ -117,6 +117,8 @@ class MongoDBStore(DocumentStore):
         from pymongo import AsyncMongoClient
         from pymongo.errors import PyMongoError
 
+        from fedorm.stores.mongodb_watch import CommandRecorder
+
         settings = self.settings
         milliseconds = math.ceil(settings.connect_timeout * 1000)
         options: dict[str, Any] = {
@@ -131,7 +133,9 @@ class MongoDBStore(DocumentStore):
         if settings.timeout is not None:
             options["timeoutMS"] = math.ceil(settings.timeout * 1000)
         try:
-            client: Any = AsyncMongoClient(settings.url.get_secret_value(), **{**options, **settings.options})
+            given = {**options, **settings.options}
+            given["event_listeners"] = [*given.get("event_listeners", ()), CommandRecorder(self.sent)]
+            client: Any = AsyncMongoClient(settings.url.get_secret_value(), **given)
         except (PyMongoError, ValueError, TypeError) as error:
             raise ConfigurationError(
                 f"service {self.service!r}: {self.address} is not usable: {settings.scrub(str(error))}"

@@ -12,6 +12,7 @@ from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from fedorm.cache.codec import UnknownTypeError, digest
 from fedorm.cache.results import CACHE_TTL, Ask
 from fedorm.cache.rows import Rows
+from fedorm.stats import UNOBSERVED
 from fedorm.stores.base import Capability
 from fedorm.stores.touched import ANYTHING, Touched, raw_touched
 
@@ -46,8 +47,8 @@ class Watch:
         dialect.do_execute_no_params = self.execute_no_params
         dialect.do_commit = self._ending(dialect.do_commit, lambda connection: connection)
         dialect.do_rollback = self._undoing(dialect.do_rollback, lambda connection: connection)
-        dialect.do_commit_twophase = self._ending(dialect.do_commit_twophase, lambda one: one.connection)
-        dialect.do_rollback_twophase = self._undoing(dialect.do_rollback_twophase, lambda one: one.connection)
+        dialect.do_commit_twophase = self._ending(dialect.do_commit_twophase, _pooled)
+        dialect.do_rollback_twophase = self._undoing(dialect.do_rollback_twophase, _pooled)
 
     # -- statements
 
@@ -80,21 +81,35 @@ class Watch:
         cache = store.cache
         if cache is not None and context is not None and dialect_snapshots(self._dialect):
             info_of(context.root_connection.connection).setdefault(_BEGAN, cache.backend.clock)
-        started = perf_counter()
-        try:
-            inner(cursor, statement, parameters, context)
-        except BaseException:
-            if compiled is not None:
-                store.sent.failed(perf_counter() - started)
-            raise
-        if compiled is not None:  # What is not are the dialect's own questions, and strings for the driver.
-            rows = cursor.rowcount
-            store.sent.done(perf_counter() - started, rows if rows > 0 else len(getattr(cursor, "_rows", None) or ()))
+        if compiled is None:
+            inner(cursor, statement, parameters, context)  # A string for the driver, as the dialect's own questions.
+        elif store.observer is UNOBSERVED:
+            self._timed(inner, cursor, statement, parameters, context)
+        else:
+            with store.observer.step(store.service, "statement", lambda: statement) as seen:
+                seen.rows = self._timed(inner, cursor, statement, parameters, context)
         if cache is not None and context is not None:
             # A string for the driver is looked at without sqlglot: the dialect's own at the connection are such.
             touched = raw_touched(statement) if compiled is None else getattr(compiled, "touched", ANYTHING)
             if touched.changes is None or touched.changes:
                 self._note(touched, context)
+
+    def _timed(
+        self, inner: Callable[..., None], cursor: Any, statement: str, parameters: Any, context: Any
+    ) -> int | None:
+        """Send a statement and count it; return how many rows it gives or has changed, None where nobody knows."""
+        started = perf_counter()
+        try:
+            inner(cursor, statement, parameters, context)
+        except BaseException:
+            self._store.sent.failed(perf_counter() - started)
+            raise
+        took, rows = perf_counter() - started, cursor.rowcount
+        if rows < 0:  # SQLite's drivers count no rows of a query; the asynchronous one has them all.
+            held = getattr(cursor, "_rows", None)
+            rows = -1 if held is None else len(held)
+        self._store.sent.done(took, max(0, rows))
+        return rows if rows >= 0 else None
 
     def _fetch(self, cursor: Any, statement: str, parameters: Any, context: Any) -> Rows:
         self._send(self._execute, cursor, statement, parameters, context)
@@ -119,22 +134,7 @@ class Watch:
             key = digest(place.identity, self._dialect.driver, statement, parameters)
         except UnknownTypeError:
             return None
-        return Ask(key, place.read(touched.reads), float(options[CACHE_TTL]), self.since(connection))
-
-    def since(self, connection: Any) -> int | None:
-        """Return the cache's clock when the connection's snapshot was taken; None if it is yet to be."""
-        if self.sees_anew(connection):
-            return None
-        began: int | None = info_of(connection.connection).get(_BEGAN)
-        # Where this connection alone takes snapshots nobody has looked at the clock: then nothing it reads is kept.
-        return began if began is not None or dialect_snapshots(self._dialect) else -1
-
-    def sees_anew(self, connection: Any) -> bool:
-        """Say whether each statement sees what was committed before it, whenever its transaction began."""
-        if Capability.TRANSACTIONS not in self._store.capabilities:
-            return True
-        level = connection.get_execution_options().get("isolation_level") or self._dialect.default_isolation_level
-        return str(level).replace("_", " ").upper() in _AT_EACH_STATEMENT
+        return Ask(key, place.read(touched.reads), float(options[CACHE_TTL]), snapshot_of(self._store, connection))
 
     def _note(self, touched: Touched, context: Any) -> None:
         """Keep in mind what the transaction has changed; where there is none the change is there already."""
@@ -142,8 +142,7 @@ class Watch:
         info = info_of(connection.connection)
         changed: set[str] = info.setdefault(_CHANGED, set())
         changed.update(touched.changes if touched.changes is not None else {"*"})
-        level = connection.get_execution_options().get("isolation_level") or self._dialect.default_isolation_level
-        if Capability.TRANSACTIONS not in self._store.capabilities or str(level).upper() == "AUTOCOMMIT":
+        if Capability.TRANSACTIONS not in self._store.capabilities or level_of(connection) == "AUTOCOMMIT":
             self._tell(info.pop(_CHANGED))
 
     def _tell(self, changed: set[str]) -> None:
@@ -173,10 +172,14 @@ class Watch:
         return rollback
 
 
+def _pooled(connection: Any) -> Any:
+    return None if connection.closed or connection.invalidated else connection.connection
+
+
 def info_of(pooled: Any) -> dict[Any, Any]:
     """Return what is remembered with a pooled connection; nothing with one that is just being made, or is gone."""
     try:
-        info = pooled.info
+        info = None if pooled is None else pooled.info
     except NotImplementedError:
         info = None
     return {} if info is None else info
@@ -188,6 +191,23 @@ def reads_own_changes(info: dict[Any, Any], reads: frozenset[str] | None) -> boo
     return bool(changed) and (reads is None or "*" in changed or not reads.isdisjoint(changed))
 
 
+def level_of(connection: Any) -> str | None:
+    """Return a connection's isolation level, in capitals; None where the database has none."""
+    level = connection.get_execution_options().get("isolation_level") or getattr(
+        connection.dialect, "default_isolation_level", None
+    )
+    return None if level is None else str(level).replace("_", " ").upper()
+
+
+def snapshot_of(store: Store, connection: Any) -> int | None:
+    """Return the cache's clock when a connection's snapshot was taken; None if it is yet to be, or anew each time."""
+    if Capability.TRANSACTIONS not in store.capabilities or level_of(connection) in _AT_EACH_STATEMENT:
+        return None
+    began: int | None = info_of(connection.connection).get(_BEGAN)
+    # Where this connection alone takes snapshots nobody has looked at the clock: then nothing it reads is kept.
+    return began if began is not None or dialect_snapshots(connection.dialect) else -1
+
+
 def dialect_snapshots(dialect: Any) -> bool:
     """Say whether transactions of this database read a snapshot unless told otherwise."""
-    return dialect.default_isolation_level not in _AT_EACH_STATEMENT
+    return getattr(dialect, "default_isolation_level", None) not in _AT_EACH_STATEMENT
