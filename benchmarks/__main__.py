@@ -155,7 +155,7 @@ def main() -> None:
         "run and the page written; serve: keep servers for other runs until it is ended (see benchmarks/places.py)",
     )
     parser.add_argument("--rounds", type=int, default=15, help="how often each way is run (default: 15)")
-    parser.add_argument("--queries", type=int, nargs="+", default=(), help="of TPC-H only these, by number")
+    parser.add_argument("--queries", type=int, nargs="+", default=(), help="of tpch or memory only these, by number")
     parser.add_argument("--print", action="store_true", help="print the page instead of writing docs/benchmarks.md")
     options = parser.parse_args()
     if unknown := set(options.lines) - set(lines):

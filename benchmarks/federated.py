@@ -35,7 +35,10 @@ class _Page:
 
 
 async def section(chosen: Collection[str], rounds: int, queries: Collection[int] = ()) -> list[str]:
-    """Measure the chosen lines, of TPC-H the queries with the numbers ``queries`` (none: all), and return the text."""
+    """Measure the chosen lines and return the text.
+
+    ``queries``: of TPC-H those with these numbers, of the memory's those in these places from 1; none: all.
+    """
     page = _Page()
     page.add("## Federated select")
     with started() as places:
@@ -46,7 +49,7 @@ async def section(chosen: Collection[str], rounds: int, queries: Collection[int]
         if "tpch" in chosen:
             await _tpch(page, places, max(3, rounds // 3) if rounds > 3 else rounds, queries)
         if "memory" in chosen:
-            await _memory(page, places)
+            await _memory(page, places, queries)
         if "planning" in chosen:
             await _planning(page, places, 10 * rounds)
         if "growth" in chosen:
@@ -111,7 +114,7 @@ async def _tpch(page: _Page, places: Places, rounds: int, queries: Collection[in
     page.add(f"| total (bar: 1.2) | {median(total.first):.0f} | {median(total.second):.0f} | **{total.ratio:.2f}** |")
 
 
-async def _memory(page: _Page, places: Places) -> None:
+async def _memory(page: _Page, places: Places, queries: Collection[int]) -> None:
     page.title(
         "Memory: 10,000,000 orders with 1,000,000 users",
         f'Two PostgreSQL databases; `memory_limit="{memory.MEMORY_LIMIT}"`; the most memory that the whole process '
@@ -120,7 +123,7 @@ async def _memory(page: _Page, places: Places) -> None:
         "| query | MiB | bar | seconds |",
         "| --- | --- | --- | --- |",
     )
-    for name in memory.QUERIES:
+    for name in [name for number, name in enumerate(memory.QUERIES, 1) if not queries or number in queries]:
         found = await memory.peak(places, name)
         page.add(f"| {name} | **{found.mebibytes:.0f}** | 1536 | {found.seconds:.1f} |")
 
