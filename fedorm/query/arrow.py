@@ -35,13 +35,28 @@ def _array(values: Sequence[Any], kind: types.TypeEngine[Any]) -> pa.Array:
     if isinstance(kind, types.Numeric) and not isinstance(kind, types.Float):
         return _decimals(values, kind)
     if isinstance(kind, types.ARRAY):
-        return pa.array([None if value is None else list(value) for value in values])
+        return _lists(values, kind)
     arrow, convert = _arrow_type(kind)
     if convert is not None:
         values = [None if value is None else convert(value) for value in values]
     if arrow is None:
         return pa.array(values) if any(value is not None for value in values) else pa.array(values, pa.string())
     return pa.array(values, arrow)
+
+
+def _lists(values: Sequence[Any], kind: types.ARRAY[Any]) -> pa.Array:
+    """Keep the elements' type, which empty arrays would not tell."""
+    elements: list[Any] = []
+    ends: list[int] = [0]
+    for value in values:
+        elements += value or ()
+        ends.append(len(elements))
+    if any(isinstance(one, list | tuple) for one in elements):  # Of more than one dimension.
+        return pa.array([None if value is None else list(value) for value in values])
+    missing = pa.array([value is None for value in values], pa.bool_())
+    return pa.ListArray.from_arrays(
+        pa.array(ends, pa.int32()), _array(elements, storage_type(kind.item_type)), mask=missing
+    )
 
 
 def _inferred(values: Sequence[Any]) -> pa.Array:

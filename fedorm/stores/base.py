@@ -17,6 +17,7 @@ from fedorm.bridge import ThreadBridge
 from fedorm.cache.results import Place, ResultCache
 from fedorm.config import ServiceSettings
 from fedorm.exc import ConfigurationError, MissingDriverError, StoreError
+from fedorm.stores.conditions import DocumentScan
 from fedorm.stats import UNOBSERVED, Observer, Recorder
 
 T = TypeVar("T")
@@ -166,6 +167,12 @@ class DocumentStore(Store):
         """Return about how many documents each collection has."""
 
     @abstractmethod
+    async def read(self, wanted: DocumentScan, *, transaction: Any = None, sync: bool = False) -> list[tuple[Any, ...]]:
+        """Return columns of one of ``document_tables``, of all documents that fulfil the conditions; others, too.
+
+        Raises ``UnsupportedOperationError`` for a value that is not of its column's type.
+        """
+
     async def scan(
         self,
         table: Table,
@@ -176,6 +183,12 @@ class DocumentStore(Store):
         sync: bool = False,
     ) -> list[tuple[Any, ...]]:
         """Return columns of one of ``document_tables``, of the documents whose columns are among the keys given."""
+        wanted = DocumentScan(table, tuple(columns), keys=tuple(keys))
+        return await self.read(wanted, transaction=transaction, sync=sync)
+
+    @abstractmethod
+    def describe(self, wanted: DocumentScan) -> str:
+        """Return what would be sent, as text."""
 
     @abstractmethod
     async def find_keys(

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import datetime
 import enum
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import PurePath
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 from bson import ObjectId
-from sqlalchemy import ARRAY, Column, MetaData, Table, types
+from pydantic import AnyUrl, BaseModel, EmailStr, SecretStr
+from sqlalchemy import ARRAY, Column, ColumnClause, MetaData, Table, types
+from sqlalchemy.dialects import postgresql
 
-from fedorm.catalog import SERVICE
+from fedorm.catalog import SERVICE, catalog
 from fedorm.stores.base import collection_name
 from fedorm.stores.bson_types import field_name
 
+COLLECTION = "fedorm.collection"
+"""The key in a table's ``info`` of the collection that holds its documents."""
+MODEL = "fedorm.model"
+"""The key in a table's ``info`` of the class whose documents are its rows."""
 FIELD = "fedorm.field"
 """The key in a column's ``info`` of what the database calls its field."""
 
@@ -37,27 +47,90 @@ class ObjectIdText(types.TypeDecorator[Any]):
         return None if value is None else PydanticObjectId(value)
 
 
+class DocumentJSON(postgresql.JSON):
+    """A document within a document, or what has no type of its own; ``->``, ``->>`` and ``.astext`` as in PostgreSQL.
+
+    The fields of a model within a document are columns, too: ``Product.c.address.city`` is
+    ``Product.c["address.city"]``.
+    """
+
+    cache_ok = True
+
+    class Comparator(postgresql.JSON.Comparator[Any]):
+        """Finds the fields of the model within."""
+
+        def __getattr__(self, name: str) -> Any:
+            column: Any = self.expr
+            if name.startswith("_") or not isinstance(column, ColumnClause) or column.table is None:
+                raise AttributeError(name)
+            path = f"{column.name}.{name}"
+            if path not in column.table.c:
+                raise AttributeError(f"no model declares a field {path!r}; what is not declared is read by [{name!r}]")
+            return column.table.c[path]
+
+    comparator_factory = Comparator
+
+
 def document_table(model: type[Any]) -> Table:
-    """Make the table of a document model; a column is called as its field in Python is."""
-    columns: list[Column[Any]] = []
+    """Make the table of a document model; a column is called as its field in Python is.
+
+    The table has the collection's name. That of a class in a collection that others began has the class's.
+    """
+    collection = collection_name(model)
+    others = [other for other in catalog.documents(model.__service__) if collection_name(other) == collection]
+    name = collection if not others or others[0] is model else model.__name__
+    info = {COLLECTION: collection, MODEL: model}
+    return Table(name, MetaData(info={SERVICE: model.__service__}), *_columns(model), info=info)
+
+
+def _columns(
+    model: type[Any], within: tuple[tuple[str, str], ...] = (), seen: tuple[type, ...] = ()
+) -> list[Column[Any]]:
+    made: list[Column[Any]] = []
     for name, field in model.model_fields.items():
-        stored = "_id" if name == "id" else field_name(model, name)
-        kind = column_type(field.annotation)
-        columns.append(Column(name, kind, primary_key=name == "id", info={FIELD: stored}))
-    return Table(collection_name(model), MetaData(info={SERVICE: model.__service__}), *columns)
+        is_key = name == "id" and not within
+        path = (*within, (name, "_id" if is_key else field_name(model, name)))
+        called, stored = (".".join(names) for names in zip(*path, strict=True))
+        made.append(Column(called, column_type(field.annotation), primary_key=is_key, info={FIELD: stored}))
+        # SELECT * and select(Product) have the document within as a whole.
+        made[-1]._omit_from_statements = bool(within)
+        inner = _inner_model(field.annotation)
+        if inner is not None and inner not in (model, *seen):
+            made += _columns(inner, path, (model, *seen))
+    return made
+
+
+def _inner_model(annotation: Any) -> type[Any] | None:
+    """Return the model of a field that holds one document within the document."""
+    if get_origin(annotation) is Annotated:
+        return _inner_model(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        members = [one for one in get_args(annotation) if one is not type(None)]
+        return _inner_model(members[0]) if len(members) == 1 else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def column_type(annotation: Any) -> types.TypeEngine[Any]:
     """Return the type of a field's values; documents within documents, and what is not plain, are JSON."""
-    if get_origin(annotation) is Annotated:
-        return column_type(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        members = [one for one in get_args(annotation) if one is not type(None)]
-        return column_type(members[0]) if len(members) == 1 else types.JSON(none_as_null=True)
-    if get_origin(annotation) is list and get_args(annotation):
-        inner = column_type(get_args(annotation)[0])
-        return types.JSON(none_as_null=True) if isinstance(inner, types.JSON | ARRAY) else ARRAY(inner)
-    return _plain_type(annotation) if isinstance(annotation, type) else types.JSON(none_as_null=True)
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return column_type(arguments[0])
+    if origin is Literal:
+        kinds = {type(value) for value in arguments}
+        return column_type(kinds.pop()) if len(kinds) == 1 else DocumentJSON()
+    if origin in (Union, UnionType):
+        members = [one for one in arguments if one is not type(None)]
+        return column_type(members[0]) if len(members) == 1 else DocumentJSON()
+    if origin in _ARRAYS or annotation in _ARRAYS:
+        items = set(arguments) - {...}
+        inner = column_type(items.pop()) if len(items) == 1 else DocumentJSON()
+        return ARRAY(DocumentJSON() if isinstance(inner, ARRAY) else inner)
+    return _plain_type(annotation) if isinstance(annotation, type) else DocumentJSON()
+
+
+_ARRAYS = (list, set, frozenset, tuple, Sequence, AbstractSet)
+_TEXTS = (str, AnyUrl, EmailStr, SecretStr, PurePath, IPv4Address, IPv4Network, IPv6Address, IPv6Network)
+"""What Beanie writes as text."""
 
 
 def _plain_type(kind: type[Any]) -> types.TypeEngine[Any]:
@@ -66,11 +139,12 @@ def _plain_type(kind: type[Any]) -> types.TypeEngine[Any]:
     if issubclass(kind, enum.Enum):
         values = [str(member.value) for member in kind]
         return types.Enum(kind, values_callable=lambda _: values, native_enum=False)
+    if issubclass(kind, _TEXTS):
+        return types.Text()
     for python, made in (
         (bool, types.Boolean()),
         (int, types.BigInteger()),
         (float, types.Float()),
-        (str, types.Text()),
         (bytes, types.LargeBinary()),
         (datetime.datetime, types.DateTime(timezone=True)),
         (datetime.date, types.Date()),
@@ -79,4 +153,4 @@ def _plain_type(kind: type[Any]) -> types.TypeEngine[Any]:
     ):
         if issubclass(kind, python):
             return made
-    return types.JSON(none_as_null=True)
+    return DocumentJSON()

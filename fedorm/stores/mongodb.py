@@ -27,6 +27,7 @@ from fedorm.exc import (
 )
 from fedorm.stores.base import Capability, DocumentReader, DocumentStore, Writes, collection_name
 from fedorm.stores.bson_types import class_filter, field_name, is_plain, thawed
+from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.mongodb_errors import classify
 
 
@@ -229,34 +230,46 @@ class MongoDBStore(DocumentStore):
             return found
 
     def document_tables(self) -> list[Table]:
-        """Return each collection's table, that of the model which was there first."""
-        found: dict[str, Table] = {}
-        for model in catalog.documents(self.service):
-            found.setdefault(collection_name(model), model.__clause_element__())
-        return list(found.values())
+        """Return each class's table: that of the first in a collection by the collection's name."""
+        return [model.__clause_element__() for model in catalog.documents(self.service)]
+
+    async def reflect_tables(self, metadata: MetaData, wanted: Wanted, *, sync: bool) -> None:
+        """Go by a collection's validator, and by a sample of its documents for what it leaves open."""
+        from fedorm.stores.mongodb_reflection import reflect_collections
+
+        async with self.named():
+            await reflect_collections(self._side(sync=sync).database, metadata, wanted)
 
     async def row_counts(self, *, sync: bool = False) -> dict[str, float]:
-        """Ask for the collections' own counters."""
-        database = self._side(sync=sync).database
-        async with self.named():
-            names = [table.name for table in self.document_tables()]
-            return {name: float(await database[name].estimated_document_count()) for name in names}
+        """Ask for the collections' own counters; a class counts as many as its collection."""
+        from fedorm.stores.document_table import COLLECTION
 
-    async def scan(
-        self,
-        table: Table,
-        columns: Sequence[str],
-        keys: Sequence[tuple[str, Sequence[Any]]],
-        *,
-        transaction: Any = None,
-        sync: bool = False,
-    ) -> list[tuple[Any, ...]]:
-        """Read by ``find`` with a projection; the shortest list of keys travels, in batches."""
+        database = self._side(sync=sync).database
+        tables = self.document_tables()
+        async with self.named():
+            collections = {table.info[COLLECTION] for table in tables}
+            counts = {name: float(await database[name].estimated_document_count()) for name in collections}
+        return {table.name: counts[table.info[COLLECTION]] for table in tables}
+
+    async def read(self, wanted: DocumentScan, *, transaction: Any = None, sync: bool = False) -> list[tuple[Any, ...]]:
+        """Read by ``find``: conditions and keys as its filter, the fields as its projection."""
+        from fedorm.stores.document_table import COLLECTION
+        from fedorm.stores.mongodb_columns import FieldTypeError
         from fedorm.stores.mongodb_scan import find_rows
 
-        collection = self._side(sync=sync).database[table.name]
-        async with self.named():
-            return await find_rows(collection, table, columns, keys, self.batch_size, transaction)
+        name = wanted.table.info[COLLECTION]
+        try:
+            async with self.named():
+                collection = self._side(sync=sync).database[name]
+                return await find_rows(collection, wanted, self.batch_size, transaction)
+        except FieldTypeError as error:
+            raise self.error(UnsupportedOperationError, f"collection {name!r}: {error}") from error
+
+    def describe(self, wanted: DocumentScan) -> str:
+        """Return the ``find`` that would be sent."""
+        from fedorm.stores.mongodb_scan import described
+
+        return described(wanted)
 
     async def find_keys(
         self,

@@ -1,100 +1,121 @@
-"""What a federated select reads of a collection: keys as a filter, fields as a projection, values in plain types."""
+"""What a federated select reads of a collection: a filter, a projection, an order; or all that as text."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
-from bson import Binary, Decimal128, ObjectId
-from bson.errors import InvalidId
-from sqlalchemy import ARRAY, Table, types
+from bson import Decimal128, ObjectId
+from sqlalchemy import Table
 
 from fedorm.stores.base import batches
-from fedorm.stores.document_table import FIELD, ObjectIdText
+from fedorm.stores.bson_types import class_filter
+from fedorm.stores.conditions import Both, Condition, DocumentScan, OneOf, Parameter
+from fedorm.stores.document_table import COLLECTION, FIELD, MODEL
+from fedorm.stores.mongodb_columns import columns_of
+from fedorm.stores.mongodb_first import first_rows, has_first_rows
+from fedorm.stores.mongodb_match import Filter, both_filters, equal_values, flattened, match_filter
 
 
-async def find_rows(
-    collection: Any,
-    table: Table,
-    columns: Sequence[str],
-    keys: Sequence[tuple[str, Sequence[Any]]],
-    batch_size: int,
-    transaction: Any,
-) -> list[tuple[Any, ...]]:
-    """Read columns of a collection; of several lists of keys the shortest travels, in batches."""
-    queries: list[dict[str, Any]] = [{}]
-    if keys:
-        column, values = min(keys, key=lambda one: len(one[1]))
-        queries = [keys_filter(table, column, batch) for batch in batches(values, batch_size)]
-    fields = projection(table, columns)
+async def find_rows(collection: Any, wanted: DocumentScan, batch_size: int, transaction: Any) -> list[tuple[Any, ...]]:
+    """Read columns of a collection; a long list of keys travels in batches. Raises ``FieldTypeError``."""
+    fields = projection(wanted.table, wanted.columns)
+
+    async def read(query: Filter, **options: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await collection.find(query, fields, session=transaction, **options).to_list(None)
+        return found
+
     found: list[dict[str, Any]] = []
-    for query in queries:
-        found += await collection.find(query, fields, session=transaction).to_list(None)
-    return rows(table, columns, found)
+    queries = filters(wanted, batch_size)
+    if len(queries) == 1 and has_first_rows(wanted):
+        found = await first_rows(read, wanted, queries[0])
+    else:
+        for query in queries:
+            found += await read(query)
+    return list(zip(*columns_of(wanted.table, wanted.columns, found), strict=True))
+
+
+def filters(wanted: DocumentScan, batch_size: int) -> list[Filter]:
+    """Return the filters whose documents together are those that are wanted; none when there are none."""
+    table = wanted.table
+    lists = [OneOf(column, tuple(values)) for column, values in wanted.keys]
+    rest: list[Condition] = []
+    for part in flattened(wanted.where):
+        if isinstance(part, OneOf) and not part.negated:
+            lists.append(part)
+        else:
+            rest.append(part)
+    lists.sort(key=lambda one: len(one.values))
+    short = [one for one in lists if len(one.values) <= batch_size]
+    model = table.info[MODEL]
+    own_class = class_filter(model) if model is not None else {}
+    common = both_filters([own_class, match_filter(table, Both((*rest, *short)))])
+    if common is None:
+        return []
+    if short or not lists:  # A short list of keys is better than any long one.
+        return [common]
+    column, values = lists[0].column, _distinct(table, lists[0])
+    if values is None:
+        return [common]
+    parts = [match_filter(table, OneOf(column, tuple(batch))) for batch in batches(values, batch_size)]
+    return [query for part in parts if (query := both_filters([common, part])) is not None]
+
+
+def _distinct(table: Table, keys: OneOf) -> list[Any] | None:
+    """Return keys of which no two find the same document; None where a key's documents cannot be listed."""
+    found: dict[Any, Any] = {}
+    for value in keys.values:
+        equal = equal_values(table.c[keys.column].type, value)
+        if equal is None:
+            return None
+        if equal:
+            first = equal[0].to_decimal() if isinstance(equal[0], Decimal128) else equal[0]
+            found.setdefault(first, value)
+    return list(found.values())
 
 
 def projection(table: Table, columns: Sequence[str]) -> dict[str, int]:
-    """Return the fields to read."""
-    fields = {str(table.c[name].info[FIELD]): 1 for name in columns}
+    """Return the fields to read; of a field and one inside it, which MongoDB refuses together, the outer one."""
+    names = {str(table.c[name].info[FIELD]) for name in columns}
+    fields = {name: 1 for name in sorted(names) if not any(name.startswith(f"{outer}.") for outer in names)}
     return fields if "_id" in fields else {**fields, "_id": 0}
 
 
-def keys_filter(table: Table, column: str, values: Sequence[Any]) -> dict[str, Any]:
-    """Return the filter for a column that equals one of ``values``."""
-    kind = table.c[column].type
-    stored = [stored_value(kind, value) for value in values]
-    return {str(table.c[column].info[FIELD]): {"$in": stored}}
+# -- as text
 
 
-def stored_value(kind: types.TypeEngine[Any], value: Any) -> Any:
-    """Return a value as the database holds it."""
-    if isinstance(kind, ObjectIdText):
-        try:
-            return ObjectId(str(value))
-        except InvalidId:
-            return value
-    if isinstance(kind, types.Uuid):
-        import uuid
-
-        return uuid.UUID(str(value))
-    if isinstance(kind, types.Date) and isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
-        return datetime.datetime.combine(value, datetime.time())
-    return Decimal128(value) if isinstance(value, Decimal) else value
+def described(wanted: DocumentScan) -> str:
+    """Return what is sent for a scan, in the words of MongoDB's shell; a parameter shows as its name."""
+    name = str(wanted.table.info[COLLECTION])
+    queries = filters(wanted, sys.maxsize)
+    if not queries:
+        return f"{name}: nothing"
+    told = f"{name}.find({shown(queries[0])}, {shown(projection(wanted.table, wanted.columns))})"
+    if has_first_rows(wanted):
+        first = wanted.order[:1]
+        sort = {str(wanted.table.c[one.column].info[FIELD]): -1 if one.descending else 1 for one in first}
+        told += (f".sort({shown(sort)})" if sort else "") + f".limit({shown(wanted.limit)})"
+    return told
 
 
-def rows(table: Table, columns: Sequence[str], found: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
-    """Return documents as rows of plain values; a field that is not there is NULL."""
-    readers = [(str(table.c[name].info[FIELD]), _reader(table.c[name].type)) for name in columns]
-    return [tuple(read(one.get(field)) for field, read in readers) for one in found]
-
-
-def _reader(kind: types.TypeEngine[Any]) -> Callable[[Any], Any]:
-    if isinstance(kind, types.JSON):
-        return _plain
-    if isinstance(kind, ARRAY):
-        return lambda value: None if value is None else [_value(one) for one in value]
-    if isinstance(kind, types.Date):
-        return lambda value: value.date() if isinstance(value, datetime.datetime) else _value(value)
-    return _value
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, ObjectId):
-        return str(value)
-    if isinstance(value, Decimal128):
-        return value.to_decimal()
-    if isinstance(value, Binary):
-        return bytes(value)
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold; what it has no form for becomes text."""
-    value = _value(value)
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+def shown(value: Any) -> str:
+    """Return a value of a filter in the words of MongoDB's shell."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(name)}: {shown(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(shown, value)) + "]"
+    if isinstance(value, Parameter):
+        return f":{value.name}"
+    if isinstance(value, float):
+        return "NaN" if math.isnan(value) else repr(value).replace("inf", "Infinity")
+    if isinstance(value, datetime.datetime):
+        return f'ISODate("{value.isoformat()}")'
+    for kind, name in ((Decimal128, "NumberDecimal"), (ObjectId, "ObjectId"), (UUID, "UUID")):
+        if isinstance(value, kind):
+            return f'{name}("{value}")'
+    return json.dumps(value, ensure_ascii=False, default=repr)

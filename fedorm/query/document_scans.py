@@ -1,0 +1,54 @@
+"""Reads a step over documents, in the session's own document transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fedorm.query.document_conditions import document_condition
+from fedorm.query.plan import Scan
+from fedorm.stores.base import DocumentStore
+from fedorm.stores.conditions import Both, Compare, Condition, DocumentScan, Order, Parameter
+
+if TYPE_CHECKING:
+    from fedorm.session import FederatedSession
+
+Ends = tuple[str, tuple[Any, Any]]
+"""A column, and the least and the greatest value that it may have."""
+
+
+def read_documents(
+    session: FederatedSession,
+    store: DocumentStore,
+    scan: Scan,
+    parameters: Mapping[str, Any],
+    *,
+    lists: Sequence[tuple[str, Sequence[Any]]] = (),
+    ranges: Sequence[Ends] = (),
+    limit: int | None = None,
+) -> list[tuple[Any, ...]]:
+    """Return the columns of a scan, of the documents whose columns are among ``lists`` and within ``ranges``."""
+    wanted = _wanted(scan, parameters.__getitem__, lists, ranges, limit)
+    transaction = session.documents.transactions.get(store.service)
+    return session.bridge.run(store.read(wanted, transaction=transaction, sync=session.uses_threads))
+
+
+def describe_documents(store: DocumentStore, scan: Scan) -> str:
+    """Return what would be sent for a scan; parameters and keys show as their names."""
+    keys = [(key.column, [Parameter(f"{key.source}.{key.source_column}")]) for key in scan.key_filters]
+    return store.describe(_wanted(scan, Parameter, keys, (), None))
+
+
+def _wanted(
+    scan: Scan,
+    value_of: Callable[[str], Any],
+    lists: Sequence[tuple[str, Sequence[Any]]],
+    ranges: Sequence[Ends],
+    limit: int | None,
+) -> DocumentScan:
+    parts: list[Condition] = [document_condition(predicate, value_of) for predicate in scan.predicates]
+    for column, (low, high) in ranges:
+        parts += [Compare(column, ">=", low), Compare(column, "<=", high)]
+    where = Both(tuple(part for part in parts if part != Both()))
+    order = tuple(Order(one.column, one.descending, one.nulls_first) for one in getattr(scan, "order", ()))
+    return DocumentScan(scan.table, scan.columns, where, tuple(lists), order, limit)
