@@ -26,6 +26,7 @@ from fedorm.stats import Observer
 from fedorm.stores.base import DocumentStore, Store, batches, store_for
 from fedorm.stores.bson_types import field_name
 from fedorm.stores.sql import SQLStore
+from fedorm.telemetry import trace_if_set
 
 if TYPE_CHECKING:
     from fedorm.query.runner import QueryRunner
@@ -111,6 +112,7 @@ class Federation(Observed):
             await self._close_stores()
             raise
         self._open = True
+        trace_if_set(self)
 
     async def close(self) -> None:
         """Close every connection; sessions that are still in use lose theirs."""
@@ -164,6 +166,7 @@ class Federation(Observed):
         except BaseException:
             self._close_for_threads()
             raise
+        trace_if_set(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # package and the program by which one sees that it is there
-servers='postgresql-15:/usr/lib/postgresql/*/bin/postgres mariadb-server:/usr/sbin/mariadbd clickhouse-server:/usr/sbin/clickhouse-server'
+servers='postgresql-15:/usr/lib/postgresql/*/bin/postgres mariadb-server:/usr/sbin/mariadbd clickhouse-server:/usr/sbin/clickhouse-server redis-server:/usr/bin/redis-server'
 missing=''
 for server in $servers; do
     # shellcheck disable=SC2086 # the pattern is meant to match

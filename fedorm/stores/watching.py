@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _CHANGED, _BEGAN = "fedorm.changed", "fedorm.began"
 """In a connection's ``info``: the tables that its transaction has changed, and the cache's clock when it began."""
+_DOUBLE_QUOTED = re.compile(r'"(?:[^"\\]|\\.|"")*"')
 _AT_EACH_STATEMENT = {"READ COMMITTED", "READ UNCOMMITTED", "AUTOCOMMIT"}
 """Isolation levels at which a statement sees what was committed before it, whenever its transaction began."""
 
@@ -86,13 +88,18 @@ class Watch:
         elif store.observer is UNOBSERVED:
             self._timed(inner, cursor, statement, parameters, context)
         else:
-            with store.observer.step(store.service, "statement", lambda: statement) as seen:
+            with store.observer.step(store.service, "statement", lambda: self._shown(statement)) as seen:
                 seen.rows = self._timed(inner, cursor, statement, parameters, context)
         if cache is not None and context is not None:
             # A string for the driver is looked at without sqlglot: the dialect's own at the connection are such.
             touched = raw_touched(statement) if compiled is None else getattr(compiled, "touched", ANYTHING)
             if touched.changes is None or touched.changes:
                 self._note(touched, context)
+
+    def _shown(self, statement: str) -> str:
+        """Return a statement in which double quotes enclose names: where they enclose texts, without those."""
+        names = self._dialect.identifier_preparer.initial_quote
+        return statement if names == '"' else _DOUBLE_QUOTED.sub("?", statement)
 
     def _timed(
         self, inner: Callable[..., None], cursor: Any, statement: str, parameters: Any, context: Any

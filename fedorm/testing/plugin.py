@@ -1,7 +1,8 @@
 """A pytest plugin: real databases for tests, each test in databases of its own.
 
 A server is started at the first use of its fixture, on a private port, and stopped with the run. Where an environment
-variable ``FEDORM_TEST_POSTGRESQL_URL`` (``_MYSQL_``, ``_MONGODB_``, ``_CLICKHOUSE_``) gives a URL, that server is used.
+variable ``FEDORM_TEST_POSTGRESQL_URL`` (``_MYSQL_``, ``_MONGODB_``, ``_CLICKHOUSE_``,
+``_REDIS_``) gives a URL, that server is used.
 Where a server cannot be had the test is skipped, and fails if ``CI=true``.
 """
 
@@ -26,11 +27,12 @@ from fedorm.testing.servers import (
     MariaDBServer,
     MongoDBServer,
     PostgreSQLServer,
+    RedisServer,
     Server,
     ServerUnavailableError,
     live_servers,
 )
-from fedorm.testing.servers.admin import Admin, ClickHouseAdmin, MongoDBAdmin, MySQLAdmin, PostgreSQLAdmin
+from fedorm.testing.servers.admin import Admin, ClickHouseAdmin, MongoDBAdmin, MySQLAdmin, PostgreSQLAdmin, RedisAdmin
 
 FreshDatabase = Callable[[str], str]
 
@@ -58,12 +60,14 @@ class _Servers:
         "mysql": MariaDBServer,
         "mongodb": MongoDBServer,
         "clickhouse": ClickHouseServer,
+        "redis": RedisServer,
     }
     admins: dict[str, Callable[[str], Admin]] = {
         "postgresql": PostgreSQLAdmin,
         "mysql": MySQLAdmin,
         "mongodb": MongoDBAdmin,
         "clickhouse": ClickHouseAdmin,
+        "redis": RedisAdmin,
     }
 
     def __init__(self) -> None:
@@ -167,6 +171,7 @@ postgresql_server = _server_fixture("postgresql")
 mysql_server = _server_fixture("mysql")
 mongodb_server = _server_fixture("mongodb")
 clickhouse_server = _server_fixture("clickhouse")
+redis_server = _server_fixture("redis")
 postgresql_url = _url_fixture("postgresql")
 second_postgresql_url = _url_fixture("postgresql", "second_")
 mysql_url = _url_fixture("mysql")
@@ -184,6 +189,13 @@ def clickhouse_http_url(fedorm_servers: _Servers) -> Iterator[str]:
     server.create_database(name)
     yield server.url(name, "http")
     server.drop_database(name)
+
+
+@pytest.fixture
+def redis_url(fedorm_servers: _Servers) -> str:
+    """Give the URL of a Redis, which all tests share: what is kept there is named by databases of a test's own."""
+    given = os.environ.get("FEDORM_TEST_REDIS_URL")
+    return given or fedorm_servers.server("redis").url()
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@ from fedorm.testing.servers.errors import ServerStartError, ServerUnavailableErr
 from fedorm.testing.servers.mariadb import MariaDBServer
 from fedorm.testing.servers.mongodb import MongoDBServer
 from fedorm.testing.servers.postgresql import PostgreSQLServer
+from fedorm.testing.servers.redis import RedisServer
 
 __all__ = [
     "PostgreSQLServer",
     "MariaDBServer",
     "MongoDBServer",
     "ClickHouseServer",
+    "RedisServer",
     "Server",
     "ServerStartError",
     "ServerUnavailableError",

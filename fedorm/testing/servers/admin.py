@@ -176,6 +176,36 @@ class MongoDBAdmin:
             yield client
 
 
+class RedisAdmin:
+    """Administers Redis through redis-py; its databases are there from the beginning."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def ping(self) -> None:
+        """Ask for an answer."""
+        with self.client() as client:
+            client.ping()
+
+    def create(self, name: str) -> None:
+        """Do nothing."""
+
+    def drop(self, name: str) -> None:
+        """Do nothing: keys that no test asks for again are no matter."""
+
+    def connections(self, name: str) -> list[str]:
+        """Return nothing: a pool's connections are idle."""
+        return []
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """Open a client."""
+        from redis import Redis
+
+        with Redis.from_url(self._url, socket_timeout=5, socket_connect_timeout=3) as client:
+            yield client
+
+
 class ClickHouseAdmin:
     """Administers ClickHouse: over HTTP by the standard library, or over the native protocol by its driver."""
 

@@ -1,0 +1,53 @@
+"""Redis, from Debian's packages or any other ``redis-server`` on PATH."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from fedorm.testing.servers.admin import RedisAdmin
+from fedorm.testing.servers.base import Server
+from fedorm.testing.servers.errors import ServerUnavailableError
+from fedorm.testing.servers.processes import find_binary
+
+CONFIG = """
+bind 127.0.0.1
+port {port}
+requirepass {password}
+dir {directory}
+save ""
+appendonly no
+daemonize no
+"""
+
+
+class RedisServer(Server):
+    """A Redis server that keeps everything in memory: after ``restart()`` it is empty."""
+
+    name = "Redis"
+    default_database: ClassVar[str] = "0"
+
+    def url(self, database: str | None = None) -> str:
+        """Return the URL of a database, which has a number for a name."""
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/{database or self.default_database}"
+
+    @property
+    def admin(self) -> RedisAdmin:
+        """Works through redis-py."""
+        return RedisAdmin(self.url())
+
+    def _initialize(self) -> None:
+        self._binary()
+        settings = CONFIG.format(port=self.port, password=self.password, directory=self.own.directory)
+        self.own.write("redis.conf", settings)
+
+    def _command(self) -> list[str]:
+        return [str(self._binary()), str(self.own.directory / "redis.conf")]
+
+    def _binary(self) -> Path:
+        binary = find_binary("redis-server")
+        if binary is None:
+            raise ServerUnavailableError(
+                self.name, "there is no redis-server", "Try as root: apt-get install redis-server"
+            )
+        return binary
