@@ -199,11 +199,9 @@ class Federation(Observed):
     # -- sessions
 
     def session(self, **options: Any) -> AsyncFederatedSession:
-        """Return a new session; ``options`` are those of SQLAlchemy's ``AsyncSession``."""
+        """Return a new session; ``options`` are those of SQLAlchemy's ``AsyncSession``, and a ``cache_ttl`` of its own."""
         self._require_open()
-        return AsyncFederatedSession(
-            **self._session_options(self._async_bridge), uses_threads=False, **options
-        )
+        return AsyncFederatedSession(**self._session_options(self._async_bridge) | options, uses_threads=False)
 
     def sync_session(self, **options: Any) -> FederatedSession:
         """Return a new session for code that is not async; ``options`` are those of SQLAlchemy's ``Session``.
@@ -212,9 +210,7 @@ class Federation(Observed):
         """
         if self._thread_bridge is None:
             raise FedormError("the federation is not open for threads: write  with federation:  around sync_session()")
-        return FederatedSession(
-            **self._session_options(self._thread_bridge), uses_threads=True, **options
-        )
+        return FederatedSession(**self._session_options(self._thread_bridge) | options, uses_threads=True)
 
     def _session_options(self, bridge: Bridge) -> dict[str, Any]:
         queries, default = self._query_runner, self.cache.default_ttl
