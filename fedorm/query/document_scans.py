@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sqlglot import exp
+
 from fedorm.query.document_conditions import document_condition
 from fedorm.query.plan import Scan
 from fedorm.stores.base import DocumentStore
@@ -36,7 +38,12 @@ def read_documents(
 def describe_documents(store: DocumentStore, scan: Scan) -> str:
     """Return what would be sent for a scan; parameters and keys show as their names."""
     keys = [(key.column, [Parameter(f"{key.source}.{key.source_column}")]) for key in scan.key_filters]
-    return store.describe(_wanted(scan, Parameter, keys, (), None))
+    limit: int | Parameter | None = None
+    if isinstance(scan.limit, exp.Literal):
+        limit = int(scan.limit.to_py())
+    elif scan.limit is not None:
+        limit = Parameter(scan.limit.sql(dialect="postgres").removeprefix(":"))
+    return store.describe(_wanted(scan, Parameter, keys, (), limit))
 
 
 def _wanted(
@@ -44,11 +51,11 @@ def _wanted(
     value_of: Callable[[str], Any],
     lists: Sequence[tuple[str, Sequence[Any]]],
     ranges: Sequence[Ends],
-    limit: int | None,
+    limit: int | Parameter | None,
 ) -> DocumentScan:
     parts: list[Condition] = [document_condition(predicate, value_of) for predicate in scan.predicates]
     for column, (low, high) in ranges:
         parts += [Compare(column, ">=", low), Compare(column, "<=", high)]
     where = Both(tuple(part for part in parts if part != Both()))
-    order = tuple(Order(one.column, one.descending, one.nulls_first) for one in getattr(scan, "order", ()))
+    order = tuple(Order(one.column, one.descending, one.nulls_first) for one in scan.order)
     return DocumentScan(scan.table, scan.columns, where, tuple(lists), order, limit)

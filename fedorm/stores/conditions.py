@@ -106,4 +106,4 @@ class DocumentScan:
     where: Condition = ALWAYS
     keys: tuple[tuple[str, Sequence[Any]], ...] = ()
     order: tuple[Order, ...] = ()
-    limit: int | None = None
+    limit: int | Parameter | None = None

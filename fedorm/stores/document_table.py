@@ -65,7 +65,7 @@ class DocumentJSON(postgresql.JSON):
                 raise AttributeError(name)
             path = f"{column.name}.{name}"
             if path not in column.table.c:
-                raise AttributeError(f"no model declares a field {path!r}; what is not declared is read by [{name!r}]")
+                raise AttributeError(name)
             return column.table.c[path]
 
     comparator_factory = Comparator

@@ -26,7 +26,8 @@ _SORTED = (types.Integer, types.Numeric, types.DateTime, types.Date, types.Uuid,
 
 def has_first_rows(wanted: DocumentScan) -> bool:
     """Say whether MongoDB can tell which rows are the first ones; not behind conditions, which find too many."""
-    if wanted.limit is None or wanted.where != ALWAYS or wanted.keys or wanted.limit < 1:
+    limit = wanted.limit
+    if limit is None or (isinstance(limit, int) and limit < 1) or wanted.where != ALWAYS or wanted.keys:
         return False
     kind = wanted.table.c[wanted.order[0].column].type if wanted.order else types.Integer()
     return isinstance(kind, _SORTED)
@@ -34,7 +35,8 @@ def has_first_rows(wanted: DocumentScan) -> bool:
 
 async def first_rows(read: Read, wanted: DocumentScan, query: Filter) -> list[dict[str, Any]]:
     """Return documents among which the first ``limit`` rows are; those equal to the last in a longer order, too."""
-    limit = wanted.limit or 0
+    limit = wanted.limit
+    assert isinstance(limit, int)
     if not wanted.order:
         return await read(query, limit=limit)
     order = wanted.order[0]
