@@ -114,8 +114,8 @@ class QueryError(FedormError, sa_exc.InvalidRequestError):
     """A statement over several services cannot be run; nothing has been sent."""
 
 
-class UnknownTableError(QueryError):
-    """A statement names a table that no model or reflected table of this federation has, or that several have."""
+class UnknownTableError(QueryError, KeyError):
+    """A name of a table that no model or reflected table of this federation has, or that several have."""
 
     def __init__(self, name: str, *, near: Sequence[str], ambiguous: bool = False) -> None:
         self.name, self.near = name, list(near)

@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from sqlalchemy import func, inspect, select
+from sqlalchemy import Table, func, inspect, select
 from sqlalchemy.orm import configure_mappers
 
 from fedorm.bridge import AsyncBridge, Bridge, ThreadBridge, Turns
 from fedorm.catalog import catalog
 from fedorm.config import FederationSettings, settings_from_file, with_cache
 from fedorm.entity import is_document, primary_key
-from fedorm.exc import FederationOpenError, FedormError, MissingDriverError, RelationshipError, StoreError
+from fedorm.exc import (
+    FederationOpenError,
+    FedormError,
+    MissingDriverError,
+    RelationshipError,
+    StoreError,
+    UnknownServiceError,
+)
 from fedorm.observed import Observed
+from fedorm.query.tables import Tables
+from fedorm.reflection import Reflection
 from fedorm.relationship import FederatedAttribute, convert_key
 from fedorm.session import AsyncFederatedSession, FederatedSession
 from fedorm.stats import Observer
@@ -86,6 +95,10 @@ class Federation(Observed):
         """Who opens or closes goes one after the other, in tasks and in threads."""
         self._tasks_inside = self._threads_inside = 0
         self._threads_lifetime = threading.Lock()
+        documents = {
+            name: store.document_tables for name, store in self.stores.items() if isinstance(store, DocumentStore)
+        }
+        self._tables = Tables(self.stores, documents)
         self._queries: QueryRunner | None = None
         self._memory_limit = memory_limit
         self._spill_directory = None if spill_directory is None else os.fspath(spill_directory)
@@ -227,6 +240,7 @@ class Federation(Observed):
             self._queries = QueryRunner(
                 self.stores, memory_limit=self._memory_limit, spill_directory=self._spill_directory
             )
+            self._queries.tables = self._tables
             self._queries.cache, self._queries.observer = self.cache, self.meter.observer
         return self._queries
 
@@ -236,6 +250,42 @@ class Federation(Observed):
         if queries is not None:
             queries.close()
         self.cache.close()
+
+    def observe(self, observer: Observer) -> None:
+        """Let ``observer`` watch every statement and its steps from now on; ``fedorm.telemetry`` has one."""
+        super().observe(observer)
+        if self._queries is not None:
+            self._queries.observer = observer
+
+    # -- tables
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """The tables that statements can name, by ``service.name``: those of models, and those reflected."""
+        return self._tables
+
+    async def reflect(self, service: str, *, only: Collection[str] | None = None) -> Mapping[str, Table]:
+        """Read tables and views that no model declares from a service, and return them by name.
+
+        They can then be named in ``text()`` and taken from ``tables``, in this federation alone. ``only`` names those
+        to be read; without it, all are. Of a collection, the fields are those of its validator, or of a sample of its
+        documents. A table that a model declares stays the model's. Raises ``UnknownServiceError``, and
+        ``UnknownTableError`` for a name that is not there.
+        """
+        self._require_open()
+        return await Reflection(self._tables, self._store(service), only).read()
+
+    def sync_reflect(self, service: str, *, only: Collection[str] | None = None) -> Mapping[str, Table]:
+        """Do the same as ``reflect()`` in code that is not async."""
+        if self._thread_bridge is None:
+            raise FedormError("the federation is not open for threads: write  with federation:  around sync_reflect()")
+        return Reflection(self._tables, self._store(service), only).read_sync(self._thread_bridge)
+
+    def _store(self, service: str) -> Store:
+        store = self.stores.get(service)
+        if store is None:
+            raise UnknownServiceError(service, known=self.stores)
+        return store
 
     def observe(self, observer: Observer) -> None:
         """Let ``observer`` watch every statement and its steps from now on; ``fedorm.telemetry`` has one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -16,19 +16,47 @@ from fedorm.exc import UnknownTableError
 _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
-class Tables:
-    """The tables of some services, by name; documents are tables, too."""
+class Tables(Mapping[str, Table]):
+    """The tables of some services, by ``service.name``: those of models and those reflected; documents are tables, too.
+
+    A read-only mapping. ``UnknownTableError``, which has the nearest names, is a ``KeyError``.
+    """
 
     def __init__(self, services: Iterable[str], document_tables: Mapping[str, Callable[[], Iterable[Table]]]) -> None:
         self._services = list(services)
         self._document_tables = document_tables
+        self._reflected: dict[str, dict[str, Table]] = {}
+        self.version = 0
+        """Another one after each reflection: a plan that was made before may read columns that have gone."""
 
-    def of(self, service: str) -> dict[str, Table]:
-        """Return a service's tables by name."""
+    def __getitem__(self, name: str) -> Table:
+        service, _, table = name.partition(".")
+        return self.find(table, service)[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{service}.{name}" for service in self._services for name in self.of(service))
+
+    def __len__(self) -> int:
+        return sum(len(self.of(service)) for service in self._services)
+
+    def __repr__(self) -> str:
+        return f"<Tables {', '.join(self)}>"
+
+    def declared(self, service: str) -> dict[str, Table]:
+        """Return the tables of a service's models by name."""
         found = {str(table.name): table for table in catalog.metadata(service).tables.values()}
         if service in self._document_tables:
             found.update({str(table.name): table for table in self._document_tables[service]()})
         return found
+
+    def of(self, service: str) -> dict[str, Table]:
+        """Return a service's tables by name; one that a model declares is the model's."""
+        return {**self._reflected.get(service, {}), **self.declared(service)}
+
+    def add(self, service: str, tables: Mapping[str, Table]) -> None:
+        """Make reflected tables known, in place of those that had their names."""
+        self._reflected[service] = {**self._reflected.get(service, {}), **tables}
+        self.version += 1
 
     def find(self, name: str, service: str | None) -> tuple[str, Table]:
         """Return the service and the table that a name stands for.
@@ -36,11 +64,9 @@ class Tables:
         Raises ``UnknownTableError`` with the nearest names, or with the candidates of a bare name that several have.
         """
         if service is not None:
-            if service not in self._services:
-                raise UnknownTableError(f"{service}.{name}", near=self._near(f"{service}.{name}"))
-            table = self.of(service).get(name)
+            table = self.of(service).get(name) if service in self._services else None
             if table is None:
-                raise UnknownTableError(f"{service}.{name}", near=self._near(f"{service}.{name}"))
+                raise self.unknown(f"{service}.{name}")
             return service, table
         holders = [one for one in self._services if name in self.of(one)]
         if len(holders) != 1:
@@ -48,8 +74,12 @@ class Tables:
             raise UnknownTableError(name, near=candidates, ambiguous=bool(holders))
         return holders[0], self.of(holders[0])[name]
 
-    def _near(self, name: str) -> list[str]:
-        known = [f"{service}.{table}" for service in self._services for table in self.of(service)]
+    def unknown(self, name: str, others: Iterable[str] = ()) -> UnknownTableError:
+        """Make the error for a name that is not there; ``others`` are names that could be meant, too."""
+        return UnknownTableError(name, near=self._near(name, others))
+
+    def _near(self, name: str, others: Iterable[str] = ()) -> list[str]:
+        known = [*self, *others]
         bare = {full.partition(".")[2]: full for full in known}
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         close += [bare[one] for one in difflib.get_close_matches(name.rpartition(".")[2], list(bare), n=3)]
@@ -61,11 +91,21 @@ def column_types(table: Table) -> dict[str, str]:
     return {str(column.name): sql_type(column.type) for column in table.columns}
 
 
+_REASONED = (
+    types.Integer, types.Numeric, types.Float, types.Boolean, types.String, types.Date, types.DateTime, types.Time,
+    types.Interval, postgresql.INTERVAL, types.LargeBinary, types.ARRAY,
+)  # fmt: skip
+
+
 def sql_type(kind: types.TypeEngine[Any]) -> str:
     """Return one type in PostgreSQL's words; what has none, UUIDs and JSON are text here."""
     kind = storage_type(kind)
-    if isinstance(kind, types.Uuid | types.JSON | types.Enum | types.NullType):
+    if isinstance(kind, types.Enum) or not isinstance(kind, _REASONED):
         return "TEXT"
+    if isinstance(kind, types.ARRAY):
+        return sql_type(kind.item_type) + "[]" * (kind.dimensions or 1)
+    if isinstance(kind, types.String) and kind.collation is not None:
+        return "TEXT"  # A type does not say how texts are ordered.
     try:
         return str(kind.compile(_POSTGRESQL))
     except Exception:  # A dialect's own type; what it raises is not said anywhere.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -155,6 +155,10 @@ class DocumentStore(Store):
     @abstractmethod
     def document_tables(self) -> Sequence[Table]:
         """Return the service's collections as tables, for queries over several services."""
+
+    @abstractmethod
+    async def reflect_tables(self, metadata: MetaData, wanted: Callable[[str], bool], *, sync: bool) -> None:
+        """Put the collections that the server has, and that are ``wanted`` by name, into ``metadata`` as tables."""
 
     @abstractmethod
     async def find(

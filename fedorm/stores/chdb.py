@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import URL, Engine, MetaData, TextClause, create_engine, text
+from sqlalchemy import URL, Connection, Engine, MetaData, TextClause, create_engine, text
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from fedorm.bridge import ThreadBridge
 from fedorm.config import ServiceSettings
 from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, StoreError
+from fedorm.stores import clickhouse_reflection
 from fedorm.stores.base import Capability
 from fedorm.stores.clickhouse_sql import PARTS, HexBinary, adapt_types, is_insert, literal, native_tables
 from fedorm.stores.offload import Workers, offload
+from fedorm.stores.reflecting import Wanted
 from fedorm.stores.sql import SQLStore
 
 
@@ -85,6 +87,10 @@ class ChDBStore(SQLStore):
         super().close_sync(bridge)
         if self._engine is None:
             self._workers.close()
+
+    def reflect_tables(self, connection: Connection, metadata: MetaData, wanted: Wanted) -> None:
+        """Ask the engine's own catalog."""
+        clickhouse_reflection.reflect_tables(connection, metadata, wanted, old=False)
 
     def row_counts(self) -> TextClause:
         """Add up the rows of the parts."""

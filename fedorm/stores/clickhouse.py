@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from sqlalchemy import URL, Engine, MetaData, TextClause, create_engine, text
+from sqlalchemy import URL, Connection, Engine, MetaData, TextClause, create_engine, text
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
@@ -20,9 +20,11 @@ from fedorm.exc import (
     StoreError,
     TLSError,
 )
+from fedorm.stores import clickhouse_reflection
 from fedorm.stores.base import Capability
 from fedorm.stores.clickhouse_sql import PARTS, adapt_types, native_tables
 from fedorm.stores.offload import Workers, offload
+from fedorm.stores.reflecting import Wanted
 from fedorm.stores.sql import SQLStore
 
 _AUTHENTICATION = {192, 193, 194, 516}
@@ -174,6 +176,10 @@ class ClickHouseStore(SQLStore):
             raise self.error(StoreError, original) from original
 
     # -- schema
+
+    def reflect_tables(self, connection: Connection, metadata: MetaData, wanted: Wanted) -> None:
+        """Ask the server's own catalog."""
+        clickhouse_reflection.reflect_tables(connection, metadata, wanted, old=not self._precise)
 
     async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
         """Run ``CREATE TABLE``; a table without an engine becomes a MergeTree ordered by its primary key."""

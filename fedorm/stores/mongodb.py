@@ -29,6 +29,7 @@ from fedorm.stores.base import Capability, DocumentReader, DocumentStore, Writes
 from fedorm.stores.bson_types import class_filter, field_name, is_plain, thawed
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.mongodb_errors import classify
+from fedorm.stores.reflecting import Wanted
 
 
 @dataclass(slots=True)

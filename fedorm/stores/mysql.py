@@ -6,12 +6,13 @@ import math
 from functools import partial
 from typing import Any
 
-from sqlalchemy import URL, Engine, TextClause, event, text, types
+from sqlalchemy import URL, Connection, Engine, MetaData, TextClause, event, text, types
 from sqlalchemy.dialects import mysql
 
 from fedorm.exc import AuthenticationError, ServiceTimeoutError, ServiceUnavailableError, TLSError
 from fedorm.stores.base import Capability
 from fedorm.stores.exact import ExactNumeric, Zoned, use
+from fedorm.stores.reflecting import Wanted, restore_json
 from fedorm.stores.sql import SQLStore, execute_within
 
 _ACCESS_DENIED = {1044, 1045, 1698, 2059}
@@ -116,6 +117,16 @@ class MySQLStore(SQLStore):
                     event.listen(engine, moment, partial(execute_within, limit + 1, moment))
 
         return engine
+
+    def reflect_tables(self, connection: Connection, metadata: MetaData, wanted: Wanted) -> None:
+        """Put tables and views into ``metadata``; MariaDB's JSON columns are texts with a check."""
+        super().reflect_tables(connection, metadata, wanted)
+        if connection.dialect.is_mariadb:  # type: ignore[attr-defined]
+            restore_json(connection, metadata)
+
+    def reflected_type(self, kind: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
+        """Return SQLAlchemy's own type; a year is a number."""
+        return types.Integer() if isinstance(kind, mysql.YEAR) else super().reflected_type(kind)
 
     def row_counts(self) -> TextClause:
         """Ask InnoDB's statistics."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import URL, BindParameter, ColumnElement, Engine, TextClause, bindparam, event, text, types
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN
 from sqlalchemy.types import TypeEngine
 
 from fedorm.exc import AuthenticationError, ServiceTimeoutError, ServiceUnavailableError, TLSError
@@ -113,6 +113,10 @@ class PostgreSQLStore(SQLStore):
             return super().key_filter(columns, keys)
         column_type: TypeEngine[Any] = columns[0].type
         return array_filter(columns[0], [key[0] for key in keys], ARRAY(column_type))
+
+    def reflected_type(self, kind: TypeEngine[Any]) -> TypeEngine[Any]:
+        """Keep the dialect's own types, which are those of a federated select; a domain is what it is made of."""
+        return self.reflected_type(kind.data_type) if isinstance(kind, DOMAIN) else kind
 
     def row_counts(self) -> TextClause:
         """Ask the planner's statistics, and the counters that are there before the first ANALYZE."""

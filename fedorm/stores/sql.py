@@ -14,6 +14,7 @@ from sqlalchemy import (
     URL,
     BindParameter,
     ColumnElement,
+    Connection,
     Engine,
     MetaData,
     Table,
@@ -47,6 +48,7 @@ from fedorm.exc import (
 )
 from fedorm.stores.base import Store
 from fedorm.stores.exact import RefusedValueError
+from fedorm.stores.reflecting import Wanted, generic, reflect_tables
 from fedorm.stores.tls import client_context, split_tls
 from fedorm.stores.touched import TouchedTables
 from fedorm.stores.watching import watch
@@ -303,6 +305,14 @@ class SQLStore(Store):
 
     def prepare_table(self, table: Table) -> None:
         """Add to a table's definition what its database cannot do without."""
+
+    def reflect_tables(self, connection: Connection, metadata: MetaData, wanted: Wanted) -> None:
+        """Put the tables and views that the server has, and that are ``wanted`` by name, into ``metadata``."""
+        reflect_tables(connection, metadata, wanted, self.reflected_type)
+
+    def reflected_type(self, kind: TypeEngine[Any]) -> TypeEngine[Any]:
+        """Return the type of a reflected column: SQLAlchemy's own, which every database understands."""
+        return generic(kind)
 
     # -- keys
 
