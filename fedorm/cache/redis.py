@@ -65,11 +65,8 @@ class RedisCache:
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
         self._missing = NO_VALUE
         backend: Any = RedisBackend
-        self._backend: Callable[[int], Any] = lambda ttl: backend(
-            {"connection_pool": self._pool, "redis_expiration_time": ttl}
-        )
-        self._reader: Any = self._backend(0)
-        self._client = self._reader.writer_client
+        self._backend: Any = backend({"connection_pool": self._pool})
+        self._client = self._backend.writer_client
         self._unsent: set[str] = set()
         self._lock = threading.Lock()
         self._down_until = 0.0
@@ -88,7 +85,8 @@ class RedisCache:
         except codec.UnknownTypeError as error:
             log.info("a result is not kept: %s", error)
             return
-        self._ask(self._backend(max(1, round(ttl))).set_serialized, f"fedorm:rows:{key}", data)
+        # Not by the backend's way of keeping for a time, which redis-py has deprecated.
+        self._ask(lambda: self._client.set(f"fedorm:rows:{key}", data, ex=max(1, round(ttl))))
 
     def changed(self, tables: Iterable[str]) -> None:
         """Drop what was read from ``tables`` before now; when Redis does not answer, as soon as it does again."""
@@ -124,12 +122,12 @@ class RedisCache:
     def _look(self, key: str, tables: Sequence[str]) -> Look:
         self._send_changes()
         names = [f"fedorm:rows:{key}", "fedorm:clock", *(f"fedorm:table:{table}" for table in tables)]
-        found = self._reader.get_serialized_multi(names)
+        found = self._backend.get_serialized_multi(names)
         unknown = [name for name, one in zip(names[2:], found[2:], strict=True) if one is self._missing]
         if unknown or found[1] is self._missing:
             # Redis may have let go of it, so what was read before counts as changed.
             self._move_on(unknown)
-            found = self._reader.get_serialized_multi(names)
+            found = self._backend.get_serialized_multi(names)
         generations = [int(one) for one in found[2:]]
         self.clock = max(self.clock, int(found[1]))
         rows = None
