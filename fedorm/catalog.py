@@ -15,6 +15,9 @@ SERVICE = "fedorm.service"
 SESSION = "_fedorm_session"
 """The execution option that brings the session to where a statement over several services is run."""
 
+STRATEGY = "join_strategy"
+"""The execution option by which a user overrides how the planner joins."""
+
 
 class Catalog:
     """Every model of the process, by name; one MetaData a service."""

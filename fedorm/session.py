@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sqlalchemy import Engine, Executable, Table, event, inspect
+from sqlalchemy import Connection, Engine, Executable, Table, event, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.orm.session import SessionTransactionOrigin
 from sqlalchemy.util import IdentitySet, greenlet_spawn
 
 from fedorm.bridge import Bridge
-from fedorm.catalog import owner_of, service_of, services_of
+from fedorm.catalog import STRATEGY, owner_of, service_of, services_of
 from fedorm.columns import execute_columns
 from fedorm.documents import Documents
 from fedorm.entity import is_document
@@ -30,6 +30,8 @@ from fedorm.stores.sql import SQLStore
 from fedorm.transaction import FederatedTransaction
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from fedorm.query.explain import Explanation
     from fedorm.query.runner import QueryRunner
 
@@ -348,14 +350,32 @@ class FederatedSession(Session):
                 self.documents.abort()
                 self.documents.clear()
 
+    def connected(self, service: str) -> Connection | None:
+        """Return the connection to a service that this session's transaction has already, None without one."""
+        engine, transaction = self._engine_of(self.store_named(service)), self._transaction
+        while transaction is not None:
+            found = transaction._connections.get(engine)
+            if found is not None:
+                return found[0]
+            transaction = transaction._parent
+        return None
+
     def explain(
         self, statement: Executable, parameters: Mapping[str, Any] | None = None, *, analyze: bool = False
     ) -> Explanation:
         """Return how a query over several services is, or for ``analyze`` was, run: ``print()`` it."""
-        queries = self.queries
-        if queries is None:
-            raise UnsupportedQueryError("this session was made without its federation, which explains its statements")
-        return queries.explain(self, statement, parameters or {}, analyze=analyze)
+        strategy = statement.get_execution_options().get(STRATEGY, "auto")
+        return self._asked().explain(self, statement, parameters or {}, analyze=analyze, strategy=strategy)
+
+    def arrow(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Return the result of a query over any services as a ``pyarrow.Table``; of entities, their columns."""
+        strategy = statement.get_execution_options().get(STRATEGY, "auto")
+        return self._asked().arrow(self, statement, parameters or {}, strategy)
+
+    def _asked(self) -> QueryRunner:
+        if (queries := self.queries) is None:
+            raise UnsupportedQueryError("this session was made without its federation, which plans its statements")
+        return queries
 
     # -- relationships and documents
 
@@ -415,6 +435,10 @@ class AsyncFederatedSession(AsyncSession):
         """Return how a query over several services is, or for ``analyze`` was, run: ``print()`` it."""
         explained: Explanation = await greenlet_spawn(self.sync_session.explain, statement, parameters, analyze=analyze)
         return explained
+
+    async def arrow(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Return the result of a query over any services as a ``pyarrow.Table``; of entities, their columns."""
+        return await greenlet_spawn(self.sync_session.arrow, statement, parameters)
 
     async def load(self, instances: Iterable[Any], *paths: Any) -> None:
         """Load relationships of ``instances``: ``federated_load(...)`` options, or attributes."""

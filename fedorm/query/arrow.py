@@ -37,11 +37,19 @@ def _array(values: Sequence[Any], kind: types.TypeEngine[Any]) -> pa.Array:
     if isinstance(kind, types.ARRAY):
         return _lists(values, kind)
     arrow, convert = _arrow_type(kind)
+    if convert in _PLAIN:
+        try:
+            return pa.array(values, arrow)  # As they nearly always are: of the type that is wanted.
+        except (pa.ArrowException, TypeError, OverflowError):
+            pass
     if convert is not None:
         values = [None if value is None else convert(value) for value in values]
     if arrow is None:
         return pa.array(values) if any(value is not None for value in values) else pa.array(values, pa.string())
     return pa.array(values, arrow)
+
+
+_PLAIN = (bool, int, float, str, bytes)
 
 
 def _lists(values: Sequence[Any], kind: types.ARRAY[Any]) -> pa.Array:
@@ -97,7 +105,8 @@ def _arrow_type(kind: types.TypeEngine[Any]) -> tuple[pa.DataType | None, Callab
 
 def _decimals(values: Sequence[Any], kind: types.Numeric[Any]) -> pa.Array:
     """Use the declared precision and scale; where there are none, those that the values need."""
-    exact = [None if value is None else decimal.Decimal(str(value)) for value in values]
+    made = decimal.Decimal
+    exact = [value if value is None or type(value) is made else made(str(value)) for value in values]
     if kind.precision is not None and kind.precision <= WIDEST:
         return pa.array(exact, pa.decimal128(kind.precision, kind.scale or 0))
     scale = whole = 0

@@ -21,13 +21,28 @@ from fedorm.stores.exact import TextUuid
 _EXPANDING = re.compile(r"\(__\[POSTCOMPILE_([^\]~]+)[^\]]*\]\)")
 
 
+class Batches(Protocol):
+    """Rows that are made while they are read."""
+
+    def batch(self) -> Sequence[tuple[Any, ...]]:
+        """Return the next rows, none at the end."""
+
+    def close(self) -> None:
+        """Make no more."""
+
+
 class Runner(Protocol):
     """Plans and runs a statement; what the driver below speaks to."""
 
     def run(
-        self, session: Any, sql: str, expanding: frozenset[str], parameters: Mapping[str, Any]
-    ) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Return the names of the result's columns and its rows."""
+        self,
+        session: Any,
+        sql: str,
+        expanding: frozenset[str],
+        parameters: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> tuple[list[str], Any]:
+        """Return the names of the result's columns and its rows, or a ``Batches`` of them."""
 
 
 class _Preparer(PGIdentifierPreparer):
@@ -65,7 +80,7 @@ class FederatedDialect(PGDialect):
         session, compiled = context.execution_options[SESSION], context.compiled
         expanding = frozenset(_EXPANDING.findall(compiled.string))
         sql = _EXPANDING.sub(lambda found: f"(:{found[1]})", compiled.string)
-        cursor.take(*self._runner.run(session, sql, expanding, _values(context)))
+        cursor.take(*self._runner.run(session, sql, expanding, _values(context), context.execution_options))
 
     def do_savepoint(self, connection: Any, name: str) -> None:
         """Do nothing: the pieces run in the services' own transactions."""
@@ -90,7 +105,14 @@ def _values(context: Any) -> dict[str, Any]:
     for name, value in context.compiled_parameters[0].items():
         process = processors.get(name)
         values[name] = process(value) if callable(process) else value
-    return {**values, **{name: [values[one] for one in parts] for name, parts in expanded.items()}}
+    values.update({name: [values[one] for one in parts] for name, parts in expanded.items()})
+    return _as_in_text(compiled, values)
+
+
+def _as_in_text(compiled: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Call parameters as the text does, which has no dots in their names."""
+    names = compiled.escaped_bind_names
+    return {names.get(name, name): value for name, value in values.items()} if names else values
 
 
 def compiled_for(
@@ -105,39 +127,63 @@ def compiled_for(
         value = values.get(name)
         if callable(process) and value is not None:
             values[name] = [process(one) for one in value] if name in expanding else process(value)
-    return sql, expanding, values
+    return sql, expanding, _as_in_text(compiled, values)
 
 
 class _Cursor:
-    """A DB-API cursor over rows that are there."""
+    """A DB-API cursor over rows that are there, or that are made while they are read."""
 
     arraysize = 1
 
     def __init__(self) -> None:
         self.description: list[tuple[Any, ...]] | None = None
-        self._rows: list[tuple[Any, ...]] = []
+        self._rows: Sequence[tuple[Any, ...]] = []
+        self._more: Batches | None = None
         self._position = 0
         self.rowcount = -1
 
-    def take(self, names: list[str], rows: list[tuple[Any, ...]]) -> None:
+    def take(self, names: list[str], rows: Any) -> None:
         self.description = [(name, None, None, None, None, None, None) for name in names]
-        self._rows, self._position, self.rowcount = rows, 0, len(rows)
+        self._position = 0
+        if isinstance(rows, list):
+            self._rows, self._more, self.rowcount = rows, None, len(rows)
+        else:
+            self._rows, self._more, self.rowcount = [], rows, -1
 
     def fetchone(self) -> Any:
         rows = self.fetchmany(1)
         return rows[0] if rows else None
 
     def fetchmany(self, size: int | None = None) -> Sequence[Any]:
+        size = size or self.arraysize
+        while self._more is not None and len(self._rows) - self._position < size:
+            batch = self._more.batch()
+            if not batch:
+                self._more = None
+                break
+            self._rows = [*self._rows[self._position :], *batch]
+            self._position = 0
         start = self._position
-        self._position = min(len(self._rows), start + (size or self.arraysize))
+        self._position = min(len(self._rows), start + size)
         return self._rows[start : self._position]
 
     def fetchall(self) -> Sequence[Any]:
-        start, self._position = self._position, len(self._rows)
-        return self._rows[start:] if start else self._rows
+        if not self._position and self._more is None:
+            self._position = len(self._rows)
+            return self._rows
+        rows = list(self._rows[self._position :])
+        while self._more is not None:
+            batch = self._more.batch()
+            rows += batch
+            if not batch:
+                self._more = None
+        self._position = len(self._rows)
+        return rows
 
     def close(self) -> None:
-        self._rows = []
+        more, self._more, self._rows = self._more, None, []
+        if more is not None:
+            more.close()
 
     async def _async_soft_close(self) -> None:
         """Keep the rows: SQLAlchemy gives a cursor back early, and reads on."""

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
+from fedorm.query.document_scans import describe_documents
 from fedorm.query.drawing import numbers_of, to_mermaid, to_svg
 from fedorm.query.plan import Piece, Plan, Scan, Step
+from fedorm.stores.base import DocumentStore
 from fedorm.stores.sql import SQLStore
 
 if TYPE_CHECKING:
-    from fedorm.query.executor import Measured
+    from fedorm.query.measured import Measured
     from fedorm.stores.base import Store
 
 
@@ -80,7 +82,12 @@ class Explanation:
 
 
 def explain_plan(
-    plan: Plan, stores: Mapping[str, Store], measured: Mapping[str, Measured], finished: Measured | None
+    plan: Plan,
+    stores: Mapping[str, Store],
+    measured: Mapping[str, Measured],
+    finished: Measured | None,
+    *,
+    in_python: bool = False,
 ) -> Explanation:
     """Return a plan as a tree: the finish above the steps that it reads."""
     nodes: dict[str, Node] = {}
@@ -90,13 +97,16 @@ def explain_plan(
         (only,) = nodes.values()
         return Explanation(only)
     why = "joins and finishes what no single service can"
+    if plan.small is not None:
+        why += "; in Python, as there are few rows" if in_python else "; in Python, if there are few rows"
+    title = "finish in Python" if in_python else "finish in DuckDB"
     children = tuple(nodes.values())
-    return Explanation(Node("finish in DuckDB", plan.finish, None, why, finished, children, strategy="finish"))
+    return Explanation(Node(title, plan.finish, None, why, finished, children, strategy="finish"))
 
 
 def _node(step: Step, plan: Plan, store: Store, measured: Measured | None) -> Node:
     verb = "read" if isinstance(step, Scan) else "ask"
-    reasons = [step.why] if isinstance(step, Piece) and step.why else []
+    reasons = [step.why] if step.why else []
     by_name = {one.name: one for one in plan.steps}
     for key in step.key_filters:
         source = by_name[key.source]
@@ -123,12 +133,11 @@ def sent(step: Step, store: Store) -> str:
     dialect = store.sql_dialect if isinstance(store, SQLStore) else "postgres"
     if isinstance(step, Piece):
         return step.query.sql(dialect=dialect)
+    if isinstance(store, DocumentStore):
+        return describe_documents(store, step)
     columns = [exp.column(name, quoted=True) for name in step.columns]
     query = exp.select(*columns).from_(exp.table_(str(step.table.name), quoted=True)).where(*step.predicates)
-    if isinstance(store, SQLStore):
-        return query.sql(dialect=dialect)
-    fields = ", ".join(step.columns)
-    return f"{step.table.name}.find(..., {{{fields}}})"
+    return query.sql(dialect=dialect)
 
 
 def _lines(node: Node, indent: str) -> list[str]:

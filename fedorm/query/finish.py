@@ -3,53 +3,140 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+import json
+import logging
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+from sqlalchemy import Table
+from sqlglot import exp
+
+from fedorm.query.outside import Attached, attach
+from fedorm.stores.scanning import Scanner
 
 _POSTGRESQL = "SET TimeZone = 'UTC'; SET integer_division = true"
 """What makes DuckDB mean what PostgreSQL means; a connection does not inherit it."""
+_BATCH = 10_000
+"""Rows of a result that are made into Python's at a time."""
+
+logger = logging.getLogger(__name__)
 
 
 class Finisher:
     """One in-memory database for a federation; each statement gets a connection of its own to it."""
 
     def __init__(self, *, memory_limit: str | None = None, spill_directory: str | None = None) -> None:
-        config: dict[str, Any] = {}
-        if memory_limit is not None:
-            config["memory_limit"] = memory_limit
-        if spill_directory is not None:
-            config["temp_directory"] = spill_directory
         self._database = duckdb.connect(":memory:")
+        config = {"memory_limit": memory_limit, "temp_directory": spill_directory}
         for name, value in config.items():
-            self._database.execute(f"SET {name} = $value", {"value": value})
+            if value is not None:
+                self._database.execute(f"SET {name} = $value", {"value": value})
+        self._database.execute("SET preserve_insertion_order = false")  # It would hold what may be streamed.
+        self._attached: dict[str, Attached | None] = {}
+        self._attaching = threading.Lock()
 
-    def run(
-        self, sql: str, tables: Mapping[str, pa.Table], parameters: Mapping[str, Any]
-    ) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Return the names of the result's columns, and its rows in Python's own types. Blocks: run it in a thread."""
+    def attached(self, service: str, scanner: Scanner) -> Attached | None:
+        """Attach a service's database at the first call; None where that is not possible, for which the log has why.
+
+        Blocks: run it in a thread.
+        """
+        with self._attaching:
+            if service not in self._attached:
+                try:
+                    self._attached[service] = attach(self._database, service, scanner)
+                except (duckdb.Error, ImportError) as error:
+                    # Not the error itself: it may repeat the connection's settings.
+                    logger.info("service %s is read over the session: %s", service, type(error).__name__)
+                    self._attached[service] = None
+            return self._attached[service]
+
+    @staticmethod
+    def view(attached: Attached, table: Table, columns: Sequence[str]) -> exp.Query | None:
+        """Return how columns of a table are read; None where DuckDB would bend a value, or is not answered."""
+        try:
+            return attached.view(table, columns)
+        except duckdb.Error as error:
+            logger.info("table %s is read over the session: %s", table.name, type(error).__name__)
+            return None
+
+    def start(self, tables: Mapping[str, pa.Table], views: Mapping[str, exp.Query]) -> Finishing:
+        """Return a connection that knows the tables and views by their names."""
         connection = self._database.cursor()
         try:
             connection.execute(_POSTGRESQL)
             for name, table in tables.items():
                 connection.register(name, table)
-            result = connection.execute(sql, dict(parameters))
-            kinds = [str(column[1]) for column in result.description]
-            names = [str(column[0]) for column in result.description]
-            found = result.to_arrow_table()
-            columns = [_values(found.column(number), kinds[number]) for number in range(len(names))]
-            return names, list(zip(*columns, strict=True)) if columns else []
-        finally:
+            for name, query in views.items():
+                view = exp.Create(this=exp.table_(name, quoted=True), kind="VIEW", expression=query)
+                view.set("properties", exp.Properties(expressions=[exp.TemporaryProperty()]))
+                connection.execute(view.sql(dialect="duckdb"))
+        except BaseException:
             connection.close()
+            raise
+        return Finishing(connection)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Give the memory back, and the connections of what is attached."""
         self._database.close()
 
 
-def _values(column: pa.ChunkedArray, kind: str) -> list[Any]:
+class Finishing:
+    """One statement in DuckDB. All methods but ``interrupt`` block: run them in a thread."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._kinds: list[str] = []
+        self._reader: pa.RecordBatchReader | None = None
+
+    def run(self, sql: str, parameters: Mapping[str, Any]) -> None:
+        """Run the statement; its rows are not made yet."""
+        result = self._connection.execute(sql, dict(parameters))
+        self._kinds = [str(column[1]) for column in result.description]
+
+    def table(self) -> pa.Table:
+        """Return the whole result, decimals for integers that are wider than 64 bits."""
+        return self._connection.to_arrow_table()
+
+    def profile(self) -> None:
+        """Measure the statement that follows."""
+        self._connection.execute("PRAGMA enable_profiling = 'no_output'")
+
+    def profiled(self) -> dict[str, Any]:
+        """Return DuckDB's tree of operators, as it is once the result has been read."""
+        found: dict[str, Any] = json.loads(self._connection.get_profiling_information(format="json"))
+        return found
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Return all rows in Python's own types."""
+        return self._python(self.table())
+
+    def batch(self) -> list[tuple[Any, ...]]:
+        """Return the next rows, none at the end."""
+        if self._reader is None:
+            self._reader = self._connection.to_arrow_reader(_BATCH)
+        for batch in self._reader:
+            if batch.num_rows:
+                return self._python(batch)
+        return []
+
+    def _python(self, found: Any) -> list[tuple[Any, ...]]:
+        columns = [_values(found.column(number), kind) for number, kind in enumerate(self._kinds)]
+        return list(zip(*columns, strict=True)) if columns else []
+
+    def interrupt(self) -> None:
+        """Make the statement that runs end with an error."""
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Let go of the tables."""
+        self._reader = None
+        self._connection.close()
+
+
+def _values(column: Any, kind: str) -> list[Any]:
     values: list[Any] = column.to_pylist()
     if kind in ("HUGEINT", "UHUGEINT"):  # Arrow knows them as decimals.
         return [None if value is None else int(value) for value in values]

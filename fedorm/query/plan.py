@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Table, types
 from sqlglot import exp
+
+if TYPE_CHECKING:
+    from fedorm.query.small import SmallFinish
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,15 @@ class KeyFilter:
     column: str
     source: str
     source_column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One term of an ORDER BY over a column."""
+
+    column: str
+    descending: bool
+    nulls_first: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +42,12 @@ class Scan:
     predicates: tuple[exp.Expr, ...] = ()
     """Conditions with bare column names, over columns of the table, literals and the statement's parameters."""
     key_filters: tuple[KeyFilter, ...] = ()
+    outside: bool = False
+    """Whether the finish reads the table by itself, over connections of its own."""
+    order: tuple[Order, ...] = ()
+    limit: exp.Expr | None = None
+    """How many rows are enough, in this order: a number, a parameter, or a sum of the two."""
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +90,10 @@ class Plan:
     """The names of the statement's parameters that the finish needs."""
     rows: Mapping[str, float] = field(default_factory=dict)
     """How many rows each step was expected to return."""
+    small: SmallFinish | None = None
+    """How the result is made without DuckDB, when there are few rows."""
+    prepared: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    """The statements of the steps, made at their first use."""
 
     @property
     def steps(self) -> list[Step]:

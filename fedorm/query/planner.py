@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import sqlglot
@@ -17,11 +18,15 @@ from sqlglot.optimizer.scope import Scope, traverse_scope
 from sqlglot.schema import MappingSchema
 
 from fedorm.exc import UnsupportedQueryError
+from fedorm.query.document_conditions import can_send
 from fedorm.query.plan import KeyFilter, Piece, Plan, Scan, Step
+from fedorm.query.rules import costs
 from fedorm.query.rules.colocated import Joined, take_joins
+from fedorm.query.rules.nested import derive_nested_joins
 from fedorm.query.rules.pieces import outermost, single_service
-from fedorm.query.rules.predicates import pushed_predicates
-from fedorm.query.rules.semijoins import in_waves, key_pairs
+from fedorm.query.rules.predicates import conjuncts, is_safe, pushed_predicates
+from fedorm.query.rules.semijoins import Estimate, Strategy, in_waves, key_pairs
+from fedorm.query.small import small_finish
 from fedorm.query.tables import Tables, column_types, storage_type
 
 DIALECT = "postgres"
@@ -36,11 +41,26 @@ class Facts(Protocol):
     def tables(self) -> Tables:
         """The tables there are."""
 
+    def holds_documents(self, service: str) -> bool:
+        """Say whether a service holds documents."""
+
     def takes_queries(self, service: str) -> bool:
         """Say whether a service means by a whole query what PostgreSQL means."""
 
     def rows(self, service: str, table: str) -> float:
         """Return about how many rows a table has."""
+
+    def distinct(self, service: str, table: str) -> Mapping[str, float]:
+        """Return about how many different values columns of a table have, as far as that is known."""
+
+    def outside(self, service: str, table: Table, columns: Sequence[str]) -> bool:
+        """Say whether the finish can read columns of a table by itself."""
+
+    def filters(self, service: str) -> bool:
+        """Say whether the server checks conditions when the finish reads by itself."""
+
+    def keys_per_statement(self, service: str) -> int:
+        """Return how many keys one statement takes."""
 
 
 def parse(sql: str) -> exp.Query:
@@ -55,7 +75,7 @@ def parse(sql: str) -> exp.Query:
     return tree
 
 
-def make_plan(sql: str, facts: Facts, lists: Container[str] = ()) -> Plan:
+def make_plan(sql: str, facts: Facts, lists: Container[str] = (), strategy: Strategy = "auto") -> Plan:
     """Plan a query; ``lists`` names the parameters that hold a list of values.
 
     Raises ``QueryError`` for names that are not there and for what cannot be planned.
@@ -64,9 +84,10 @@ def make_plan(sql: str, facts: Facts, lists: Container[str] = ()) -> Plan:
     if any(with_.recursive for with_ in tree.find_all(exp.With)):
         raise UnsupportedQueryError("WITH RECURSIVE over several services is not supported")
     names = tuple(_result_name(column) for column in tree.selects)
+    name_unnested(tree)
     schema, sources = _resolve(tree, facts.tables)
     try:
-        tree = qualify(tree, schema=schema, dialect=DIALECT)
+        tree = derive_nested_joins(qualify(tree, schema=schema, dialect=DIALECT))
         tree = annotate_types(tree, schema=schema, dialect=DIALECT)
         tree = pushdown_predicates(tree, dialect=DIALECT)
         tree = pushdown_projections(tree)
@@ -75,43 +96,83 @@ def make_plan(sql: str, facts: Facts, lists: Container[str] = ()) -> Plan:
         raise UnsupportedQueryError(f"the statement cannot be planned: {_first_line(error)}") from error
     if len(tree.selects) > len(names) or "*" in names:
         names = tuple(column.alias_or_name for column in tree.selects)
-    return _Builder(facts, sources).build(tree, names, lists)
+    return _Builder(facts, sources, strategy).build(tree, names, lists)
 
 
 class _Builder:
     """Cuts a tree into steps."""
 
-    def __init__(self, facts: Facts, sources: Sources) -> None:
-        self._facts, self._sources = facts, sources
+    def __init__(self, facts: Facts, sources: Sources, strategy: Strategy) -> None:
+        self._facts, self._sources, self._strategy = facts, sources, strategy
         self._steps: dict[str, Step] = {}
-        self._rows: dict[str, float] = {}
+        self._estimates: dict[str, Estimate] = {}
 
     def build(self, tree: exp.Query, names: tuple[str, ...], lists: Container[str]) -> Plan:
         takes = self._facts.takes_queries
         service = single_service(tree, takes)
         if service is not None:
             step = self._piece(tree, service, "all its tables are there")
-            return Plan(((step,),), None, names, frozenset(), self._rows)
+            return Plan(((step,),), None, names, frozenset(), self._rows())
         for query, owner in list(outermost(tree, takes)):
             columns = query.named_selects
-            if len(set(columns)) == len(columns):
+            if len(set(columns)) == len(columns) and self._is_worth_asking(query):
                 piece = self._piece(query, owner, "all tables of this query are there")
                 source = exp.table_(piece.name, quoted=True)
                 query.replace(exp.select(*(exp.column(name, quoted=True) for name in columns)).from_(source))
         for scope in traverse_scope(tree):
-            for joined in take_joins(scope, takes):
+            for joined in take_joins(scope, takes, self._is_worth_joining):
                 self._joined(joined)
         filters: list[tuple[str, KeyFilter]] = []
         for scope in traverse_scope(tree):
             filters += self._scan_scope(scope)
+        waves = in_waves(self._steps, self._estimates, filters, self._strategy)
+        waves = tuple(tuple(self._placed(step) for step in wave) for wave in waves)
+        self._steps = {step.name: step for wave in waves for step in wave}
+        if self._strategy == "nested_loop":
+            compare_pairs(tree)
         finish = _finishable(tree, lists)
         parameters = frozenset(str(node.this) for node in finish.find_all(exp.Placeholder))
-        waves = in_waves(self._steps, self._rows, filters)
-        return Plan(waves, finish.sql(dialect="duckdb"), names, parameters, self._rows)
+        small = None
+        if not any(isinstance(step, Scan) and step.outside for step in self._steps.values()):
+            small = small_finish(finish, self._steps, {name: _columns(step) for name, step in self._steps.items()})
+        return Plan(waves, finish.sql(dialect="duckdb"), names, parameters, self._rows(), small)
+
+    def _rows(self) -> dict[str, float]:
+        return {name: estimate.wanted for name, estimate in self._estimates.items()}
+
+    # -- what a service does by itself
+
+    def _is_worth_asking(self, query: exp.Query) -> bool:
+        """Say whether a query's answer is small, or its tables cannot be read in any other way as fast."""
+        if self._expected(query)[1] <= FEW or query.args.get("limit"):
+            return True
+        return not all(self._readable(table) for table in query.find_all(exp.Table) if table.db)
+
+    def _expected(self, query: exp.Query) -> tuple[float, float]:
+        """Return how many rows a query looks at, and about how many it returns."""
+        sizes = [self._size(table) for table in query.find_all(exp.Table) if table.db]
+        total = max(sizes, default=1.0)
+        if not isinstance(query, exp.Select):
+            return sum(sizes), sum(sizes)
+        wanted = total * _selectivity(conjuncts_of(query), {})
+        if query.args.get("group"):
+            wanted = max(1.0, wanted / 10)
+        elif query.find(exp.AggFunc):
+            wanted = 1.0
+        return total, wanted
+
+    def _is_worth_joining(self, tables: Mapping[str, exp.Table], parts: Sequence[exp.Expr]) -> bool:
+        """Say whether joining tables where they are leaves few rows."""
+        wanted = max(self._size(table) for table in tables.values()) * _selectivity(_of_one_table(parts), {})
+        return wanted <= FEW or not all(self._readable(table) for table in tables.values())
+
+    def _readable(self, table: exp.Table) -> bool:
+        service, known = self._sources[table.db, table.name]
+        return self._facts.outside(service, known, _narrowest(known))
 
     def _piece(self, query: exp.Query, service: str, why: str) -> Piece:
         kinds = tuple(_kind(self._sources, column) for column in query.selects)
-        size = max(self._size(table) for table in query.find_all(exp.Table) if table.db)
+        total, wanted = self._expected(query)
         own = query.copy()
         for average in list(own.find_all(exp.Avg)):
             # Everywhere in a federated select an average is a float, as it is in the finish.
@@ -120,7 +181,8 @@ class _Builder:
             table.set("db", None)
         name = f"p{len(self._steps)}"
         piece = Piece(name, service, own, tuple(query.named_selects), kinds, {}, why=why)
-        self._steps[name], self._rows[name] = piece, size if not query.find(exp.Group, exp.AggFunc) else size / 10
+        self._steps[name] = piece
+        self._estimates[name] = Estimate(total, wanted, costs.inside(total, wanted))
         return piece
 
     def _joined(self, joined: Joined) -> None:
@@ -128,13 +190,13 @@ class _Builder:
             types.Integer() if not column else self._column(joined.tables[alias], column)
             for alias, column in joined.columns.values()
         )
-        selective = joined.query.find(exp.Literal, exp.Placeholder) is not None
-        size = max(self._size(table) for table in joined.tables.values()) / (10 if selective else 1)
+        total = max(self._size(table) for table in joined.tables.values())
+        wanted = total * _selectivity(_of_one_table(conjuncts_of(joined.query)), {})
         name = f"j{len(self._steps)}"
         origins = {output: origin for output, origin in joined.columns.items() if origin[1]}
         why = "its tables are joined where they are"
         self._steps[name] = Piece(name, joined.service, joined.query, tuple(joined.columns), kinds, origins, why=why)
-        self._rows[name] = size
+        self._estimates[name] = Estimate(total, wanted, costs.inside(total, wanted))
         joined.node.set("db", None)
         joined.node.set("this", exp.to_identifier(name, quoted=True))
 
@@ -144,8 +206,12 @@ class _Builder:
     def _size(self, table: exp.Table) -> float:
         return self._facts.rows(table.db, table.name)
 
+    # -- scans
+
     def _scan_scope(self, scope: Scope) -> list[tuple[str, KeyFilter]]:
         """Put a scan in the place of each table of a scope; return the semi-joins between its steps."""
+        if scope.is_udtf:
+            return []  # UNNEST sees the tables beside it, and reads none of its own.
         steps: dict[str, str] = {}
         for alias, source in scope.sources.items():
             if not isinstance(source, exp.Table):
@@ -156,11 +222,13 @@ class _Builder:
                 continue
             service, table = self._sources[source.db, source.name]
             columns = list(dict.fromkeys(column.name for column in scope.columns if column.table == alias))
-            predicates = pushed_predicates(scope, alias)
+            safe = can_send if self._facts.holds_documents(service) else is_safe
+            predicates = pushed_predicates(scope, alias, safe)
             name = f"s{len(self._steps)}"
             steps[alias] = name
-            self._rows[name] = self._size(source) * _selectivity(predicates)
-            self._steps[name] = Scan(name, service, table, tuple(columns or _narrowest(table)), predicates)
+            scan = Scan(name, service, table, tuple(columns or _narrowest(table)), predicates)
+            self._steps[name] = scan
+            self._estimates[name] = self._estimate(scan, source)
             source.set("db", None)
             source.set("this", exp.to_identifier(name, quoted=True))
         return [
@@ -168,6 +236,51 @@ class _Builder:
             for source, target in key_pairs(scope)
             if source.table in steps and target.table in steps
         ]
+
+    def _estimate(self, scan: Scan, source: exp.Table) -> Estimate:
+        total = self._size(source)
+        distinct = dict(self._facts.distinct(scan.service, source.name)) if total > TINY else {}
+        indexed, batch = _indexed(scan.table), self._facts.keys_per_statement(scan.service)
+        keys = list(scan.table.primary_key.columns)
+        if len(keys) == 1:
+            distinct[str(keys[0].name)] = max(1.0, total)
+        wanted = total * _selectivity(scan.predicates, distinct)
+        inside = costs.inside(total, wanted)
+        if total > TINY:
+            outside = costs.outside(total, wanted, filters=self._facts.filters(scan.service))
+            if outside < inside and self._facts.outside(scan.service, scan.table, scan.columns):
+                return Estimate(total, wanted, outside, True, distinct, indexed, batch)
+        return Estimate(total, wanted, inside, False, distinct, indexed, batch)
+
+    def _placed(self, step: Step) -> Step:
+        """Return a step as it will run: read by the finish, narrowed by keys, or read as it is; and why."""
+        estimate = self._estimates[step.name]
+        if isinstance(step, Piece):
+            return step
+        if step.key_filters:
+            return replace(step, why="its rows with these keys are fewer than the rest")
+        if estimate.outside:
+            return replace(step, outside=True, why="large, so DuckDB reads it over connections of its own")
+        return replace(step, why="read over the session's connection")
+
+
+FEW = 20_000
+"""Rows that are quick to fetch one by one."""
+TINY = 1_000
+"""Rows for which it does not matter how they are read."""
+
+
+def _columns(step: Step) -> tuple[tuple[str, ...], tuple[types.TypeEngine[Any] | None, ...]]:
+    if isinstance(step, Piece):
+        return step.columns, step.kinds
+    return step.columns, tuple(storage_type(step.table.c[name].type) for name in step.columns)
+
+
+def _indexed(table: Table) -> frozenset[str]:
+    """Return the columns by which a table's rows are found without looking at all of them."""
+    first = [next(iter(table.primary_key.columns), None)]
+    first += [next(iter(index.columns), None) for index in table.indexes]
+    return frozenset(str(column.name) for column in first if column is not None)
 
 
 def _kind(sources: Sources, output: exp.Expr) -> types.TypeEngine[Any] | None:
@@ -182,11 +295,29 @@ def _kind(sources: Sources, output: exp.Expr) -> types.TypeEngine[Any] | None:
     return None
 
 
-def _selectivity(predicates: Sequence[exp.Expr]) -> float:
-    """Guess which part of a table fulfils conditions: a tenth for each equality, a third for anything else."""
+def conjuncts_of(query: exp.Query) -> list[exp.Expr]:
+    """Return the conditions of a query's WHERE that all have to hold."""
+    where = query.args.get("where")
+    return conjuncts(where.this if where else None)
+
+
+def _of_one_table(parts: Sequence[exp.Expr]) -> list[exp.Expr]:
+    """Return the conditions that are no joins."""
+    return [part for part in parts if len({column.table for column in part.find_all(exp.Column)}) == 1]
+
+
+def _selectivity(predicates: Sequence[exp.Expr], distinct: Mapping[str, float]) -> float:
+    """Guess which part of a table fulfils conditions: by the number of different values, a third for anything else."""
     part = 1.0
     for predicate in predicates:
-        part *= 0.1 if isinstance(predicate, exp.EQ | exp.In) else 0.33
+        columns = {column.name for column in predicate.find_all(exp.Column)}
+        different = distinct.get(columns.pop()) if len(columns) == 1 else None
+        if isinstance(predicate, exp.EQ):
+            part *= 1 / different if different else 0.1
+        elif isinstance(predicate, exp.In):
+            part *= min(1.0, len(predicate.expressions) / different) if different else 0.1
+        else:
+            part *= 0.25 if isinstance(predicate, exp.Between) else 0.33
     return part
 
 
@@ -198,6 +329,21 @@ def _result_name(column: exp.Expr) -> str:
     if isinstance(inner, exp.Func):
         return str(inner.sql_name()).lower() if not isinstance(inner, exp.Anonymous) else str(inner.name).lower()
     return "?column?"
+
+
+def name_unnested(tree: exp.Expr) -> None:
+    """Name the column of an ``unnest() AS tag`` after it, as PostgreSQL does."""
+    for node in tree.find_all(exp.Unnest):
+        alias = node.args.get("alias")
+        if alias is not None and alias.this is not None and not alias.columns:
+            alias.set("columns", [alias.this.copy()])
+
+
+def compare_pairs(tree: exp.Expr) -> None:
+    """Hide the equalities of joins from the finish, so that it compares each row of one side with all of the other."""
+    for node in list(tree.find_all(exp.EQ)):
+        if isinstance(node.this, exp.Column) and isinstance(node.expression, exp.Column):
+            node.replace(exp.Coalesce(this=node.copy(), expressions=[exp.Boolean(this=False)]))
 
 
 def _finishable(tree: exp.Expr, lists: Container[str]) -> exp.Expr:
@@ -217,6 +363,7 @@ def _resolve(tree: exp.Expr, tables: Tables) -> tuple[MappingSchema, Sources]:
     """Write the service before every table's name, and return what is known of the tables."""
     schema = MappingSchema(dialect=DIALECT)
     sources: Sources = {}
+    visible: Any = schema.visible
     for scope_table in list(tree.find_all(exp.Table)):
         if not scope_table.name or _is_cte(scope_table):
             continue
@@ -227,6 +374,9 @@ def _resolve(tree: exp.Expr, tables: Tables) -> tuple[MappingSchema, Sources]:
         scope_table.set("this", exp.to_identifier(scope_table.name, quoted=True))
         sources[service, scope_table.name] = (service, table)
         schema.add_table(exp.table_(scope_table.name, db=service, quoted=True), column_types(table), dialect=DIALECT)
+        # What SELECT * shows: of documents, not the fields within fields.
+        shown = [str(column.name) for column in table.columns if not column._omit_from_statements]
+        visible.setdefault(service, {})[scope_table.name] = shown
     return schema, sources
 
 

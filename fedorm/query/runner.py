@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, Executable
+import pyarrow as pa
+from sqlalchemy import Engine, Executable, Table
 from sqlglot import exp
 
 from fedorm.cache.results import ResultCache
+from fedorm.catalog import STRATEGY
 from fedorm.exc import UnsupportedQueryError
 from fedorm.query.dialect import FederatedDialect, compiled_for, federated_engine
-from fedorm.query.executor import Execution, Measured
+from fedorm.query.executor import Execution
 from fedorm.query.explain import Explanation, explain_plan
 from fedorm.query.finish import Finisher
-from fedorm.query.plan import Plan
+from fedorm.query.finishing import Finish, OutsideError
+from fedorm.query.measured import Measured
+from fedorm.query.outside import Attached
+from fedorm.query.plan import Plan, Scan
 from fedorm.query.planner import make_plan, parse
 from fedorm.query.remembering import Remembering
+from fedorm.query.rules.semijoins import Strategy
+from fedorm.query.small import MOST_ROWS, UnfitError
+from fedorm.query.statistics import UNKNOWN, Statistics
 from fedorm.query.tables import Tables
 from fedorm.stats import UNOBSERVED, Observer
 from fedorm.stores.base import Capability, DocumentStore, Store
@@ -31,24 +39,23 @@ if TYPE_CHECKING:
 
 PLANS = 500
 """How many statements' plans are kept."""
-
-
-FRESH = 60.0
-"""Seconds after which row counts are asked for again."""
-UNKNOWN = 1000.0
-"""Rows of a table of which nothing is known."""
+STRATEGIES: tuple[Strategy, ...] = ("auto", "lookup", "hash", "nested_loop")
 
 
 class _SessionFacts:
-    """What the planner asks, answered over a session's connections."""
+    """What the planner asks, answered over a session's connections; ``inside`` are read over these alone."""
 
-    def __init__(self, runner: QueryRunner, session: FederatedSession) -> None:
-        self._runner, self._session = runner, session
+    def __init__(self, runner: QueryRunner, session: FederatedSession, inside: frozenset[str]) -> None:
+        self._runner, self._session, self._inside = runner, session, inside
 
     @property
     def tables(self) -> Tables:
         """The tables there are."""
         return self._runner.tables
+
+    def holds_documents(self, service: str) -> bool:
+        """Say whether a service holds documents."""
+        return isinstance(self._runner.stores[service], DocumentStore)
 
     def takes_queries(self, service: str) -> bool:
         """Say whether a service means by a whole query what PostgreSQL means."""
@@ -56,7 +63,27 @@ class _SessionFacts:
 
     def rows(self, service: str, table: str) -> float:
         """Return about how many rows a table has."""
-        return self._runner.row_counts(self._session, service).get(table, UNKNOWN)
+        return self._runner.statistics.rows(self._session, service).get(table, UNKNOWN)
+
+    def distinct(self, service: str, table: str) -> Mapping[str, float]:
+        """Return about how many different values columns of a table have, as far as that is known."""
+        return self._runner.statistics.distinct(self._session, service).get(table, {})
+
+    def outside(self, service: str, table: Table, columns: Sequence[str]) -> bool:
+        """Say whether the finish can read columns of a table by itself."""
+        if service in self._inside:
+            return False
+        attached = self._runner.attached(self._session, service)
+        return attached is not None and self._runner.view(attached, table, columns) is not None
+
+    def filters(self, service: str) -> bool:
+        """Say whether the server checks conditions when the finish reads by itself."""
+        attached = self._runner.attached(self._session, service)
+        return attached is not None and attached.scanner.filters
+
+    def keys_per_statement(self, service: str) -> int:
+        """Return how many keys one statement takes."""
+        return self._runner.stores[service].keys_per_statement(1)
 
 
 class QueryRunner:
@@ -68,13 +95,13 @@ class QueryRunner:
         documents = {name: store.document_tables for name, store in stores.items() if isinstance(store, DocumentStore)}
         self.stores = stores
         self.tables = Tables(stores, documents)
-        self._plans: OrderedDict[tuple[str, frozenset[str]], Plan] = OrderedDict()
+        self.statistics = Statistics(stores)
+        self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
         self._finisher = Finisher(memory_limit=memory_limit, spill_directory=spill_directory)
-        self._workers = Workers("finish", 2)
+        self._workers = Workers("finish", 4)
         self._engines: dict[bool, Engine] = {}
         self.planned = 0
         """How many statements have been planned, and not found among those planned before."""
-        self._counts: dict[str, tuple[float, dict[str, float]]] = {}
         self.observer: Observer = UNOBSERVED
         """What watches each step."""
         self.cache: ResultCache | None = None
@@ -85,18 +112,56 @@ class QueryRunner:
             self._engines[is_async] = federated_engine(Remembering(self), is_async=is_async)
         return self._engines[is_async]
 
-    def plan(self, session: FederatedSession, sql: str, expanding: Iterable[str] = ()) -> Plan:
-        """Return the plan of a statement, made once for each text."""
-        key = sql, frozenset(expanding)
+    # -- planning
+
+    def plan(
+        self,
+        session: FederatedSession,
+        sql: str,
+        expanding: Iterable[str] = (),
+        strategy: Strategy = "auto",
+        inside: frozenset[str] = frozenset(),
+    ) -> Plan:
+        """Return the plan of a statement, made once for each text.
+
+        ``inside`` names services that are to be read over the session's connections alone.
+        """
+        key = sql, frozenset(expanding), strategy, inside
         plan = self._plans.get(key)
         if plan is None:
+            if strategy not in STRATEGIES:
+                raise UnsupportedQueryError(f"join_strategy={strategy!r}: one of {', '.join(STRATEGIES)}")
             self.planned += 1
-            plan = self._plans[key] = make_plan(sql, _SessionFacts(self, session), lists=key[1])
+            facts = _SessionFacts(self, session, inside)
+            plan = self._plans[key] = make_plan(sql, facts, key[1], strategy)
             while len(self._plans) > PLANS:
                 self._plans.popitem(last=False)
         else:
             self._plans.move_to_end(key)
         return plan
+
+    def _plan_for(self, session: FederatedSession, sql: str, expanding: frozenset[str], strategy: Strategy) -> Plan:
+        """Return a plan that reads outside of the session only where the session has written nothing."""
+        plan = self.plan(session, sql, expanding, strategy)
+        outside = {step.service for step in plan.steps if isinstance(step, Scan) and step.outside}
+        inside = frozenset(service for service in outside if not self._may_read_outside(session, service))
+        return self.plan(session, sql, expanding, strategy, inside) if inside else plan
+
+    def _may_read_outside(self, session: FederatedSession, service: str) -> bool:
+        store, connection = self.stores[service], session.connected(service)
+        return connection is None or (isinstance(store, SQLStore) and store.may_read_outside(connection))
+
+    def attached(self, session: FederatedSession, service: str) -> Attached | None:
+        """Return a service's database as the finish reads it; None where it cannot."""
+        store = self.stores[service]
+        if not isinstance(store, SQLStore):
+            return None
+        scanner = store.scanner(store.bind_for(sync=session.uses_threads))
+        return None if scanner is None else self._workers.run(self._finisher.attached, service, scanner)
+
+    def view(self, attached: Attached, table: Table, columns: Sequence[str]) -> exp.Query | None:
+        """Return how the finish reads a table; None where it cannot."""
+        return self._workers.run(self._finisher.view, attached, table, columns)
 
     @staticmethod
     @lru_cache(maxsize=PLANS)
@@ -107,55 +172,119 @@ class QueryRunner:
         except UnsupportedQueryError:
             return False
 
+    # -- running
+
     def run(
-        self, session: FederatedSession, sql: str, expanding: frozenset[str], parameters: Mapping[str, Any]
-    ) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Plan, run the pieces and finish."""
+        self,
+        session: FederatedSession,
+        sql: str,
+        expanding: frozenset[str],
+        parameters: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> tuple[list[str], Any]:
+        """Plan, run the pieces and finish; return the names of the columns, and the rows or a ``Finish`` to read on."""
         session._autoflush()
-        plan = self.plan(session, sql, expanding)
-        execution = Execution(session, plan, parameters, self.observer)
+        plan = self._plan_for(session, sql, expanding, options.get(STRATEGY, "auto"))
+        names = list(plan.names)
         if plan.finish is None:
-            return list(plan.names), execution.rows()
-        tables = execution.tables()
+            return names, Execution(session, plan, parameters, self.observer).result()
+        streams = options.get("stream_results") or options.get("yield_per")
+
+        def read(plan: Plan) -> Any:
+            execution = Execution(session, plan, parameters, self.observer)
+            found = execution.read()
+            if plan.small is not None and sum(len(rows.rows) for rows in found.values()) <= MOST_ROWS:
+                try:
+                    return plan.small.run(found, parameters)
+                except UnfitError:
+                    pass
+            finish = self._finish(execution, plan, parameters)
+            return finish.started() if streams else finish.rows()
+
+        return names, self._read(session, sql, expanding, plan, read)
+
+    def arrow(
+        self, session: FederatedSession, statement: Executable, parameters: Mapping[str, Any], strategy: Strategy
+    ) -> pa.Table:
+        """Plan, run the pieces and finish; return the result as Arrow."""
+        sql, expanding, values = compiled_for(statement, FederatedDialect(self, is_async=False), parameters)
+        session._autoflush()
+        plan = self._plan_for(session, sql, expanding, strategy)
+
+        def read(plan: Plan) -> pa.Table:
+            execution = Execution(session, plan, values, self.observer)
+            execution.read()
+            if plan.finish is None:
+                ((_, rows),) = execution.tables().items()
+                return rows
+            return self._finish(execution, plan, values).table()
+
+        table: pa.Table = self._read(session, sql, expanding, plan, read)
+        return table.rename_columns(list(plan.names))
+
+    def _read(
+        self, session: FederatedSession, sql: str, expanding: frozenset[str], plan: Plan, read: Callable[[Plan], Any]
+    ) -> Any:
+        """Read by a plan; when what DuckDB reads by itself fails, once more over the session's own connections.
+
+        That succeeds, or says in the service's words what is wrong.
+        """
+        try:
+            return read(plan)
+        except OutsideError as error:
+            inside = frozenset(step.service for step in plan.steps if isinstance(step, Scan) and step.outside)
+            try:
+                return read(self.plan(session, sql, expanding, "auto", inside))
+            except UnsupportedQueryError as same:
+                raise same from error
+
+    def _finish(self, execution: Execution, plan: Plan, parameters: Mapping[str, Any]) -> Finish:
+        assert plan.finish is not None
+        views: dict[str, exp.Query] = {}
+        for step in plan.steps:
+            if isinstance(step, Scan) and step.outside:
+                attached = self.attached(execution.session, step.service)
+                view = self.view(attached, step.table, step.columns) if attached is not None else None
+                if view is None:
+                    raise OutsideError(f"service {step.service!r} can no longer be read by DuckDB")
+                views[step.name] = view
         needed = {name: parameters[name] for name in plan.parameters}
-        _, rows = self._workers.run(self._finisher.run, plan.finish, tables, needed)
-        return list(plan.names), rows
+        return Finish(self._finisher, self._workers, execution.tables(), views, plan.finish, needed)
+
+    # -- explaining
 
     def explain(
-        self, session: FederatedSession, statement: Executable, parameters: Mapping[str, Any], *, analyze: bool
+        self,
+        session: FederatedSession,
+        statement: Executable,
+        parameters: Mapping[str, Any],
+        *,
+        analyze: bool,
+        strategy: Strategy = "auto",
     ) -> Explanation:
         """Plan a statement, run it for ``analyze``, and return what was, or would be, done."""
         sql, expanding, values = compiled_for(statement, FederatedDialect(self, is_async=False), parameters)
         session._autoflush()
-        plan = self.plan(session, sql, expanding)
+        plan = self._plan_for(session, sql, expanding, strategy)
         if not analyze:
             return explain_plan(plan, self.stores, {}, None)
         execution = Execution(session, plan, values, self.observer)
-        started = time.perf_counter()
         if plan.finish is None:
-            rows = execution.rows()
-            took = Measured(len(rows), 0, (time.perf_counter() - started) * 1000)
-            return explain_plan(plan, self.stores, {plan.steps[0].name: took}, None)
-        tables = execution.tables()
+            execution.result()
+            return explain_plan(plan, self.stores, execution.measured(), None)
+        found = execution.read()
         started = time.perf_counter()
-        needed = {name: values[name] for name in plan.parameters}
-        _, rows = self._workers.run(self._finisher.run, plan.finish, tables, needed)
-        finished = Measured(len(rows), 0, (time.perf_counter() - started) * 1000)
-        return explain_plan(plan, self.stores, execution.measured, finished)
-
-    def row_counts(self, session: FederatedSession, service: str) -> dict[str, float]:
-        """Return about how many rows a service's tables have; asked for again after a while."""
-        asked, counts = self._counts.get(service, (0.0, {}))
-        if asked and time.monotonic() - asked < FRESH:
-            return counts
-        store = self.stores[service]
-        if isinstance(store, DocumentStore):
-            counts = session.bridge.run(store.row_counts(sync=session.uses_threads))
-        elif isinstance(store, SQLStore) and (statement := store.row_counts()) is not None:
-            found = session.execute(statement, bind_arguments={"service": service})
-            counts = {str(name): float(number) for name, number in found}
-        self._counts[service] = time.monotonic(), counts
-        return counts
+        if plan.small is not None and sum(len(rows.rows) for rows in found.values()) <= MOST_ROWS:
+            try:
+                rows = plan.small.run(found, values)
+            except UnfitError:
+                pass
+            else:
+                took = Measured(len(rows), 0, (time.perf_counter() - started) * 1000)
+                return explain_plan(plan, self.stores, execution.measured(), took, in_python=True)
+        measured, table = self._finish(execution, plan, values).measured()
+        took = Measured(table.num_rows, table.nbytes, (time.perf_counter() - started) * 1000)
+        return explain_plan(plan, self.stores, execution.measured() | measured, took)
 
     def close(self) -> None:
         """End the threads and give DuckDB's memory back."""

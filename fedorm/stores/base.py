@@ -17,8 +17,8 @@ from fedorm.bridge import ThreadBridge
 from fedorm.cache.results import Place, ResultCache
 from fedorm.config import ServiceSettings
 from fedorm.exc import ConfigurationError, MissingDriverError, StoreError
-from fedorm.stores.conditions import DocumentScan
 from fedorm.stats import UNOBSERVED, Observer, Recorder
+from fedorm.stores.conditions import DocumentScan
 
 T = TypeVar("T")
 
@@ -49,6 +49,9 @@ class Store(ABC):
     extra: ClassVar[str]
     batch_size: ClassVar[int] = 500
     """How many keys one statement looks up at most."""
+
+    most_keys: ClassVar[int] = 20_000
+    """With more keys than these it is better to read all rows between the least and the greatest."""
 
     def __init__(self, service: str, settings: ServiceSettings) -> None:
         self.service = service

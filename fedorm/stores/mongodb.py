@@ -47,6 +47,7 @@ class MongoDBStore(DocumentStore):
     kind = "mongodb"
     extra = "mongodb"
     batch_size = 500
+    most_keys = 2_000
 
     def __init__(self, service: str, settings: ServiceSettings) -> None:
         super().__init__(service, settings)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, MetaData, TextClause, event, text, types
+from sqlalchemy import URL, Connection, Engine, MetaData, TextClause, bindparam, event, text, types
 from sqlalchemy.dialects import mysql
 
 from fedorm.exc import AuthenticationError, ServiceTimeoutError, ServiceUnavailableError, TLSError
 from fedorm.stores.base import Capability
 from fedorm.stores.exact import ExactNumeric, Zoned, use
 from fedorm.stores.reflecting import Wanted, restore_json
+from fedorm.stores.scanning import WRITTEN, Scanner, note_writes
 from fedorm.stores.sql import SQLStore, execute_within
 
 _ACCESS_DENIED = {1044, 1045, 1698, 2059}
@@ -97,6 +99,7 @@ class MySQLStore(SQLStore):
     def _watched(self, engine: Engine) -> Engine:
         super()._watched(engine)
         event.listen(engine, "connect", _mend_bytes)
+        note_writes(engine)
         limit = self.settings.timeout
         if limit is not None:
 
@@ -133,6 +136,32 @@ class MySQLStore(SQLStore):
         return text(
             "SELECT table_name, coalesce(table_rows, 0) FROM information_schema.tables WHERE table_schema = database()"
         )
+
+    def distinct_counts(self, tables: Sequence[str]) -> TextClause:
+        """Ask for the cardinality of the indexes' first columns."""
+        return text(
+            "SELECT table_name, column_name, max(cardinality) FROM information_schema.statistics"
+            " WHERE table_schema = database() AND seq_in_index = 1 AND cardinality > 0 AND table_name IN :tables"
+            " GROUP BY table_name, column_name"
+        ).bindparams(bindparam("tables", list(tables), expanding=True))
+
+    def scanner(self, engine: Engine) -> Scanner | None:
+        """Let DuckDB read over a connection of its own, where no time limit and no certificate has to hold there."""
+        url = self.url
+        if self.tls is not None or self.settings.timeout is not None or not url.database:
+            return None
+        if set(url.query) - {"charset"} or "connect_args" in self.settings.options:
+            return None  # A driver's own options.
+        secret = {"HOST": url.host, "PORT": url.port, "DATABASE": url.database}
+        secret |= {"USER": url.username, "PASSWORD": url.password}
+        given = {name: str(value) for name, value in secret.items() if value is not None}
+        return Scanner("mysql_scanner", "mysql", given, {}, url.database, holds_utc=True)
+
+    def may_read_outside(self, connection: Connection) -> bool:
+        """Go by what was sent: the server does not say whether a transaction has written."""
+        if "isolation_level" in self.settings.options or "isolation_level" in connection.get_execution_options():
+            return False  # Who asks for a level wants its snapshot.
+        return WRITTEN not in connection.info
 
     def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
         """Tell by the server's or the client's error number."""

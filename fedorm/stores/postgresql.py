@@ -7,18 +7,32 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import URL, BindParameter, ColumnElement, Engine, TextClause, bindparam, event, text, types
+from sqlalchemy import (
+    URL,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Engine,
+    TextClause,
+    any_,
+    bindparam,
+    event,
+    text,
+    types,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN
 from sqlalchemy.types import TypeEngine
 
 from fedorm.exc import AuthenticationError, ServiceTimeoutError, ServiceUnavailableError, TLSError
 from fedorm.stores.base import Capability
 from fedorm.stores.exact import Processor, check_zones, use
+from fedorm.stores.scanning import Scanner
 from fedorm.stores.sql import SQLStore, array_filter
 
 # SQLSTATE classes: 28 invalid authorization, 08 connection exception, 57P operator intervention.
 _AUTHORIZATION = "28"
 _CONNECTION = ("08", "57P", "3D000", "53300")
+_LIBPQ = ("connect_timeout", "sslmode", "sslrootcert", "sslcert", "sslkey", "options")
 _CANCELED = "57014"
 # What the drivers say, without a code, of a connection that is no more.
 _LOST = (
@@ -114,6 +128,10 @@ class PostgreSQLStore(SQLStore):
         column_type: TypeEngine[Any] = columns[0].type
         return array_filter(columns[0], [key[0] for key in keys], ARRAY(column_type))
 
+    def bound_key_filter(self, column: ColumnElement[Any], kind: TypeEngine[Any]) -> ColumnElement[bool]:
+        """Compare with one array."""
+        return column == any_(bindparam("fedorm_keys", type_=ARRAY(kind)))
+
     def reflected_type(self, kind: TypeEngine[Any]) -> TypeEngine[Any]:
         """Keep the dialect's own types, which are those of a federated select; a domain is what it is made of."""
         return self.reflected_type(kind.data_type) if isinstance(kind, DOMAIN) else kind
@@ -126,6 +144,15 @@ class PostgreSQLStore(SQLStore):
             " WHERE c.relkind IN ('r', 'p', 'm') AND c.relnamespace = current_schema()::regnamespace"
         )
 
+    def distinct_counts(self, tables: Sequence[str]) -> TextClause:
+        """Ask the planner's statistics; a part of the rows is negative there."""
+        return text(
+            "SELECT s.tablename, s.attname, CASE WHEN s.n_distinct < 0 THEN -s.n_distinct * greatest(c.reltuples, 0)"
+            " ELSE s.n_distinct END FROM pg_stats s JOIN pg_class c ON c.relname = s.tablename"
+            " AND c.relnamespace = current_schema()::regnamespace"
+            " WHERE s.schemaname = current_schema() AND s.tablename = ANY (:tables)"
+        ).bindparams(bindparam("tables", list(tables), type_=ARRAY(types.String())))
+
     def key_condition(self, name: str) -> str:
         """Compare with one array."""
         return f"= ANY (:{name})"
@@ -133,6 +160,29 @@ class PostgreSQLStore(SQLStore):
     def key_parameter(self, name: str, kind: TypeEngine[Any] | None, keys: Sequence[Any]) -> BindParameter[Any]:
         """Bind all keys as one array."""
         return bindparam(name, keys, type_=ARRAY(kind) if kind is not None else None)
+
+    def scanner(self, engine: Engine) -> Scanner | None:
+        """Let DuckDB read by COPY, several parts of a large table at once and in one snapshot."""
+        if self.url.query or "connect_args" in self.settings.options:
+            return None  # A driver's own options, which may well say where tables are.
+        args = self.connect_args(self.url, is_async=False)
+        options = {name: str(args[name]) for name in _LIBPQ if name in args}
+        secret = {"HOST": self.url.host, "PORT": self.url.port, "DATABASE": self.url.database}
+        secret |= {"USER": self.url.username, "PASSWORD": self.url.password}
+        return Scanner(
+            "postgres_scanner",
+            "postgres",
+            {name: str(value) for name, value in secret.items() if value is not None},
+            options,
+            engine.dialect.default_schema_name or "public",
+            filters=True,
+        )
+
+    def may_read_outside(self, connection: Connection) -> bool:
+        """Ask the server: a transaction has a number from its first write on."""
+        if "isolation_level" in self.settings.options or "isolation_level" in connection.get_execution_options():
+            return False  # Who asks for a level wants its snapshot.
+        return connection.scalar(text("SELECT txid_current_if_assigned() IS NULL")) is True
 
     def keys_per_statement(self, width: int) -> int:
         """Return how many keys of ``width`` columns fit: PostgreSQL takes 32,767 parameters."""

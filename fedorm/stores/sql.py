@@ -49,6 +49,7 @@ from fedorm.exc import (
 from fedorm.stores.base import Store
 from fedorm.stores.exact import RefusedValueError
 from fedorm.stores.reflecting import Wanted, generic, reflect_tables
+from fedorm.stores.scanning import Scanner
 from fedorm.stores.tls import client_context, split_tls
 from fedorm.stores.touched import TouchedTables
 from fedorm.stores.watching import watch
@@ -325,8 +326,16 @@ class SQLStore(Store):
             return columns[0].in_([key[0] for key in keys])
         return tuple_(*columns).in_(keys)
 
+    def bound_key_filter(self, column: ColumnElement[Any], kind: TypeEngine[Any]) -> ColumnElement[bool]:
+        """Return the condition that ``column`` is one of the keys bound as ``fedorm_keys``."""
+        return column.in_(bindparam("fedorm_keys", type_=kind, expanding=True))
+
     def row_counts(self) -> TextClause | None:
         """Return the query for the names of the tables and about how many rows each has, by the server's statistics."""
+        return None
+
+    def distinct_counts(self, tables: Sequence[str]) -> TextClause | None:
+        """Return the query for table, column, and how many different values it has, by the server's statistics."""
         return None
 
     def key_condition(self, name: str) -> str:
@@ -336,6 +345,14 @@ class SQLStore(Store):
     def key_parameter(self, name: str, kind: TypeEngine[Any] | None, keys: Sequence[Any]) -> BindParameter[Any]:
         """Return the parameter for ``key_condition``."""
         return bindparam(name, keys, type_=kind, expanding=True)
+
+    def scanner(self, engine: Engine) -> Scanner | None:
+        """Return how DuckDB can read the tables of ``engine``'s database by itself; None where it cannot."""
+        return None
+
+    def may_read_outside(self, connection: Connection) -> bool:
+        """Say whether ``connection``'s transaction has written nothing, so that another connection sees the same."""
+        return False
 
     def bind_for(self, *, sync: bool) -> Engine:
         """Return the engine a session binds to."""

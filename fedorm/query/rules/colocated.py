@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -23,14 +24,23 @@ class Joined:
     """What stands in its place, to be given the piece's name."""
 
 
-def take_joins(scope: Scope, takes: Takes) -> list[Joined]:
-    """Take every group of co-located tables out of a select; the select then reads the pieces instead."""
+Worth = Callable[[Mapping[str, exp.Table], Sequence[exp.Expr]], bool]
+"""Whether it pays to join tables, by alias, under conditions, where they are."""
+
+
+def take_joins(scope: Scope, takes: Takes, is_worth: Worth) -> list[Joined]:
+    """Take groups of co-located tables out of a select; the select then reads the pieces instead."""
     select = scope.expression
     if not isinstance(select, exp.Select) or any(
         join.side.upper() in ("RIGHT", "FULL") for join in select.args.get("joins") or ()
     ):
         return []
-    return [_take(scope, group) for group in _groups(scope, takes)]
+    parts = [part for part, sources in conditions(scope) if sources is None]
+    return [
+        _take(scope, group)
+        for group in _groups(scope, takes)
+        if is_worth(group, [part for part in parts if _belongs(part, group)])
+    ]
 
 
 def _groups(scope: Scope, takes: Takes) -> list[dict[str, exp.Table]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
@@ -60,11 +60,11 @@ def conditions(scope: Scope) -> Iterator[tuple[exp.Expr, set[str] | None]]:
                 yield part, {join.this.alias_or_name}
 
 
-def pushed_predicates(scope: Scope, alias: str) -> tuple[exp.Expr, ...]:
+def pushed_predicates(scope: Scope, alias: str, is_safe: Callable[[exp.Expr], bool]) -> tuple[exp.Expr, ...]:
     """Return the conditions that the service of ``alias`` may check, with bare column names.
 
     They stay in the statement as well, so a service may let rows pass that the finish then refuses (a collation that
-    ignores case), but must not refuse any that it would keep.
+    ignores case), but must not refuse any that it would keep: ``is_safe`` says of which that holds.
     """
     if not isinstance(scope.expression, exp.Select):
         return ()
@@ -105,9 +105,9 @@ def _is_safe_leaf(node: exp.Expr) -> bool:
 
 
 def _is_negated(node: exp.Expr) -> bool:
-    parent = node.parent
+    parent: exp.Expr | None = node
     while parent is not None:
-        if isinstance(parent, exp.Not):
+        if isinstance(parent, exp.Not) or parent.args.get("negate"):
             return True
         parent = parent.parent
     return False

@@ -6,13 +6,17 @@ A semi-join, or dynamic filter: the small side runs first, and its distinct join
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
 from fedorm.query.plan import KeyFilter, Piece, Step
+from fedorm.query.rules import costs
 from fedorm.query.rules.predicates import conditions, nullable_sources
+
+Strategy = Literal["auto", "lookup", "hash", "nested_loop"]
 
 
 def key_pairs(scope: Scope) -> Iterator[tuple[exp.Column, exp.Column]]:
@@ -32,16 +36,48 @@ def key_pairs(scope: Scope) -> Iterator[tuple[exp.Column, exp.Column]]:
                 yield source, target
 
 
-FEWER = 3
-"""How many times smaller a step has to be for its keys to be worth a wait."""
-MOST_KEYS = 100_000
+MOST_KEYS = 20_000
 """A step expected to return more rows sends no keys."""
 
 
+@dataclass(slots=True)
+class Estimate:
+    """What is expected of a step: rows looked at and returned, and the cost of the cheapest way without keys."""
+
+    total: float
+    wanted: float
+    cost: float
+    outside: bool = False
+    """Whether that way is to let the finish read."""
+    distinct: Mapping[str, float] | None = None
+    """How many different values a column has, where that is known."""
+    indexed: frozenset[str] = frozenset()
+    batch: int = 10_000
+    """How many keys one statement takes."""
+
+    def matching(self, column: str, keys: float, source: Estimate, source_column: str) -> float:
+        """Return how many rows have one of ``keys`` values in a column.
+
+        Where it is not known how many different values the column has, it is taken to have as many as the other side
+        has of its own, or rows: it refers to that side. (Selinger et al., Access Path Selection, 1979.)
+        """
+        different = (self.distinct or {}).get(column) or (source.distinct or {}).get(source_column)
+        each = self.total / (different or max(1.0, source.total))
+        part = self.wanted / self.total if self.total else 1.0
+        return min(self.wanted, keys * each * part)
+
+
 def in_waves(
-    steps: Mapping[str, Step], rows: dict[str, float], filters: Sequence[tuple[str, KeyFilter]]
+    steps: Mapping[str, Step],
+    estimates: Mapping[str, Estimate],
+    filters: Sequence[tuple[str, KeyFilter]],
+    strategy: Strategy = "auto",
 ) -> tuple[tuple[Step, ...], ...]:
-    """Let small steps run before those that their keys narrow; ``rows`` is brought down to what will be left."""
+    """Let small steps run before those that their keys narrow, where that is cheaper than to read them.
+
+    The estimates are brought down to what will be left. ``strategy`` "lookup" sends keys wherever they can be sent,
+    "hash" and "nested_loop" never.
+    """
     made = dict(steps)
     before: dict[str, set[str]] = {name: set() for name in steps}
     """For each step, those that have to be done when it starts."""
@@ -49,15 +85,27 @@ def in_waves(
     def waits_for(name: str, other: str) -> bool:
         return name == other or any(waits_for(earlier, other) for earlier in before[name])
 
-    for target, key in sorted(filters, key=lambda one: rows[one[1].source]):
+    pending = list(filters) if strategy in ("auto", "lookup") else []
+    while pending:
+        pending.sort(key=lambda one: estimates[one[1].source].wanted)
+        target, key = pending.pop(0)
         source, step = key.source, made[target]
-        if isinstance(step, Piece) and key.column not in step.origins:
+        known = isinstance(step, Piece) and key.column not in step.origins
+        if known or waits_for(source, target) or source == target:
             continue
-        if rows[source] * FEWER > rows[target] or rows[source] > MOST_KEYS or waits_for(source, target):
+        sending, narrowed = estimates[source], estimates[target]
+        keys = min(sending.wanted, (sending.distinct or {}).get(key.source_column, sending.wanted))
+        if strategy != "lookup" and (keys > MOST_KEYS or sending.wanted > MOST_KEYS):
+            continue
+        wanted = narrowed.matching(key.column, max(1.0, keys), sending, key.source_column)
+        indexed = key.column in narrowed.indexed
+        cost = costs.lookup(narrowed.total, keys, wanted, batch=narrowed.batch, indexed=indexed)
+        if strategy != "lookup" and cost >= narrowed.cost:
             continue
         made[target] = replace(step, key_filters=(*step.key_filters, key))
         before[target].add(source)
-        rows[target] = min(rows[target], max(rows[source] * 4, rows[target] / FEWER))
+        narrowed.wanted, narrowed.cost, narrowed.outside = max(1.0, wanted), min(cost, narrowed.cost), False
+        sending.outside = False
 
     def wave(name: str) -> int:
         return max((wave(earlier) + 1 for earlier in before[name]), default=0)

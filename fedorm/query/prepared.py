@@ -1,0 +1,154 @@
+"""A step as a statement of its service, made once: the values are put in for each execution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Executable, Select, bindparam, select, text, type_coerce, types
+from sqlglot import exp
+
+from fedorm.query.plan import Order, Piece, Scan
+from fedorm.query.tables import storage_type, to_database
+from fedorm.stores.base import Capability
+from fedorm.stores.sql import SQLStore
+
+KindOf = Callable[[exp.Expr], types.TypeEngine[Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A value of a statement: that of the user's ``parameter``, or else ``literal``."""
+
+    name: str
+    parameter: str | None
+    literal: Any
+    kind: types.TypeEngine[Any] | None
+
+    def value(self, parameters: Mapping[str, Any]) -> Any:
+        """Return the value in its storage type."""
+        value = self.literal if self.parameter is None else parameters[self.parameter]
+        return to_database(self.kind, value) if self.kind is not None else value
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement and what has to be bound."""
+
+    statement: Executable
+    slots: tuple[Slot, ...]
+
+    def values(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values to bind, from the user's parameters."""
+        return {slot.name: slot.value(parameters) for slot in self.slots}
+
+
+def prepare_scan(store: SQLStore, scan: Scan, ranges: Sequence[str], parameters: Mapping[str, Any]) -> Prepared:
+    """Return a scan's select; each column of ``ranges`` has to be between ``low<n>`` and ``high<n>``."""
+    columns = [type_coerce(scan.table.c[name], storage_type(scan.table.c[name].type)) for name in scan.columns]
+    statement: Select[Any] = select(*columns).select_from(scan.table)
+    slots: list[Slot] = []
+    for number, predicate in enumerate(scan.predicates):
+        made = exp.Paren(this=predicate.copy())
+        bound, binds = bind(made, lambda node: compared_type(scan, node), f"q{number}_", parameters)
+        slots += bound
+        statement = statement.where(text(made.sql(dialect=store.sql_dialect, identify=True)).bindparams(*binds))
+    for number, name in enumerate(ranges):
+        column = type_coerce(scan.table.c[name], storage_type(scan.table.c[name].type))
+        low, high = (bindparam(f"{end}{number}", type_=column.type) for end in ("low", "high"))
+        statement = statement.where(column.between(low, high))
+    for one in scan.order:
+        statement = statement.order_by(*_ordered(store, scan.table.c[one.column], one))
+    if scan.limit is not None:
+        statement = statement.limit(bindparam("fedorm_limit", type_=types.Integer()))
+    return Prepared(statement, tuple(slots))
+
+
+def _ordered(store: SQLStore, column: Any, order: Order) -> Sequence[Any]:
+    """Return the terms of ORDER BY, NULL where it has to be, in words that every database has."""
+    term = column.desc() if order.descending else column.asc()
+    if not column.nullable:
+        return (term,)
+    if order.nulls_first == order.descending and Capability.WHOLE_QUERIES in store.capabilities:
+        return (term,)  # As PostgreSQL does it by itself, and by an index.
+    missing = column.is_(None)
+    return (missing.desc() if order.nulls_first else missing.asc(), term)
+
+
+def prepare_piece(
+    store: SQLStore, piece: Piece, lists: Sequence[str], ranges: Sequence[str], parameters: Mapping[str, Any]
+) -> Prepared:
+    """Return a piece's statement; keys are bound as ``k<n>`` for lists, then as ``low<n>`` and ``high<n>``."""
+    query = piece.query.copy()
+    binds: list[Any] = []
+
+    def target(name: str) -> exp.Expr:
+        alias, column = piece.origins[name]
+        return exp.column(column, table=alias, quoted=True)
+
+    for number, name in enumerate(lists):
+        kind = piece.kinds[piece.columns.index(name)]
+        binds.append(store.key_parameter(f"k{number}", kind, []))
+        written = f"{target(name).sql(store.sql_dialect)} {store.key_condition(f'k{number}')}"
+        query = _narrowed(query, exp.Var(this=written))
+    for number, name in enumerate(ranges):
+        kind = piece.kinds[piece.columns.index(name)]
+        low, high = (exp.Var(this=f":{end}{number}") for end in ("low", "high"))
+        query = _narrowed(query, exp.Between(this=target(name), low=low, high=high))
+        binds += [bindparam(f"{end}{number}", type_=kind) for end in ("low", "high")]
+    slots, own = bind(query, None, "v", parameters)
+    return Prepared(text(query.sql(dialect=store.sql_dialect)).bindparams(*binds, *own), tuple(slots))
+
+
+def _narrowed(query: exp.Query, condition: exp.Expr) -> exp.Query:
+    assert isinstance(query, exp.Select)
+    return query.where(condition, copy=False)
+
+
+def bind(
+    tree: exp.Expr, kind_of: KindOf | None, prefix: str, parameters: Mapping[str, Any]
+) -> tuple[list[Slot], list[Any]]:
+    """Write a marker in the place of each value; return the slots and the parameters of ``text()``.
+
+    Without ``kind_of`` numbers stay as they are: PostgreSQL wants them so in LIMIT, and by position in GROUP BY.
+    """
+    slots: list[Slot] = []
+    binds: list[Any] = []
+    for node in list(tree.find_all(exp.Placeholder, exp.Literal)):
+        if isinstance(node, exp.Literal) and kind_of is None and not _is_text_value(node):
+            if node.is_string:
+                node.set("this", str(node.this).replace(":", "\\:"))  # For text() a colon begins a parameter.
+            continue
+        name = f"{prefix}{len(slots)}"
+        is_parameter = isinstance(node, exp.Placeholder)
+        parameter, literal = (str(node.this), None) if is_parameter else (None, node.to_py())
+        kind = kind_of(node) if kind_of is not None else None
+        slots.append(Slot(name, parameter, literal, kind))
+        value = parameters[parameter] if parameter is not None else literal
+        marker, parent = exp.Var(this=f":{name}"), node.parent
+        if isinstance(value, list | tuple) and isinstance(parent, exp.In):
+            parent.replace(exp.In(this=parent.this, field=marker))  # SQLAlchemy writes the parentheses.
+            binds.append(bindparam(name, type_=kind, expanding=True))
+        else:
+            node.replace(marker)
+            # The type of a value without a column is that which SQLAlchemy takes from the value itself.
+            binds.append(
+                bindparam(name, type_=kind) if kind is not None else bindparam(name, slots[-1].value(parameters))
+            )
+    return slots, binds
+
+
+def _is_text_value(node: exp.Literal) -> bool:
+    """Say whether a literal is compared with a text; others may be part of the syntax, as in an interval."""
+    if not node.is_string or not isinstance(node.parent, exp.Binary | exp.In | exp.Between):
+        return False
+    columns = list(node.parent.find_all(exp.Column))
+    return bool(columns) and all(column.is_type(*exp.DataType.TEXT_TYPES) for column in columns)
+
+
+def compared_type(scan: Scan, node: exp.Expr) -> types.TypeEngine[Any] | None:
+    """Return the type of the column that a value is compared with; None where there is none, or are several."""
+    leaf = node.find_ancestor(exp.Binary, exp.In, exp.Between, exp.Is)
+    columns = {column.name for column in leaf.find_all(exp.Column)} if leaf is not None else set()
+    return storage_type(scan.table.c[columns.pop()].type) if len(columns) == 1 else None

@@ -1,0 +1,165 @@
+"""Reads one step over the session's own connection, or in its document transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from sqlalchemy import types
+from sqlglot import exp
+
+from fedorm.exc import UnsupportedQueryError
+from fedorm.query.arrow import to_arrow
+from fedorm.query.document_scans import read_documents
+from fedorm.query.plan import Piece, Plan, Scan, Step
+from fedorm.query.prepared import Prepared, prepare_piece, prepare_scan
+from fedorm.query.tables import storage_type, to_database
+from fedorm.stores.base import DocumentStore, batches
+from fedorm.stores.sql import SQLStore
+
+if TYPE_CHECKING:
+    from fedorm.session import FederatedSession
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The values that a column may have: a list of them, or from the least to the greatest, or any."""
+
+    column: str
+    values: list[Any] | None = None
+    ends: tuple[Any, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows as a service returned them."""
+
+    step: Step
+    names: tuple[str, ...]
+    kinds: tuple[types.TypeEngine[Any] | None, ...]
+    rows: Sequence[Sequence[Any]]
+
+    def arrow(self) -> pa.Table:
+        """Return the rows as a table. Raises ``UnsupportedQueryError`` for a value that Arrow cannot hold whole."""
+        try:
+            return to_arrow(self.rows, self.names, self.kinds)
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            table = f", table {self.step.table.name!r}" if isinstance(self.step, Scan) else ""
+            raise UnsupportedQueryError(f"service {self.step.service!r}{table}: {error}") from error
+
+    def distinct(self, column: str) -> list[Any]:
+        """Return the values of a column, each once, without NULL."""
+        number = self.names.index(column)
+        values = dict.fromkeys(row[number] for row in self.rows)
+        values.pop(None, None)
+        return list(values)
+
+
+class Reader:
+    """Reads the steps of a plan for one session, with the user's values of the parameters."""
+
+    def __init__(self, session: FederatedSession, plan: Plan, parameters: Mapping[str, Any]) -> None:
+        self._session, self._plan, self._parameters = session, plan, parameters
+        self._types = tuple(type(value) for value in parameters.values())
+
+    def read(self, step: Step, keys: Sequence[Keys] = ()) -> Rows:
+        """Return the rows of a step whose columns have the ``keys``."""
+        if isinstance(step, Piece):
+            return Rows(step, step.columns, step.kinds, self._ask(step, keys))
+        store = self._session.store_named(step.service)
+        kinds = tuple(storage_type(step.table.c[name].type) for name in step.columns)
+        rows: Sequence[Any]
+        if isinstance(store, DocumentStore):
+            rows = self._find(store, step, keys)
+        elif isinstance(store, SQLStore):
+            rows = self._select(store, step, keys)
+        else:
+            raise UnsupportedQueryError(f"service {step.service!r} cannot be read by a federated select")
+        return Rows(step, step.columns, kinds, rows)
+
+    def _prepared(self, key: Hashable, make: Any) -> Prepared:
+        key = key, self._types, self._session.uses_threads
+        made = self._plan.prepared.get(key)
+        if made is None:
+            made = self._plan.prepared[key] = make()
+        prepared: Prepared = made
+        return prepared
+
+    def _execute(self, service: str, statement: Any, values: Mapping[str, Any]) -> Sequence[Any]:
+        connection = self._session.connection(bind_arguments={"service": service})
+        return connection.execute(statement, values).fetchall()
+
+    # -- whole queries
+
+    def _ask(self, piece: Piece, keys: Sequence[Keys]) -> Sequence[Any]:
+        """Send a piece, narrowed by keys that fit into one list or range, to its service."""
+        store = self._session.store_named(piece.service)
+        assert isinstance(store, SQLStore)
+        lists = [key for key in keys if key.values is not None and len(key.values) <= store.keys_per_statement(1)]
+        ranges = [key for key in keys if key.ends is not None]
+        names = tuple(key.column for key in lists), tuple(key.column for key in ranges)
+        prepared = self._prepared(
+            (piece.name, *names), lambda: prepare_piece(store, piece, *names, parameters=self._parameters)
+        )
+        values = prepared.values(self._parameters) | _ends(ranges)
+        for number, key in enumerate(lists):
+            kind = piece.kinds[piece.columns.index(key.column)]
+            values[f"k{number}"] = to_database(kind, key.values) if kind is not None else key.values
+        return self._execute(piece.service, prepared.statement, values)
+
+    # -- tables
+
+    def _select(self, store: SQLStore, scan: Scan, keys: Sequence[Keys]) -> Sequence[Any]:
+        lists = sorted((key for key in keys if key.values is not None), key=lambda key: len(key.values or ()))
+        if any(not key.values for key in lists):
+            return []
+        ranges = [key for key in keys if key.ends is not None]
+        names = tuple(key.column for key in ranges)
+        prepared = self._prepared(
+            (scan.name, names), lambda: prepare_scan(store, scan, names, parameters=self._parameters)
+        )
+        values = prepared.values(self._parameters) | _ends(ranges)
+        if scan.limit is not None:
+            values["fedorm_limit"] = number_of(scan.limit, self._parameters)
+        if not lists:
+            return self._execute(scan.service, prepared.statement, values)
+        # The shortest list is cut into batches; the others' keys are left to the finish.
+        shortest = lists[0]
+        column = scan.table.c[shortest.column]
+        kind = storage_type(column.type)
+        wanted = to_database(kind, shortest.values)
+        rows: list[Any] = []
+        for batch in batches(wanted, store.keys_per_statement(1)):
+            narrowed = self._prepared(
+                (scan.name, names, shortest.column),
+                lambda: Prepared(prepared.statement.where(store.bound_key_filter(column, kind)), prepared.slots),  # type: ignore[attr-defined]
+            )
+            rows.extend(self._execute(scan.service, narrowed.statement, values | {"fedorm_keys": batch}))
+        return rows
+
+    # -- documents
+
+    def _find(self, store: DocumentStore, scan: Scan, keys: Sequence[Keys]) -> list[Any]:
+        lists = [(key.column, key.values) for key in keys if key.values is not None]
+        ranges = [(key.column, key.ends) for key in keys if key.ends is not None]
+        if any(not values for _, values in lists):
+            return []
+        limit = number_of(scan.limit, self._parameters) if scan.limit is not None else None
+        return read_documents(self._session, store, scan, self._parameters, lists=lists, ranges=ranges, limit=limit)
+
+
+def number_of(limit: exp.Expr, parameters: Mapping[str, Any]) -> int:
+    """Return the number of rows that a LIMIT, an OFFSET or their sum stands for."""
+    if isinstance(limit, exp.Add):
+        return number_of(limit.this, parameters) + number_of(limit.expression, parameters)
+    return int(parameters[str(limit.this)] if isinstance(limit, exp.Placeholder) else limit.to_py())
+
+
+def _ends(ranges: Sequence[Keys]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for number, key in enumerate(ranges):
+        if key.ends is not None:
+            values[f"low{number}"], values[f"high{number}"] = key.ends
+    return values
