@@ -9,7 +9,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from enum import IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
@@ -45,6 +45,7 @@ from fedorm.stores.conditions import (
     Parameter,
 )
 from fedorm.stores.mongodb import MongoDBStore
+from fedorm.stores.mongodb_columns import exact_decimal
 from fedorm.stores.mongodb_match import match_filter
 from fedorm.stores.mongodb_scan import described
 
@@ -378,3 +379,15 @@ def test_the_first_rows(
                 assert values_of(rows) == values_of(expected)
             else:
                 assert {row[0] for row in expected} <= {row[0] for row in rows}
+
+
+@given(st.decimals(allow_nan=True, allow_infinity=True), st.integers(-6100, 6000))
+def test_decimals_are_read_as_they_are(value: Decimal, exponent: int) -> None:
+    """Sign, zeros at the end and exponent included."""
+    try:
+        stored = Decimal128(value)
+        shifted = Decimal128(value.scaleb(exponent)) if value.is_finite() else stored
+    except DecimalException:
+        return  # No document holds it.
+    for one in (stored, shifted):
+        assert repr(exact_decimal(one)) == repr(one.to_decimal())
