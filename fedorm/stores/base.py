@@ -180,19 +180,6 @@ class DocumentStore(Store):
         Raises ``UnsupportedOperationError`` for a value that is not of its column's type.
         """
 
-    async def scan(
-        self,
-        table: Table,
-        columns: Sequence[str],
-        keys: Sequence[tuple[str, Sequence[Any]]],
-        *,
-        transaction: Any = None,
-        sync: bool = False,
-    ) -> list[tuple[Any, ...]]:
-        """Return columns of one of ``document_tables``, of the documents whose columns are among the keys given."""
-        wanted = DocumentScan(table, tuple(columns), keys=tuple(keys))
-        return await self.read(wanted, transaction=transaction, sync=sync)
-
     @abstractmethod
     def describe(self, wanted: DocumentScan) -> str:
         """Return what would be sent, as text."""
