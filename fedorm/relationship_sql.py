@@ -100,6 +100,14 @@ class JoinTarget(roles.JoinTargetRole, roles.OnClauseRole, Immutable):
 
     __hash__ = object.__hash__
 
+    @property
+    def parent(self) -> Any:
+        """Refuse what SQLAlchemy's own loaders ask: ``joinedload(Order.user)`` cannot be."""
+        name = cast("FederatedAttribute", self).name
+        raise RelationshipError(
+            f"{name} is loaded by  options(federated_load({name})),  not by a loader of SQLAlchemy's own"
+        )
+
     # -- what SQLAlchemy asks of the target of a join
 
     def __clause_element__(self) -> ColumnElement[Any]:

@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import and_, exists, func, or_, select, text
+from sqlalchemy import ForeignKey, and_, exists, func, or_, select, text
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.orm import Mapped, aliased, mapped_column
+from sqlalchemy.orm import Mapped, aliased, contains_eager, joinedload, mapped_column, selectinload
 
 from fedorm import (
     AsyncFederatedSession,
@@ -330,6 +330,9 @@ async def test_what_is_refused(db: AsyncFederatedSession) -> None:
         Order.user == 1  # noqa: B015
     with pytest.raises(UnsupportedQueryError, match=r"Shelf\.cheap cannot be joined: its where= makes no SQL of Good"):
         await db.execute(select(Shelf.id).join(Shelf.cheap))
+    for loader in (joinedload, selectinload, contains_eager):
+        with pytest.raises(RelationshipError, match=r"options\(federated_load\(Order\.user\)\)"):
+            select(Order).options(loader(Order.user))
     with pytest.raises(InvalidRequestError, match="same entity"):
         await db.execute(select(Employee).join(Employee.boss))
 
@@ -388,6 +391,63 @@ async def test_keys_of_two_types(fed: Federation) -> None:
         assert await rows(db, select(Shelf.id, Good.c.code).join(Shelf.dear)) == [(2, 8)]
         assert await ids(db, select(Note).where(Note.of == await db.get_one(Shelf, 2))) == [2]
         assert await ids(db, select(Shelf).where(Shelf.notes.contains(await db.get_one(Note, 1)))) == [1]
+
+
+class Office(FederatedBase):
+    __service__ = "users"
+    __tablename__ = "offices"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    people: Federated[list[Person]] = federated_relationship(remote_key="office_id")
+    managers: Federated[list[Manager]] = federated_relationship(remote_key="office_id")
+    guests: Federated[list[Guest]] = federated_relationship(remote_key="office_id")
+
+
+class Person(FederatedBase):
+    """A hierarchy over two tables; some of its classes have none of their own."""
+
+    __service__ = "orders"
+    __tablename__ = "people"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    office_id: Mapped[int]
+    office: Federated[Office] = federated_relationship(local_key="office_id")
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "person"}
+
+
+class Manager(Person):
+    __service__ = "orders"
+    __tablename__ = "managers"
+    id: Mapped[int] = mapped_column(ForeignKey("people.id"), primary_key=True)
+    grade: Mapped[int]
+    __mapper_args__ = {"polymorphic_identity": "manager"}
+
+
+class Guest(Person):
+    __service__ = "orders"
+    __mapper_args__ = {"polymorphic_identity": "guest"}
+
+
+async def test_hierarchies(fed: Federation) -> None:
+    """A class of a hierarchy joins its own rows alone, from either side, whether it has a table or not."""
+    async with fed.session() as db:
+        db.add_all([Office(id=1), Office(id=2), Office(id=3)])
+        db.add_all([Manager(id=1, office_id=1, grade=5), Manager(id=2, office_id=2, grade=1), Guest(id=3, office_id=2)])
+        await db.flush()
+        assert await ids(db, select(Office).join(Office.people)) == [1, 2]
+        assert await ids(db, select(Office).join(Office.managers).where(Manager.grade > 3)) == [1]
+        assert await ids(db, select(Office).join(Office.guests)) == [2]
+        outer = select(Office.id, Manager.grade).outerjoin(Office.managers).order_by(Office.id)
+        assert await rows(db, outer) == [(1, 5), (2, 1), (3, None)]
+        assert await rows(db, outer.where(Manager.id.is_(None))) == [(3, None)]
+        assert await ids(db, select(Office).where(Office.managers.any(Manager.grade > 3))) == [1]
+        assert await ids(db, select(Office).where(~Office.guests.any())) == [1, 3]
+        assert await ids(db, select(Office).where(Office.people.of_type(Manager).any(Manager.grade < 3))) == [2]
+        assert await ids(db, select(Manager).join(Manager.office).where(Office.id == 2)) == [2]
+        assert await ids(db, select(Guest).where(Guest.office.has(id=2))) == [3]
+        manager = aliased(Manager)
+        assert await ids(db, select(manager).join(manager.office).where(manager.grade > 3)) == [1]
+        joined = select(Office.id, manager.grade).join(Office.people.of_type(manager)).order_by(Office.id)
+        assert await rows(db, joined) == [(1, 5), (2, 1)]
 
 
 async def test_plans_are_kept(db: AsyncFederatedSession, fed: Federation) -> None:
