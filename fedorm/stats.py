@@ -154,6 +154,11 @@ class Recorder:
             self._seconds += seconds
             self.rows += rows
 
+    def came(self, rows: int) -> None:
+        """Count rows of a statement that was counted when it was sent."""
+        with self._lock:
+            self.rows += rows
+
     def failed(self, seconds: float) -> None:
         """Count a statement that ended with an error after ``seconds``."""
         with self._lock:

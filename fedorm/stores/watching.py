@@ -8,12 +8,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
-from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
+from sqlalchemy.engine.cursor import CursorFetchStrategy, FullyBufferedCursorFetchStrategy
 
 from fedorm.cache.codec import UnknownTypeError, digest
 from fedorm.cache.results import CACHE_TTL, Ask
 from fedorm.cache.rows import Rows
-from fedorm.stats import UNOBSERVED
+from fedorm.stats import UNOBSERVED, Recorder
 from fedorm.stores.base import Capability
 from fedorm.stores.touched import ANYTHING, Touched, raw_touched
 
@@ -112,15 +112,17 @@ class Watch:
             self._store.sent.failed(perf_counter() - started)
             raise
         took, rows = perf_counter() - started, cursor.rowcount
-        if rows < 0:  # SQLite's drivers count no rows of a query; the asynchronous one has them all.
-            held = getattr(cursor, "_rows", None)
-            rows = -1 if held is None else len(held)
+        if rows < 0:
+            rows = _uncounted(cursor, parameters, context, self._store.sent)
         self._store.sent.done(took, max(0, rows))
         return rows if rows >= 0 else None
 
     def _fetch(self, cursor: Any, statement: str, parameters: Any, context: Any) -> Rows:
         self._send(self._execute, cursor, statement, parameters, context)
-        return Rows(tuple(tuple(column) for column in cursor.description), [tuple(row) for row in cursor.fetchall()])
+        rows = [tuple(row) for row in cursor.fetchall()]
+        if isinstance(context.cursor_fetch_strategy, CountedFetch):
+            self._store.sent.came(len(rows))
+        return Rows(tuple(tuple(column) for column in cursor.description), rows)
 
     # -- the cache
 
@@ -213,6 +215,45 @@ def snapshot_of(store: Store, connection: Any) -> int | None:
     began: int | None = info_of(connection.connection).get(_BEGAN)
     # Where this connection alone takes snapshots nobody has looked at the clock: then nothing it reads is kept.
     return began if began is not None or dialect_snapshots(connection.dialect) else -1
+
+
+class CountedFetch(CursorFetchStrategy):
+    """Counts rows as they are fetched."""
+
+    __slots__ = ("_sent",)
+
+    def __init__(self, sent: Recorder) -> None:
+        self._sent = sent
+
+    def fetchone(self, *args: Any, **options: Any) -> Any:
+        """Count one, if there is one."""
+        row = super().fetchone(*args, **options)
+        self._sent.came(row is not None)
+        return row
+
+    def fetchmany(self, *args: Any, **options: Any) -> Any:
+        """Count some."""
+        rows = super().fetchmany(*args, **options)
+        self._sent.came(len(rows))
+        return rows
+
+    def fetchall(self, *args: Any, **options: Any) -> Any:
+        """Count the rest."""
+        rows = super().fetchall(*args, **options)
+        self._sent.came(len(rows))
+        return rows
+
+
+def _uncounted(cursor: Any, parameters: Any, context: Any, sent: Recorder) -> int:
+    """Return how many rows there are where the driver does not say; -1 where they are counted later, or not at all."""
+    if context.executemany:
+        return len(parameters)
+    held = getattr(cursor, "_rows", None)  # What asynchronous drivers have fetched already.
+    if held is not None:
+        return len(held)
+    if cursor.description is not None and not context._is_server_side:
+        context.cursor_fetch_strategy = CountedFetch(sent)
+    return -1
 
 
 def dialect_snapshots(dialect: Any) -> bool:
