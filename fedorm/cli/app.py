@@ -40,13 +40,22 @@ def common(
             "--models", "-m", envvar="FEDORM_MODELS", help="A module that declares models, as in import. Repeatable."
         ),
     ] = None,
+    reflect: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reflect",
+            "-r",
+            metavar="SERVICE",
+            help="A service whose tables are read from its database. Repeatable; without --models, all are.",
+        ),
+    ] = None,
     trace: Annotated[bool, typer.Option("--traceback", help="Show where in the code an error comes from.")] = False,
     _: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
     ] = False,
 ) -> None:
     """Ask the services of a federation, and look after them."""
-    context.obj = Setup(config=config, models=tuple(models or ()), trace=trace)
+    context.obj = Setup(config=config, models=tuple(models or ()), reflect=tuple(reflect or ()), trace=trace)
 
 
 app.command()(services)

@@ -15,7 +15,7 @@ from fedorm.cli.asking import Output, Parameters, Statement, StatementFile, dest
 from fedorm.cli.failing import run
 from fedorm.cli.parameters import parse_parameters
 from fedorm.cli.setup import Setup
-from fedorm.cli.tables import console
+from fedorm.cli.tables import console, printable
 
 if TYPE_CHECKING:
     from fedorm.query.explain import Explanation, Node
@@ -80,14 +80,14 @@ def plan_tree(node: Node) -> Tree:
     """Return a step, and those below it, as a tree with colours."""
     from fedorm.query.drawing import numbers_of
 
-    title = Text(node.title, style="bold cyan")
+    title = Text(printable(node.title), style="bold cyan")
     if node.strategy:
         title.append(f"  {node.strategy}", style="yellow")
-    parts = [title, Text(node.sent, style="bright_black" if node.service is None else "")]
+    parts = [title, Text(printable(node.sent), style="bright_black" if node.service is None else "")]
     if numbers := numbers_of(node):
         parts.append(Text(numbers, style="green"))
     if node.why:
-        parts.append(Text(f"because: {node.why}", style="dim italic"))
+        parts.append(Text(printable(f"because: {node.why}"), style="dim italic"))
     tree = Tree(Group(*parts), guide_style="bright_black")
     for child in node.children:
         tree.children.append(plan_tree(child))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import sys
@@ -10,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedorm.config import FederationSettings, settings_from_file
+from fedorm.config import FederationSettings, ServiceSettings, settings_from_file
 from fedorm.exc import ConfigurationError
 from fedorm.federation import Federation
 from fedorm.stores.base import Capability
@@ -27,6 +28,7 @@ class Setup:
 
     config: Path
     models: tuple[str, ...] = ()
+    reflect: tuple[str, ...] = ()
     trace: bool = False
     settings: FederationSettings | None = field(default=None, init=False)
     """What was read from the file, for messages that must not show its passwords."""
@@ -51,19 +53,27 @@ class Setup:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Federation]:
-        """Open the federation for reading alone."""
+        """Open the federation for reading alone, and read the tables that no model declares."""
         federation = Federation(self.read())
+        for name in self.reflect:
+            if name not in federation.stores:
+                raise UsageError(f"--reflect {name}: {self.config} has no such service")
         for store in federation.stores.values():
             if isinstance(store, SQLStore) and Capability.WHOLE_QUERIES in store.capabilities:
                 # It gets whole statements, in which any function may be called, also one that writes.
                 store.engine.update_execution_options(postgresql_readonly=True)
         async with federation:
+            reflected = self.reflect or (() if self.models else federation.stores)
+            await asyncio.gather(*map(federation.reflect, reflected))
             yield federation
 
     def scrub(self, text: str) -> str:
-        """Return text without any service's password."""
-        for service in self.settings.services.values() if self.settings else ():
-            text = service.scrub(text)
+        """Return text without any service's password, nor the cache's."""
+        if self.settings is None:
+            return text
+        cache = self.settings.cache.url
+        for one in (*self.settings.services.values(), *([ServiceSettings(url=cache)] if cache else [])):
+            text = one.scrub(text)
         return text
 
 

@@ -16,7 +16,6 @@ from fedorm.cli.failing import run
 from fedorm.cli.parameters import parse_parameters
 from fedorm.cli.setup import Setup, UsageError
 from fedorm.cli.tables import console, show_table, write_plain
-from fedorm.cli.values import as_json, dump
 from fedorm.cli.writers import CSVWriter, JSONLinesWriter, JSONWriter, Writer, refuse_duplicates
 
 if TYPE_CHECKING:
@@ -106,13 +105,8 @@ async def _write_parquet(
 ) -> None:
     import pyarrow.parquet as pq
 
-    from fedorm.query.arrow import to_arrow
-
-    result = await session.execute(query, values)
-    names, rows = list(result.keys()), result.all()
-    refuse_duplicates(names)
-    plain = [[dump(as_json(value)) if isinstance(value, dict | list) else value for value in row] for row in rows]
-    table = to_arrow(plain, names, [None] * len(names))
+    table = await session.arrow(query, values)
+    refuse_duplicates(table.column_names)
     with destination(output) as file:
         pq.write_table(table, file)
 

@@ -31,7 +31,7 @@ def show_table(names: Sequence[str], rows: Sequence[Row]) -> None:
         return
     table = Table(box=box.ROUNDED, header_style="bold cyan", border_style="bright_black")
     for name, number in zip(names, numbers, strict=True):
-        table.add_column(Text(_printable(name)), justify="right" if number else "left", overflow="fold")
+        table.add_column(Text(printable(name)), justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_styled(value) for value in row))
     terminal.print(table)
@@ -39,7 +39,7 @@ def show_table(names: Sequence[str], rows: Sequence[Row]) -> None:
 
 def write_plain(file: TextIO, names: Sequence[str], rows: Sequence[Row]) -> None:
     """Write a table without colours, as wide as it has to be: header, rule, rows."""
-    cells = [[_printable(name) for name in names]]
+    cells = [[printable(name) for name in names]]
     cells += [[_one_line(shown(value)) for value in row] for row in rows]
     widths = [max(_width(row[place]) for row in cells) for place in range(len(names))]
     numbers = [_is_numeric(rows, place) for place in range(len(names))]
@@ -58,7 +58,7 @@ def shown(value: Any) -> str:
     text = as_text(value)
     if text is None:
         return "NULL"
-    return f"'{text}'" if text == "NULL" else _printable(text)
+    return f"'{text}'" if text == "NULL" else printable(text)
 
 
 def _styled(value: Any) -> Text:
@@ -74,7 +74,7 @@ def _is_numeric(rows: Sequence[Row], place: int) -> bool:
     return bool(values) and all(map(is_number, values))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Write control characters as codes: a terminal would obey what a row of a database says."""
     return "".join(
         sign if sign in "\n\t" or unicodedata.category(sign) not in ("Cc", "Cf", "Cs") else f"\\x{ord(sign):02x}"

@@ -34,9 +34,10 @@ class Node:
     service: str | None = None
     """Who is asked; None for the finish."""
     kind: str = "DuckDB"
-    """The kind of database."""
+    """The kind of database; of the finish, where it is made."""
     strategy: str = ""
-    """One of "scan", "query" (a whole one that the service answers), "lookup" (narrowed by keys) and "finish"."""
+    """One of "scan", "outside" (a scan over connections of the finish's own), "query" (a whole one, that the service
+    answers), "lookup" (narrowed by keys) and "finish"."""
     keys_from: tuple[str, ...] = ()
     """The names of the steps whose keys narrow this one."""
 
@@ -99,9 +100,11 @@ def explain_plan(
     why = "joins and finishes what no single service can"
     if plan.small is not None:
         why += "; in Python, as there are few rows" if in_python else "; in Python, if there are few rows"
-    title = "finish in Python" if in_python else "finish in DuckDB"
+    kind = "Python" if in_python else "DuckDB"
     children = tuple(nodes.values())
-    return Explanation(Node(title, plan.finish, None, why, finished, children, strategy="finish"))
+    return Explanation(
+        Node(f"finish in {kind}", plan.finish, None, why, finished, children, kind=kind, strategy="finish")
+    )
 
 
 def _node(step: Step, plan: Plan, store: Store, measured: Measured | None) -> Node:
@@ -123,9 +126,17 @@ def _node(step: Step, plan: Plan, store: Store, measured: Measured | None) -> No
         name=step.name,
         service=step.service,
         kind=store.kind,
-        strategy="lookup" if step.key_filters else "scan" if isinstance(step, Scan) else "query",
+        strategy=_strategy(step),
         keys_from=tuple(dict.fromkeys(key.source for key in step.key_filters)),
     )
+
+
+def _strategy(step: Step) -> str:
+    if step.key_filters:
+        return "lookup"
+    if isinstance(step, Piece):
+        return "query"
+    return "outside" if step.outside else "scan"
 
 
 def sent(step: Step, store: Store) -> str:
@@ -137,6 +148,11 @@ def sent(step: Step, store: Store) -> str:
         return describe_documents(store, step)
     columns = [exp.column(name, quoted=True) for name in step.columns]
     query = exp.select(*columns).from_(exp.table_(str(step.table.name), quoted=True)).where(*step.predicates)
+    for term in step.order:
+        column = exp.column(term.column, quoted=True)
+        query = query.order_by(exp.Ordered(this=column, desc=term.descending or None, nulls_first=term.nulls_first))
+    if step.limit is not None:
+        query = query.limit(step.limit.copy())
     return query.sql(dialect=dialect)
 
 

@@ -126,7 +126,7 @@ def test_in_a_process_of_its_own(shell: Shell) -> None:
     assert done.stdout == b"name,total,price\nAda,7.50,2.5\nAda,12.00,4.0\nBob,1.25,2.5\n"
     done = shell.process("sql", "-", input=JOINED.encode(), FEDORM_MODELS="shop", FEDORM_CONFIG=str(shell.config))
     assert (done.returncode, done.stdout.count(b"\n"), done.stderr) == (0, 5, b"(3 rows)\n")
-    done = shell.process("sql", "--format", "csv", JOINED)
+    done = shell.process("--models", "shop", "sql", "--format", "csv", "select * from people.nobody")
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.startswith(b"fedorm: ")
     assert done.stderr.count(b"\n") == 1

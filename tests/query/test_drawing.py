@@ -9,9 +9,13 @@ from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
+from sqlalchemy import Column, Integer, MetaData, String, Table
+from sqlglot import parse_one
 
-from fedorm.query.executor import Measured
-from fedorm.query.explain import Explanation, Node
+from fedorm import Federation
+from fedorm.query.explain import Explanation, Node, sent
+from fedorm.query.measured import Measured
+from fedorm.query.plan import Order, Scan
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = [
@@ -141,3 +145,12 @@ def test_plain_values() -> None:
     }
     assert (one["service"], one["kind"], one["strategy"]) == (None, "DuckDB", "finish")
     assert one["children"][1]["keys_from"] == ["s0"]
+
+
+def test_a_scan_that_needs_few_rows() -> None:
+    """Its order and its limit are sent, and so are they shown."""
+    table = Table("users", MetaData(), Column("id", Integer), Column("email", String))
+    order = (Order("email", descending=True, nulls_first=True), Order("id", descending=False, nulls_first=False))
+    scan = Scan("s0", "users", table, ("id",), order=order, limit=parse_one("5 + :n"))
+    store = Federation({"users": "postgresql+asyncpg://bob@127.0.0.1/users"}).stores["users"]
+    assert sent(scan, store) == 'SELECT "id" FROM "users" ORDER BY "email" DESC, "id" LIMIT 5 + %(n)s'
