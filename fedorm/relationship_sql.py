@@ -11,8 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import ColumnElement, FromClause, String, and_, bindparam, inspect, null, or_
+from sqlalchemy import Cast, ColumnElement, FromClause, String, TypeDecorator, Uuid, and_, bindparam, inspect, null, or_
 from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.inspection import _inspects
 from sqlalchemy.orm import (
     Mapper,
@@ -28,6 +30,7 @@ from sqlalchemy.orm.interfaces import MANYTOONE
 from sqlalchemy.orm.util import AliasedInsp
 from sqlalchemy.sql import roles
 from sqlalchemy.sql.base import Immutable
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from fedorm.entity import is_document, primary_key
 from fedorm.exc import RelationshipError, UnsupportedQueryError
@@ -295,7 +298,26 @@ def _equal(
 
 
 def _text(column: Any) -> Any:
-    return column if isinstance(column.type, String) else sql_cast(column, String)
+    kind = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+    if isinstance(kind, String):
+        return column
+    return UuidText(column, String) if isinstance(kind, Uuid) else sql_cast(column, String)
+
+
+class UuidText(Cast[str]):
+    """The canonical text of a UUID."""
+
+    inherit_cache = True
+
+
+@compiles(UuidText)
+def _uuid_text(element: UuidText, compiler: SQLCompiler, **options: Any) -> str:
+    if not isinstance(compiler.dialect, PGDialect):  # A federated select's own dialect is one, too.
+        raise UnsupportedQueryError(
+            f"{compiler.dialect.name} keeps no canonical text of a UUID: a relationship from UUIDs to texts cannot be "
+            f"joined inside of such a service; load it with federated_load()"
+        )
+    return str(compiler.visit_cast(element, **options))  # type: ignore[no-untyped-call]
 
 
 def _own_condition(attribute: FederatedAttribute) -> list[ColumnElement[bool]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy import ForeignKey, and_, exists, func, or_, select, text
+from sqlalchemy import ForeignKey, String, and_, exists, func, or_, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Mapped, aliased, contains_eager, joinedload, mapped_column, selectinload
 
@@ -391,6 +392,48 @@ async def test_keys_of_two_types(fed: Federation) -> None:
         assert await rows(db, select(Shelf.id, Good.c.code).join(Shelf.dear)) == [(2, 8)]
         assert await ids(db, select(Note).where(Note.of == await db.get_one(Shelf, 2))) == [2]
         assert await ids(db, select(Shelf).where(Shelf.notes.contains(await db.get_one(Note, 1)))) == [1]
+
+
+class Account(FederatedBase):
+    __service__ = "users"
+    __tablename__ = "accounts"
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    visits: Federated[list[Visit]] = federated_relationship(remote_key="account")
+    parent_text: Mapped[str | None]
+    parent: Federated[Account] = federated_relationship(local_key="parent_text")
+
+
+class Visit(FederatedBase):
+    __service__ = "payments"
+    __tablename__ = "visits"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(String(50))
+    supplier_text: Mapped[str] = mapped_column(String(50))
+    token: Mapped[UUID | None]
+    by: Federated[Account] = federated_relationship(local_key="account")
+    supplier: Federated[Supplier] = federated_relationship(local_key="supplier_text")
+    same: Federated[Visit] = federated_relationship(local_key="account", remote_key="token")
+
+
+async def test_texts_of_uuids_and_object_ids(fed: Federation) -> None:
+    """A UUID equals its canonical text, and an ObjectId its digits."""
+    one, two = UUID(int=0xABC), UUID(int=2)
+    async with fed.session() as db:
+        supplier = Supplier(name="acme")
+        db.add_all([Account(id=one), Account(id=two, parent_text=str(one)), supplier])
+        await db.flush()
+        db.add(Visit(id=1, account=str(one), supplier_text=str(supplier.id)))
+        db.add(Visit(id=2, account=str(one).upper(), supplier_text="none"))
+        await db.flush()
+        assert await rows(db, select(Visit.id, Account.id).outerjoin(Visit.by).order_by(Visit.id)) == [
+            (1, one),
+            (2, None),
+        ]
+        assert await ids(db, select(Account).where(Account.visits.any())) == [one]
+        assert await rows(db, select(Visit.id, Supplier.c.name).join(Visit.supplier)) == [(1, "acme")]
+        assert await ids(db, select(Account).where(Account.parent.has())) == [two]
+        with pytest.raises(UnsupportedQueryError, match="keeps no canonical text of a UUID"):
+            await db.execute(select(Visit).where(Visit.same.has()))
 
 
 class Office(FederatedBase):
