@@ -56,6 +56,7 @@ class TouchedTables(_Base):
         self._is_vague = self._acts = False
         super().__init__(dialect, statement, *args, **options)
         self.touched = self._summary(statement) if statement is not None else ANYTHING
+        self.only_reads = self.touched.changes == frozenset()
 
     def _summary(self, statement: Any) -> Touched:
         told = self._told or NOTHING

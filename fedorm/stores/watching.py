@@ -38,6 +38,7 @@ class Watch:
     def __init__(self, engine: Engine, store: Store) -> None:
         self._dialect: Any = engine.dialect
         self._store = store
+        self._takes_snapshots: bool | None = None
 
     def take_place(self) -> None:
         """Put this in the dialect's place."""
@@ -56,6 +57,25 @@ class Watch:
 
     def execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         """Send a statement, or give the rows that are kept."""
+        store = self._store
+        if context is None or store.observer is not UNOBSERVED or self._takes_snapshots is not False:
+            self._execute_watched(cursor, statement, parameters, context)
+            return
+        compiled = context.compiled
+        if compiled is None or not getattr(compiled, "only_reads", False) or CACHE_TTL in context.execution_options:
+            self._execute_watched(cursor, statement, parameters, context)
+            return
+        # The plainest of selects: every microsecond here is one more than SQLAlchemy's own.
+        started = perf_counter()
+        try:
+            self._execute(cursor, statement, parameters, context)
+        except BaseException:
+            store.sent.failed(perf_counter() - started)
+            raise
+        took, rows = perf_counter() - started, cursor.rowcount
+        store.sent.done(took, rows if rows >= 0 else max(0, _uncounted(cursor, parameters, context, store.sent)))
+
+    def _execute_watched(self, cursor: Any, statement: str, parameters: Any, context: Any) -> None:
         if context is not None and context.execution_options.get(CACHE_TTL):
             ask = self._ask(statement, parameters, context)
             if ask is not None and self._store.cache is not None:
@@ -79,22 +99,31 @@ class Watch:
     def _send(
         self, inner: Callable[..., None], cursor: Any, statement: str, parameters: Any, context: Any = None
     ) -> None:
-        store, compiled = self._store, getattr(context, "compiled", None)
-        cache = store.cache
-        if cache is not None and context is not None and dialect_snapshots(self._dialect):
+        store, cache, compiled = self._store, self._store.cache, getattr(context, "compiled", None)
+        if context is None:
+            inner(cursor, statement, parameters, context)
+            return
+        # A string for the driver is looked at without sqlglot: the dialect's own at the connection are such.
+        touched = raw_touched(statement) if compiled is None else getattr(compiled, "touched", ANYTHING)
+        if cache is not None and self._begins_snapshots():
             info_of(context.root_connection.connection).setdefault(_BEGAN, cache.backend.clock)
-        if compiled is None:
-            inner(cursor, statement, parameters, context)  # A string for the driver, as the dialect's own questions.
-        elif store.observer is UNOBSERVED:
-            self._timed(inner, cursor, statement, parameters, context)
-        else:
-            with store.observer.step(store.service, "statement", lambda: self._shown(statement)) as seen:
-                seen.rows = self._timed(inner, cursor, statement, parameters, context)
-        if cache is not None and context is not None:
-            # A string for the driver is looked at without sqlglot: the dialect's own at the connection are such.
-            touched = raw_touched(statement) if compiled is None else getattr(compiled, "touched", ANYTHING)
-            if touched.changes is None or touched.changes:
-                self._note(touched, context)
+        try:
+            if compiled is None:
+                inner(cursor, statement, parameters, context)  # Not counted.
+            elif store.observer is UNOBSERVED:
+                self._timed(inner, cursor, statement, parameters, context)
+            else:
+                with store.observer.step(store.service, "statement", lambda: self._shown(statement)) as seen:
+                    seen.rows = self._timed(inner, cursor, statement, parameters, context)
+        finally:
+            if cache is not None and (touched.changes is None or touched.changes):
+                self._note(touched, context)  # Also after a failure: where nothing is undone, some of it may be there.
+
+    def _begins_snapshots(self) -> bool:
+        """Say whether transactions of this database read a snapshot; known once it was connected to."""
+        if self._takes_snapshots is None and hasattr(self._dialect, "default_isolation_level"):
+            self._takes_snapshots = dialect_snapshots(self._dialect)
+        return self._takes_snapshots is not False
 
     def _shown(self, statement: str) -> str:
         """Return a statement in which double quotes enclose names: where they enclose texts, without those."""
