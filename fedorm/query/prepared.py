@@ -53,7 +53,7 @@ def prepare_scan(store: SQLStore, scan: Scan, ranges: Sequence[str], parameters:
         made = exp.Paren(this=predicate.copy())
         bound, binds = bind(made, lambda node: compared_type(scan, node), f"q{number}_", parameters)
         slots += bound
-        statement = statement.where(text(made.sql(dialect=store.sql_dialect, identify=True)).bindparams(*binds))
+        statement = statement.where(text(_written(made, store, identify=True)).bindparams(*binds))
     for number, name in enumerate(ranges):
         column = type_coerce(scan.table.c[name], storage_type(scan.table.c[name].type))
         low, high = (bindparam(f"{end}{number}", type_=column.type) for end in ("low", "high"))
@@ -90,7 +90,7 @@ def prepare_piece(
     for number, name in enumerate(lists):
         kind = piece.kinds[piece.columns.index(name)]
         binds.append(store.key_parameter(f"k{number}", kind, []))
-        written = f"{target(name).sql(store.sql_dialect)} {store.key_condition(f'k{number}')}"
+        written = f"{_written(target(name), store)} {store.key_condition(f'k{number}')}"
         query = _narrowed(query, exp.Var(this=written))
     for number, name in enumerate(ranges):
         kind = piece.kinds[piece.columns.index(name)]
@@ -98,7 +98,14 @@ def prepare_piece(
         query = _narrowed(query, exp.Between(this=target(name), low=low, high=high))
         binds += [bindparam(f"{end}{number}", type_=kind) for end in ("low", "high")]
     slots, own = bind(query, None, "v", parameters)
-    return Prepared(text(query.sql(dialect=store.sql_dialect)).bindparams(*binds, *own), tuple(slots))
+    return Prepared(text(_written(query, store)).bindparams(*binds, *own), tuple(slots))
+
+
+def _written(tree: exp.Expr, store: SQLStore, *, identify: bool = False) -> str:
+    """Return a tree as SQL for ``text()``, for which a colon in a name, or in a comment, would begin a parameter."""
+    for name in tree.find_all(exp.Identifier):
+        name.set("this", str(name.this).replace(":", "\\:"))
+    return tree.sql(dialect=store.sql_dialect, identify=identify, comments=False)
 
 
 def _narrowed(query: exp.Query, condition: exp.Expr) -> exp.Query:
