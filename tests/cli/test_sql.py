@@ -202,7 +202,7 @@ def test_parameters(shell: Shell) -> None:
 def test_colons_that_are_no_parameters(shell: Shell) -> None:
     """In text, in names, in comments and in casts; of one service and of several."""
     query = "select ' :a \\:b'::text as \"c :d\", :h as h from people.people p {} where p.id = 2 -- :i"
-    for joined in ("", "join sales.sales \"s :t\" on \"s :t\".person_id = p.id"):
+    for joined in ("", 'join sales.sales "s :t" on "s :t".person_id = p.id'):
         (row,) = json.loads(shell.rows("sql", "-F", "json", "-p", "h=x :y", query.format(joined)))
         assert row == {"c :d": " :a \\:b", "h": "x :y"}
 

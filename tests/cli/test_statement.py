@@ -7,6 +7,7 @@ import math
 from collections import OrderedDict
 from decimal import Decimal
 from enum import Enum
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from sqlalchemy.dialects import postgresql
 
 from fedorm import UnsupportedQueryError
 from fedorm.cli.parameters import parse_parameters
-from fedorm.cli.setup import UsageError
+from fedorm.cli.setup import Setup, UsageError
 from fedorm.cli.statement import check_query, prepare
 from fedorm.cli.tables import shown
 from fedorm.cli.values import as_json, as_text
@@ -140,3 +141,15 @@ def test_no_queries(sql: str, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(UnsupportedQueryError):
         check_query(sql)
     assert caplog.text == ""
+
+
+def test_no_password_of_the_settings_is_shown(tmp_path: Path) -> None:
+    """Neither a service's nor the cache's, percent-encoded or not."""
+    file = tmp_path / "fedorm.toml"
+    file.write_text(
+        "[services.a]\nurl = 'postgresql://bob:hid%2Fden@127.0.0.1:1/x'\n"
+        "[cache]\nurl = 'redis://:secret@127.0.0.1:1/0'\n"
+    )
+    setup = Setup(file)
+    setup.read()
+    assert setup.scrub("hid%2Fden, hid/den and secret") == "***, *** and ***"
