@@ -1,0 +1,58 @@
+"""The snippets of ``docs/caching.md`` and ``docs/observability.md`` do what is promised there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fedorm import Federation
+from tests.test_readme import run
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_keeping_results(tmp_path: Path) -> None:
+    """The program prints what is printed below it, but for what a row takes in this Python's memory."""
+    (program,), (expected,) = blocks("caching.md", "python"), blocks("caching.md", "text")
+    anything = r"bytes=\d+"
+    assert re.sub(anything, "", run(program, tmp_path)) == re.sub(anything, "", expected)
+
+
+def test_the_cache_of_a_configuration_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table is valid beside that of a service."""
+    pytest.importorskip("dogpile.cache")
+    (table,) = blocks("caching.md", "toml")
+    monkeypatch.setenv("REDIS_PASSWORD", "s3cret")
+    file = tmp_path / "fedorm.toml"
+    file.write_text(f'[services.users]\nurl = "sqlite+aiosqlite:///users.db"\n{table}')
+    fed = Federation.from_file(file)
+    assert fed.cache.default_ttl == 60
+    assert "s3cret" not in repr(vars(fed.cache))
+
+
+def test_statistics(tmp_path: Path) -> None:
+    """The program prints what is printed below it."""
+    assert run(blocks("observability.md", "python")[0], tmp_path) == blocks("observability.md", "text")[0]
+
+
+def test_metrics(tmp_path: Path) -> None:
+    """The snippet registers, and every metric of the table is there, and no other."""
+    client = pytest.importorskip("prometheus_client")
+    with Federation({"users": f"sqlite+aiosqlite:///{tmp_path / 'users.db'}"}) as fed:
+        before = set(client.REGISTRY._collector_to_names)
+        exec(blocks("observability.md", "python")[1], {"fed": fed})
+        try:
+            told = client.generate_latest().decode()
+        finally:
+            for collector in set(client.REGISTRY._collector_to_names) - before:
+                client.REGISTRY.unregister(collector)
+    names = {name.removesuffix("_total") for name in re.findall(r"^# TYPE (fedorm_\w+)", told, re.MULTILINE)}
+    page = (DOCS / "observability.md").read_text()
+    assert names == {name.removesuffix("_total") for name in re.findall(r"`(fedorm_\w+)`", page)}
+    assert 'federation="shop"' in told
