@@ -23,6 +23,7 @@ from fedorm.query.plan import KeyFilter, Piece, Plan, Scan, Step
 from fedorm.query.rules import costs
 from fedorm.query.rules.colocated import Joined, take_joins
 from fedorm.query.rules.nested import derive_nested_joins
+from fedorm.query.rules.nulls import order_nulls_apart
 from fedorm.query.rules.pieces import outermost, single_service
 from fedorm.query.rules.predicates import conjuncts, is_safe, pushed_predicates
 from fedorm.query.rules.semijoins import Estimate, Strategy, in_waves, key_pairs
@@ -133,7 +134,9 @@ class _Builder:
         finish = _finishable(tree, lists)
         parameters = frozenset(str(node.this) for node in finish.find_all(exp.Placeholder))
         small = None
-        if not any(isinstance(step, Scan) and step.outside for step in self._steps.values()):
+        if any(isinstance(step, Scan) and step.outside for step in self._steps.values()):
+            finish = order_nulls_apart(finish)
+        else:
             small = small_finish(finish, self._steps, {name: _columns(step) for name, step in self._steps.items()})
         return Plan(waves, finish.sql(dialect="duckdb"), names, parameters, self._rows(), small)
 
@@ -346,7 +349,7 @@ def compare_pairs(tree: exp.Expr) -> None:
             node.replace(exp.Coalesce(this=node.copy(), expressions=[exp.Boolean(this=False)]))
 
 
-def _finishable(tree: exp.Expr, lists: Container[str]) -> exp.Expr:
+def _finishable(tree: exp.Query, lists: Container[str]) -> exp.Query:
     """Write lists of values in the way that DuckDB binds them."""
     made = tree.copy()
     for node in list(made.find_all(exp.In)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,6 +14,7 @@ from duckdb_extensions import import_extension
 from sqlalchemy import BigInteger, Column, Date, Index, Integer, Numeric, String, Table, insert
 
 from fedorm import FederatedBase, FederatedDocument, Federation
+from fedorm.catalog import owner_of
 
 Money = Numeric(15, 2)
 
@@ -51,6 +52,8 @@ LINEITEM: tuple[tuple[str, Any], ...] = (
 lineitem = _table("tpch_orders", "lineitem", *LINEITEM, key=2)
 Index("lineitem_part", lineitem.c.l_partkey)
 facts = _table("tpch_facts", "lineitem", *LINEITEM, key=2)
+ledger = orders.to_metadata(FederatedBase.metadata_of("tpch_ledger"))
+"""The orders alone, for the placement that has their lines in ClickHouse."""
 supplier = _table(
     "tpch_supply", "supplier",
     ("s_suppkey", BigInteger), ("s_name", String(25)), ("s_address", String(40)), ("s_nationkey", Integer),
@@ -79,6 +82,21 @@ class Part(FederatedDocument):
         name = "part"
 
 
+PLACEMENT = {
+    "tpch_sales": "postgresql",
+    "tpch_orders": "postgresql",
+    "tpch_supply": "mysql",
+    "tpch_parts": "mongodb",
+}
+"""The kind of database of each service."""
+
+
+def with_facts(services: Mapping[str, str], facts_url: str) -> dict[str, str]:
+    """Return the other placement over the same databases: lines in ClickHouse, and those beside the orders not seen."""
+    rest = {name: url for name, url in services.items() if name != "tpch_orders"}
+    return {**rest, "tpch_ledger": services["tpch_orders"], "tpch_facts": facts_url}
+
+
 @dataclass(frozen=True)
 class TPCH:
     """The split data behind a federation, and the same data whole in DuckDB."""
@@ -101,39 +119,39 @@ def generate(scale: float) -> duckdb.DuckDBPyConnection:
 
 
 @asynccontextmanager
-async def split(
-    whole: duckdb.DuckDBPyConnection, fresh_database: Callable[[str], str], *, facts_in_clickhouse: bool = False
-) -> AsyncIterator[TPCH]:
+async def split(whole: duckdb.DuckDBPyConnection, fresh_database: Callable[[str], str]) -> AsyncIterator[TPCH]:
     """Put each table into its service."""
-    services = {
-        "tpch_sales": fresh_database("postgresql"),
-        "tpch_orders": fresh_database("postgresql"),
-        "tpch_supply": fresh_database("mysql"),
-        "tpch_parts": fresh_database("mongodb"),
-    }
-    if facts_in_clickhouse:
-        services["tpch_facts"] = fresh_database("clickhouse")
-    tables = [region, nation, customer, orders, supplier, partsupp, facts if facts_in_clickhouse else lineitem]
-    if facts_in_clickhouse:
-        FederatedBase.metadata_of("tpch_orders").remove(lineitem)
-    try:
-        async with Federation(services) as fed:
-            await fed.create_all()
-            async with fed.session() as session:
-                for table in tables:
-                    names = [column.name for column in table.columns]
-                    cursor = whole.execute(f"SELECT {', '.join(names)} FROM {table.name}")
-                    while rows := cursor.fetchmany(20_000):
-                        await session.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+    services = {name: fresh_database(kind) for name, kind in PLACEMENT.items()}
+    await load(whole, services)
+    async with opened(whole, services) as data:
+        yield data
+
+
+async def load(whole: duckdb.DuckDBPyConnection, services: Mapping[str, str]) -> None:
+    """Put each table, and the parts, into the service of theirs that is among ``services``."""
+    async with Federation(services) as fed:
+        await fed.create_all()
+        async with fed.session() as session:
+            for table in (region, nation, customer, orders, lineitem, facts, supplier, partsupp):
+                if owner_of(table) not in services:
+                    continue
+                names = [column.name for column in table.columns]
+                cursor = whole.cursor().execute(f"SELECT {', '.join(names)} FROM {table.name}")
+                while rows := cursor.fetchmany(20_000):
+                    await session.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+            if Part.__service__ in services:
                 names = [name for name in Part.model_fields if name.startswith("p_")]
                 for row in whole.execute(f"SELECT {', '.join(names)} FROM part").fetchall():
                     session.add(Part(**dict(zip(names, row, strict=True))))
-                await session.commit()
-            queries = {int(number): str(text) for number, text in whole.execute("FROM tpch_queries()").fetchall()}
-            yield TPCH(fed, whole, queries)
-    finally:
-        if facts_in_clickhouse:
-            lineitem.to_metadata(FederatedBase.metadata_of("tpch_orders"))
+            await session.commit()
+
+
+@asynccontextmanager
+async def opened(whole: duckdb.DuckDBPyConnection, services: Mapping[str, str]) -> AsyncIterator[TPCH]:
+    """Open a federation over services that are loaded."""
+    queries = {int(number): str(text) for number, text in whole.execute("FROM tpch_queries()").fetchall()}
+    async with Federation(services) as fed:
+        yield TPCH(fed, whole, queries)
 
 
 def comparable(value: Any) -> Any:
