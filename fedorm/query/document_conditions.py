@@ -43,7 +43,13 @@ def document_condition(predicate: exp.Expr, value_of: ValueOf = Parameter) -> Co
 
     What has none holds always here, as the finish checks it again. Without ``value_of`` the parameters stay open.
     """
-    return _Reader(value_of).condition(predicate, negated=False)
+    return condition_of(predicate, value_of)[0]
+
+
+def condition_of(predicate: exp.Expr, value_of: ValueOf = Parameter) -> tuple[Condition, bool]:
+    """Return a condition as ``document_condition`` does, and whether it is the whole of it."""
+    reader = _Reader(value_of)
+    return reader.condition(predicate, negated=False), reader.complete
 
 
 def can_send(predicate: exp.Expr) -> bool:
@@ -60,12 +66,14 @@ def _holds_always(condition: Condition) -> bool:
 class _Reader:
     def __init__(self, value_of: ValueOf) -> None:
         self._value_of = value_of
+        self.complete = True
 
     def condition(self, node: exp.Expr, *, negated: bool) -> Condition:
         """Return when ``node`` is true or, ``negated``, when it is false: in SQL that is not all the rest."""
         try:
             return self._condition(node.unnest(), negated)
         except _Unknown:
+            self.complete = False
             return ALWAYS
 
     def _condition(self, node: exp.Expr, negated: bool) -> Condition:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from fedorm.query.document_conditions import document_condition
+from fedorm.query.document_conditions import condition_of
 from fedorm.query.plan import Scan
 from fedorm.stores.base import DocumentStore
 from fedorm.stores.conditions import Both, Compare, Condition, DocumentScan, Order, Parameter
@@ -53,9 +53,11 @@ def _wanted(
     ranges: Sequence[Ends],
     limit: int | Parameter | None,
 ) -> DocumentScan:
-    parts: list[Condition] = [document_condition(predicate, value_of) for predicate in scan.predicates]
+    made = [condition_of(predicate, value_of) for predicate in scan.predicates]
+    parts: list[Condition] = [condition for condition, _ in made]
     for column, (low, high) in ranges:
         parts += [Compare(column, ">=", low), Compare(column, "<=", high)]
     where = Both(tuple(part for part in parts if part != Both()))
     order = tuple(Order(one.column, one.descending, one.nulls_first) for one in scan.order)
-    return DocumentScan(scan.table, scan.columns, where, tuple(lists), order, limit)
+    complete = all(whole for _, whole in made)
+    return DocumentScan(scan.table, scan.columns, where, complete, tuple(lists), order, limit)

@@ -98,12 +98,13 @@ class DocumentScan:
     """Columns of a collection, of the documents that fulfil ``where`` and whose columns are among ``keys``.
 
     With ``limit`` only the first rows in the order of ``order`` are needed; a store that cannot say for sure which
-    those are returns all.
+    those are returns all. They are those that fulfil ``where`` if that is all that is asked: if it is ``complete``.
     """
 
     table: Table
     columns: tuple[str, ...]
     where: Condition = ALWAYS
+    complete: bool = True
     keys: tuple[tuple[str, Sequence[Any]], ...] = ()
     order: tuple[Order, ...] = ()
     limit: int | Parameter | None = None

@@ -7,38 +7,55 @@ the other until there are rows enough.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import types
 
 from fedorm.stores.conditions import ALWAYS, Compare, DocumentScan
 from fedorm.stores.document_table import FIELD, ObjectIdText
-from fedorm.stores.mongodb_columns import column_values
+from fedorm.stores.holding import columns_in, surely_holds
+from fedorm.stores.mongodb_columns import column_values, columns_of
 from fedorm.stores.mongodb_match import Filter, both_filters, match_filter
 
-Read = Callable[..., Awaitable[list[dict[str, Any]]]]
-"""Reads the documents that a filter finds; takes the options of ``find``."""
+Find = Callable[..., Any]
+"""Makes the cursor of a filter; takes the options of ``find``."""
 
 _SORTED = (types.Integer, types.Numeric, types.DateTime, types.Date, types.Uuid, ObjectIdText)
 """Not texts: a collection's collation orders them in its own way."""
 
 
 def has_first_rows(wanted: DocumentScan) -> bool:
-    """Say whether MongoDB can tell which rows are the first ones; not behind conditions, which find too many."""
+    """Say whether MongoDB can tell which rows are the first ones."""
     limit = wanted.limit
-    if limit is None or (isinstance(limit, int) and limit < 1) or wanted.where != ALWAYS or wanted.keys:
+    if limit is None or (isinstance(limit, int) and limit < 1) or wanted.keys or not wanted.complete:
+        return False
+    if not columns_in(wanted.where) <= set(wanted.columns):
         return False
     kind = wanted.table.c[wanted.order[0].column].type if wanted.order else types.Integer()
     return isinstance(kind, _SORTED)
 
 
-async def first_rows(read: Read, wanted: DocumentScan, query: Filter) -> list[dict[str, Any]]:
-    """Return documents among which the first ``limit`` rows are; those equal to the last in a longer order, too."""
+async def first_rows(find: Find, wanted: DocumentScan, query: Filter) -> list[dict[str, Any]]:
+    """Return documents among which the first ``limit`` rows are; those equal to the last in a longer order, too.
+
+    A filter may let documents pass that do not fulfil the condition: when one such is among them, all are read.
+    """
+    found = await _first(find, wanted, query)
+    if wanted.where != ALWAYS:
+        names = sorted(columns_in(wanted.where))
+        for values in zip(*columns_of(wanted.table, names, found), strict=True):
+            if not surely_holds(wanted.table, wanted.where, dict(zip(names, values, strict=True))):
+                return list(await find(query).to_list(None))
+    return found
+
+
+async def _first(find: Find, wanted: DocumentScan, query: Filter) -> list[dict[str, Any]]:
     limit = wanted.limit
     assert isinstance(limit, int)
     if not wanted.order:
-        return await read(query, limit=limit)
+        first: list[dict[str, Any]] = await find(query, limit=limit).to_list(None)
+        return first
     order = wanted.order[0]
     column = wanted.table.c[order.column]
     path = str(column.info[FIELD])
@@ -48,14 +65,14 @@ async def first_rows(read: Read, wanted: DocumentScan, query: Filter) -> list[di
         missing = limit - len(found)
         narrowed = both_filters([query, block]) or {}
         if len(wanted.order) == 1:
-            found += await read(narrowed, limit=missing, **(sort if is_sorted else {}))
+            found += await find(narrowed, limit=missing, **(sort if is_sorted else {})).to_list(None)
         else:
             if is_sorted:
-                last = await read(narrowed, skip=missing - 1, limit=1, **sort)
+                last = await find(narrowed, skip=missing - 1, limit=1, **sort).to_list(None)
                 for value in column_values(column, last):
                     bound = Compare(order.column, ">=" if order.descending else "<=", value)
                     narrowed = both_filters([narrowed, match_filter(wanted.table, bound)]) or {}
-            found += await read(narrowed)
+            found += await find(narrowed).to_list(None)
         if len(found) >= limit:
             break
     return found

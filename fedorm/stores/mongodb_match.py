@@ -31,6 +31,7 @@ from fedorm.stores.conditions import (
     Parameter,
 )
 from fedorm.stores.document_table import FIELD, ObjectIdText
+from fedorm.stores.holding import instant
 
 Filter = dict[str, Any]
 
@@ -144,8 +145,8 @@ def _equal_values(kind: types.TypeEngine[Any], value: Any) -> list[Any] | None:
     if isinstance(kind, types.Numeric):
         return _equal_decimals(value)
     if isinstance(kind, types.DateTime | types.Date):
-        instant = _instant(value)
-        return None if instant is None else [_milliseconds(instant)]
+        moment = instant(value)
+        return None if moment is None else [_milliseconds(moment)]
     if isinstance(kind, ObjectIdText):
         return [ObjectId(str(value))] if ObjectId.is_valid(str(value)) else []
     if isinstance(kind, types.Uuid):
@@ -187,8 +188,8 @@ def _equal_decimals(value: Any) -> list[Any] | None:
 def _excluded(kind: types.TypeEngine[Any], value: Any) -> list[Any]:
     """Return values of documents that are sure to be read as ``value``, and are those that PostgreSQL leaves out."""
     if isinstance(kind, types.DateTime | types.Date):
-        instant = None if isinstance(value, Parameter) else _instant(value)
-        if not isinstance(value, Parameter) and (instant is None or _milliseconds(instant) != instant):
+        moment = None if isinstance(value, Parameter) else instant(value)
+        if not isinstance(value, Parameter) and (moment is None or _milliseconds(moment) != moment):
             return []
     elif not isinstance(kind, types.Boolean | types.Integer | types.Float):
         return []  # A collation takes more texts for equal, and a float is a little off the decimal it is read as.
@@ -278,11 +279,11 @@ def _integer_range(field: str, operator: Operator, value: float | Decimal) -> Fi
 
 
 def _time_range(field: str, operator: Operator, value: Any) -> Filter:
-    instant = _instant(value)
-    if instant is None:
+    moment = instant(value)
+    if moment is None:
         return {}
-    bound = _milliseconds(instant)
-    if bound != instant and operator == "<":
+    bound = _milliseconds(moment)
+    if bound != moment and operator == "<":
         operator = "<="  # MongoDB's times have milliseconds: that before the bound is still in.
     return {field: {_MONGO[operator]: bound}}
 
@@ -301,25 +302,8 @@ def _is_finite(value: float | Decimal) -> bool:
     return value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
 
 
-def _instant(value: Any) -> datetime.datetime | None:
-    """Return a time as UTC, as the finish takes one without a zone; a date as its midnight."""
-    if isinstance(value, str):
-        try:
-            value = datetime.datetime.fromisoformat(value.strip())
-        except ValueError:
-            return None
-    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
-        value = datetime.datetime.combine(value, datetime.time())
-    if not isinstance(value, datetime.datetime):
-        return None
-    try:
-        return value.replace(tzinfo=datetime.UTC) if value.tzinfo is None else value.astimezone(datetime.UTC)
-    except OverflowError:
-        return None
-
-
-def _milliseconds(instant: datetime.datetime) -> datetime.datetime:
-    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+def _milliseconds(moment: datetime.datetime) -> datetime.datetime:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 # -- the rest

@@ -21,23 +21,29 @@ from fedorm.stores.mongodb_columns import columns_of
 from fedorm.stores.mongodb_first import first_rows, has_first_rows
 from fedorm.stores.mongodb_match import Filter, both_filters, equal_values, flattened, match_filter
 
+READ_AT_ONCE = 10_000
+"""Documents that are there as such at a time; what remains of them are rows."""
+
 
 async def find_rows(collection: Any, wanted: DocumentScan, batch_size: int, transaction: Any) -> list[tuple[Any, ...]]:
     """Read columns of a collection; a long list of keys travels in batches. Raises ``FieldTypeError``."""
     fields = projection(wanted.table, wanted.columns)
 
-    async def read(query: Filter, **options: Any) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = await collection.find(query, fields, session=transaction, **options).to_list(None)
-        return found
+    def find(query: Filter, **options: Any) -> Any:
+        return collection.find(query, fields, session=transaction, **options)
 
-    found: list[dict[str, Any]] = []
+    def rows_of(found: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+        return list(zip(*columns_of(wanted.table, wanted.columns, found), strict=True))
+
     queries = filters(wanted, batch_size)
     if len(queries) == 1 and has_first_rows(wanted):
-        found = await first_rows(read, wanted, queries[0])
-    else:
-        for query in queries:
-            found += await read(query)
-    return list(zip(*columns_of(wanted.table, wanted.columns, found), strict=True))
+        return rows_of(await first_rows(find, wanted, queries[0]))
+    rows: list[tuple[Any, ...]] = []
+    for query in queries:
+        async with find(query) as cursor:
+            while found := await cursor.to_list(READ_AT_ONCE):
+                rows += rows_of(found)
+    return rows
 
 
 def filters(wanted: DocumentScan, batch_size: int) -> list[Filter]:

@@ -27,7 +27,7 @@ from sqlglot import exp
 from fedorm import FederatedDocument, Federation
 from fedorm.exc import UnsupportedOperationError
 from fedorm.query.arrow import to_arrow
-from fedorm.query.document_conditions import document_condition
+from fedorm.query.document_conditions import condition_of, document_condition
 from fedorm.query.tables import storage_type
 from fedorm.stores.conditions import (
     ALWAYS,
@@ -44,6 +44,7 @@ from fedorm.stores.conditions import (
     Order,
     Parameter,
 )
+from fedorm.stores.holding import columns_in, surely_holds
 from fedorm.stores.mongodb import MongoDBStore
 from fedorm.stores.mongodb_columns import exact_decimal
 from fedorm.stores.mongodb_match import match_filter
@@ -215,6 +216,12 @@ class Finish:
         tree = sqlglot.parse_one(f"SELECT id FROM things WHERE {condition}", read="postgres")
         values = {str(node.this): PARAMETERS[str(node.this)] for node in tree.find_all(exp.Placeholder)}
         return {row[0] for row in self._database.execute(tree.sql(dialect="duckdb"), values).fetchall()}
+
+    def first(self, condition: str, column: str, terms: str, limit: int) -> list[tuple[Any, ...]]:
+        """Return ids and values of the first rows in an order that fulfil a condition."""
+        kept = self(condition)
+        rows = self.ordered(column, terms, 1_000)
+        return [row for row in rows if row[0] in kept][:limit]
 
     def ordered(self, column: str, terms: str, limit: int) -> list[tuple[Any, ...]]:
         """Return ids and values of the first rows in an order."""
@@ -391,3 +398,57 @@ def test_decimals_are_read_as_they_are(value: Decimal, exponent: int) -> None:
         return  # No document holds it.
     for one in (stored, shifted):
         assert repr(exact_decimal(one)) == repr(one.to_decimal())
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_the_first_rows_behind_conditions(store: tuple[MongoDBStore, Callable[[Any], Any]], seed: int) -> None:
+    """No row is missing among the first ones, whether or not the filter tells exactly which fulfil the condition."""
+    mongodb, run = store
+    run(fill(mongodb, documents(seed, 60)))
+    finish = Finish(run(mongodb.read(DocumentScan(table(), COLUMNS))))
+    fewer = 0
+
+    @settings(
+        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(conditions(), st.sampled_from(ORDERED), st.booleans(), st.booleans(), st.integers(1, 20), st.booleans())
+    def check(text: str, column: str, descending: bool, nulls_first: bool, limit: int, longer: bool) -> None:
+        nonlocal fewer
+        where, complete = condition_of(sqlglot.parse_one(text, read="postgres"), PARAMETERS.__getitem__)
+        order = (Order(column, descending, nulls_first), *[Order("id")] * longer)
+        columns = tuple(sorted({"id", column} | columns_in(where)))
+        rows = run(mongodb.read(DocumentScan(table(), columns, where, complete, order=order, limit=limit)))
+        found = {row[columns.index("id")]: row[columns.index(column)] for row in rows}
+        terms = f'"{column}" {"DESC" if descending else "ASC"} NULLS {"FIRST" if nulls_first else "LAST"}'
+        expected = finish.first(text, column, f"{terms}, id" if longer else terms, limit)
+        if longer:
+            assert {identity for identity, _ in expected} <= set(found), text
+        else:
+            passed = finish(text) & set(found)
+            assert not values_of(expected) - values_of([(identity, found[identity]) for identity in passed]), text
+        fewer += len(rows) < len(finish(text))
+
+    check()
+    assert fewer > EXAMPLES // 10
+
+
+def test_what_surely_holds(store: tuple[MongoDBStore, Callable[[Any], Any]]) -> None:
+    """Never what the finish would not keep."""
+    mongodb, run = store
+    run(fill(mongodb, documents(5, 40)))
+    rows = run(mongodb.read(DocumentScan(table(), COLUMNS)))
+    finish, held = Finish(rows), 0
+
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True)
+    @given(conditions())
+    def check(text: str) -> None:
+        nonlocal held
+        where, complete = condition_of(sqlglot.parse_one(text, read="postgres"), PARAMETERS.__getitem__)
+        if complete:
+            sure = {row[0] for row in rows if surely_holds(table(), where, dict(zip(COLUMNS, row, strict=True)))}
+            assert sure <= finish(text), text
+            held += len(sure)
+
+    check()
+    assert held > EXAMPLES
