@@ -58,5 +58,5 @@ class Reflection:
         known = self._tables.of(service)
         for table in found.values():
             point_to(known, table)
-        self._tables.add(service, found)
+        self._tables.add(service, found, complete=self._only is None)
         return found

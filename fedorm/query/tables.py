@@ -53,9 +53,10 @@ class Tables(Mapping[str, Table]):
         """Return a service's tables by name; one that a model declares is the model's."""
         return {**self._reflected.get(service, {}), **self.declared(service)}
 
-    def add(self, service: str, tables: Mapping[str, Table]) -> None:
-        """Make reflected tables known, in place of those that had their names."""
-        self._reflected[service] = {**self._reflected.get(service, {}), **tables}
+    def add(self, service: str, tables: Mapping[str, Table], *, complete: bool) -> None:
+        """Make reflected tables known, in place of those that had their names; of all others too, if ``complete``."""
+        others = {} if complete else self._reflected.get(service, {})
+        self._reflected[service] = {**others, **tables}
         self.version += 1
 
     def find(self, name: str, service: str | None) -> tuple[str, Table]:
