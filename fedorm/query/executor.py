@@ -14,6 +14,7 @@ from fedorm.query.explain import sent
 from fedorm.query.measured import Measured
 from fedorm.query.plan import KeyFilter, Piece, Plan, Scan, Step
 from fedorm.query.reading import Keys, Reader, Rows
+from fedorm.query.small import MOST_ROWS
 from fedorm.stats import UNOBSERVED, Observed, Observer
 from fedorm.stores.sql import SQLStore
 
@@ -25,13 +26,21 @@ class Execution:
     """One plan with the values of its parameters, for one session."""
 
     def __init__(
-        self, session: FederatedSession, plan: Plan, parameters: Mapping[str, Any], observer: Observer = UNOBSERVED
+        self,
+        session: FederatedSession,
+        plan: Plan,
+        parameters: Mapping[str, Any],
+        observer: Observer = UNOBSERVED,
+        may_read_outside: Callable[[str], bool] = lambda service: False,
     ) -> None:
         self.session, self._plan = session, plan
         self._reader = Reader(session, plan, parameters)
-        self.observer = observer
+        self.observer, self._may_read_outside = observer, may_read_outside
         self.found: dict[str, Rows] = {}
         """What each step has returned; steps that the finish reads by itself are not among them."""
+        self.outside = [step for step in plan.steps if isinstance(step, Scan) and step.outside]
+        """What the finish reads by itself."""
+        self._distinct: dict[tuple[str, str], list[Any]] = {}
         self.took: dict[str, float] = {}
         """Milliseconds, by step."""
 
@@ -41,7 +50,7 @@ class Execution:
         for wave in self._plan.waves:
             by_service: dict[str, list[Step]] = {}
             for step in wave:
-                if not (isinstance(step, Scan) and step.outside) and step.name not in self.found:
+                if not self._is_outside(step):
                     by_service.setdefault(step.service, []).append(step)
             if not by_service:
                 continue
@@ -54,6 +63,21 @@ class Execution:
             for found in session.bridge.side_by_side(jobs):
                 self.found.update(found)
         return self.found
+
+    def _is_outside(self, step: Step) -> bool:
+        """Say whether the finish reads a step, as planned, or as there turned out to be too many keys for it."""
+        if not isinstance(step, Scan) or step.outside or step.most_keys is None:
+            return isinstance(step, Scan) and step.outside
+        keys = [self._values(key) for key in step.key_filters]
+        few = min((len(values) for values in keys if values is not None), default=step.most_keys + 1)
+        if few <= step.most_keys or not self._may_read_outside(step.service):
+            return False
+        self.outside.append(step)
+        return True
+
+    def has_few(self) -> bool:
+        """Say whether so few rows were found that Python joins them sooner than DuckDB."""
+        return not self.outside and sum(len(rows.rows) for rows in self.found.values()) <= MOST_ROWS
 
     def tables(self) -> dict[str, pa.Table]:
         """Return what the steps have found as Arrow tables."""
@@ -96,8 +120,19 @@ class Execution:
         store = self.session.store_named(step.service)
         return self.observer.step(step.service, step.name, lambda: sent(step, store), step.why)
 
+    def _values(self, key: KeyFilter) -> list[Any] | None:
+        """Return the different keys that another step has found; None when the finish reads that one."""
+        if key.source not in self.found:
+            return None
+        place = key.source, key.source_column
+        if place not in self._distinct:
+            self._distinct[place] = self.found[key.source].distinct(key.source_column)
+        return self._distinct[place]
+
     def _keys(self, filter_: KeyFilter, most: int) -> Keys:
-        values = self.found[filter_.source].distinct(filter_.source_column)
+        values = self._values(filter_)
+        if values is None:
+            return Keys(filter_.column)
         if len(values) <= most:
             return Keys(filter_.column, values)
         if isinstance(values[0], str | bytes):  # Databases order these in their own ways.

@@ -44,6 +44,8 @@ class Scan:
     key_filters: tuple[KeyFilter, ...] = ()
     outside: bool = False
     """Whether the finish reads the table by itself, over connections of its own."""
+    most_keys: int | None = None
+    """With more keys than these the finish reads the table by itself; None where it cannot."""
     order: tuple[Order, ...] = ()
     limit: exp.Expr | None = None
     """How many rows are enough, in this order: a number, a parameter, or a sum of the two."""

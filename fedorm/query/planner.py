@@ -26,6 +26,7 @@ from fedorm.query.rules.nested import derive_nested_joins
 from fedorm.query.rules.nulls import order_nulls_apart
 from fedorm.query.rules.pieces import outermost, single_service
 from fedorm.query.rules.predicates import conjuncts, is_safe, pushed_predicates
+from fedorm.query.rules.selectivity import selectivity
 from fedorm.query.rules.semijoins import Estimate, Strategy, in_waves, key_pairs
 from fedorm.query.small import small_finish
 from fedorm.query.tables import Tables, column_types, storage_type
@@ -157,7 +158,7 @@ class _Builder:
         total = max(sizes, default=1.0)
         if not isinstance(query, exp.Select):
             return sum(sizes), sum(sizes)
-        wanted = total * _selectivity(conjuncts_of(query), {})
+        wanted = total * selectivity(conjuncts_of(query), {})
         if query.args.get("group"):
             wanted = max(1.0, wanted / 10)
         elif query.find(exp.AggFunc):
@@ -166,7 +167,7 @@ class _Builder:
 
     def _is_worth_joining(self, tables: Mapping[str, exp.Table], parts: Sequence[exp.Expr]) -> bool:
         """Say whether joining tables where they are leaves few rows."""
-        wanted = max(self._size(table) for table in tables.values()) * _selectivity(_of_one_table(parts), {})
+        wanted = max(self._size(table) for table in tables.values()) * selectivity(_of_one_table(parts), {})
         return wanted <= FEW or not all(self._readable(table) for table in tables.values())
 
     def _readable(self, table: exp.Table) -> bool:
@@ -194,7 +195,7 @@ class _Builder:
             for alias, column in joined.columns.values()
         )
         total = max(self._size(table) for table in joined.tables.values())
-        wanted = total * _selectivity(_of_one_table(conjuncts_of(joined.query)), {})
+        wanted = total * selectivity(_of_one_table(conjuncts_of(joined.query)), {})
         name = f"j{len(self._steps)}"
         origins = {output: origin for output, origin in joined.columns.items() if origin[1]}
         why = "its tables are joined where they are"
@@ -247,7 +248,7 @@ class _Builder:
         keys = list(scan.table.primary_key.columns)
         if len(keys) == 1:
             distinct[str(keys[0].name)] = max(1.0, total)
-        wanted = total * _selectivity(scan.predicates, distinct)
+        wanted = total * selectivity(scan.predicates, distinct)
         inside = costs.inside(total, wanted)
         if total > TINY:
             outside = costs.outside(total, wanted, filters=self._facts.filters(scan.service))
@@ -307,21 +308,6 @@ def conjuncts_of(query: exp.Query) -> list[exp.Expr]:
 def _of_one_table(parts: Sequence[exp.Expr]) -> list[exp.Expr]:
     """Return the conditions that are no joins."""
     return [part for part in parts if len({column.table for column in part.find_all(exp.Column)}) == 1]
-
-
-def _selectivity(predicates: Sequence[exp.Expr], distinct: Mapping[str, float]) -> float:
-    """Guess which part of a table fulfils conditions: by the number of different values, a third for anything else."""
-    part = 1.0
-    for predicate in predicates:
-        columns = {column.name for column in predicate.find_all(exp.Column)}
-        different = distinct.get(columns.pop()) if len(columns) == 1 else None
-        if isinstance(predicate, exp.EQ):
-            part *= 1 / different if different else 0.1
-        elif isinstance(predicate, exp.In):
-            part *= min(1.0, len(predicate.expressions) / different) if different else 0.1
-        else:
-            part *= 0.25 if isinstance(predicate, exp.Between) else 0.33
-    return part
 
 
 def _result_name(column: exp.Expr) -> str:

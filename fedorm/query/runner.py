@@ -26,7 +26,7 @@ from fedorm.query.plan import Plan, Scan
 from fedorm.query.planner import make_plan, parse
 from fedorm.query.remembering import Remembering
 from fedorm.query.rules.semijoins import Strategy
-from fedorm.query.small import MOST_ROWS, UnfitError
+from fedorm.query.small import UnfitError
 from fedorm.query.statistics import UNKNOWN, Statistics
 from fedorm.query.tables import Tables
 from fedorm.stats import UNOBSERVED, Observer
@@ -138,6 +138,7 @@ class QueryRunner:
                 self._plans.popitem(last=False)
         else:
             self._plans.move_to_end(key)
+        session.crossed |= len(plan.services) > 1
         return plan
 
     def _plan_for(self, session: FederatedSession, sql: str, expanding: frozenset[str], strategy: Strategy) -> Plan:
@@ -187,13 +188,13 @@ class QueryRunner:
         plan = self._plan_for(session, sql, expanding, options.get(STRATEGY, "auto"))
         names = list(plan.names)
         if plan.finish is None:
-            return names, Execution(session, plan, parameters, self.observer).result()
+            return names, self._execution(session, plan, parameters).result()
         streams = options.get("stream_results") or options.get("yield_per")
 
         def read(plan: Plan) -> Any:
-            execution = Execution(session, plan, parameters, self.observer)
+            execution = self._execution(session, plan, parameters)
             found = execution.read()
-            if plan.small is not None and sum(len(rows.rows) for rows in found.values()) <= MOST_ROWS:
+            if plan.small is not None and execution.has_few():
                 try:
                     return plan.small.run(found, parameters)
                 except UnfitError:
@@ -212,7 +213,7 @@ class QueryRunner:
         plan = self._plan_for(session, sql, expanding, strategy)
 
         def read(plan: Plan) -> pa.Table:
-            execution = Execution(session, plan, values, self.observer)
+            execution = self._execution(session, plan, values)
             execution.read()
             if plan.finish is None:
                 ((_, rows),) = execution.tables().items()
@@ -232,22 +233,30 @@ class QueryRunner:
         try:
             return read(plan)
         except OutsideError as error:
-            inside = frozenset(step.service for step in plan.steps if isinstance(step, Scan) and step.outside)
+            inside = frozenset(
+                step.service
+                for step in plan.steps
+                if isinstance(step, Scan) and (step.outside or step.most_keys is not None)
+            )
             try:
                 return read(self.plan(session, sql, expanding, "auto", inside))
             except UnsupportedQueryError as same:
                 raise same from error
 
+    def _execution(self, session: FederatedSession, plan: Plan, parameters: Mapping[str, Any]) -> Execution:
+        return Execution(
+            session, plan, parameters, self.observer, lambda service: self._may_read_outside(session, service)
+        )
+
     def _finish(self, execution: Execution, plan: Plan, parameters: Mapping[str, Any]) -> Finish:
         assert plan.finish is not None
         views: dict[str, exp.Query] = {}
-        for step in plan.steps:
-            if isinstance(step, Scan) and step.outside:
-                attached = self.attached(execution.session, step.service)
-                view = self.view(attached, step.table, step.columns) if attached is not None else None
-                if view is None:
-                    raise OutsideError(f"service {step.service!r} can no longer be read by DuckDB")
-                views[step.name] = view
+        for step in execution.outside:
+            attached = self.attached(execution.session, step.service)
+            view = self.view(attached, step.table, step.columns) if attached is not None else None
+            if view is None:
+                raise OutsideError(f"service {step.service!r} can no longer be read by DuckDB")
+            views[step.name] = view
         needed = {name: parameters[name] for name in plan.parameters}
         return Finish(self._finisher, self._workers, execution.tables(), views, plan.finish, needed)
 
@@ -268,13 +277,13 @@ class QueryRunner:
         plan = self._plan_for(session, sql, expanding, strategy)
         if not analyze:
             return explain_plan(plan, self.stores, {}, None)
-        execution = Execution(session, plan, values, self.observer)
+        execution = self._execution(session, plan, values)
         if plan.finish is None:
             execution.result()
             return explain_plan(plan, self.stores, execution.measured(), None)
         found = execution.read()
         started = time.perf_counter()
-        if plan.small is not None and sum(len(rows.rows) for rows in found.values()) <= MOST_ROWS:
+        if plan.small is not None and execution.has_few():
             try:
                 rows = plan.small.run(found, values)
             except UnfitError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -21,11 +21,9 @@ MOST_ROWS = 10_000
 MOST_PAIRS = 200_000
 """More pairs than these are not compared one by one."""
 
-Joined = tuple[Any, ...]
-"""A row of each source, None for one that a left join has not found."""
-Value = Callable[[Joined, Mapping[str, Any]], Any]
-Place = tuple[int, int]
-"""Of a column: the position of its source, and its own in there."""
+Row = tuple[Any, ...]
+"""The columns of all sources, one after the other; None in those of one that a left join has not found."""
+Value = Callable[[Row, Mapping[str, Any]], Any]
 
 
 class UnfitError(Exception):
@@ -34,12 +32,53 @@ class UnfitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A step joined to those before it: where the keys of both sides are, and what else has to hold."""
+    """A step joined to those before it, by the columns at ``outer`` there and ``inner`` here.
+
+    ``own`` conditions are checked before it is joined, ``conditions`` decide what a left join finds.
+    """
 
     step: str
-    keys: tuple[tuple[Place, int], ...] = ()
+    kinds: tuple[types.TypeEngine[Any] | None, ...]
+    outer: tuple[int, ...] = ()
+    inner: tuple[int, ...] = ()
     left: bool = False
+    own: tuple[Value, ...] = ()
     conditions: tuple[Value, ...] = ()
+
+    def rows(self, found: Rows, parameters: Mapping[str, Any]) -> list[Row]:
+        """Return the step's rows that are to be joined."""
+        rows = plain_values(found.rows, self.kinds, UnfitError)
+        for condition in self.own:
+            rows = [row for row in rows if condition(row, parameters) is True]
+        return rows
+
+    def join(self, joined: list[Row], rows: list[Row], parameters: Mapping[str, Any]) -> list[Row]:
+        """Return the rows before it with those of its own that match."""
+        matches = self._matches(joined, rows)
+        missing = (None,) * len(self.kinds)
+        result: list[Row] = []
+        for row in joined:
+            pairs = [row + match for match in matches(row)]
+            for condition in self.conditions:
+                pairs = [pair for pair in pairs if condition(pair, parameters) is True]
+            if not pairs and self.left:
+                pairs = [row + missing]
+            result += pairs
+        return result
+
+    def _matches(self, joined: list[Row], rows: list[Row]) -> Callable[[Row], Sequence[Row]]:
+        if not self.inner:
+            if len(joined) * len(rows) > MOST_PAIRS:
+                raise UnfitError
+            return lambda row: rows
+        build: dict[Any, list[Row]] = {}
+        inner, outer = operator.itemgetter(*self.inner), operator.itemgetter(*self.outer)
+        for row in rows:
+            build.setdefault(inner(row), []).append(row)
+        single = len(self.inner) == 1
+        for key in [key for key in build if key is None or (not single and None in key)]:
+            del build[key]  # NULL equals nothing.
+        return lambda row: build.get(outer(row), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +86,18 @@ class SmallFinish:
     """A select of columns over inner and left joins, as data and closures."""
 
     sources: tuple[Source, ...]
-    kinds: tuple[tuple[types.TypeEngine[Any] | None, ...], ...]
     conditions: tuple[Value, ...]
-    outputs: tuple[Place, ...]
-    order: tuple[tuple[Place, bool, bool], ...]
+    outputs: tuple[int, ...]
+    order: tuple[tuple[int, bool, bool], ...]
     limit: exp.Expr | None
     offset: exp.Expr | None
 
-    def run(self, found: Mapping[str, Rows], parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def run(self, found: Mapping[str, Rows], parameters: Mapping[str, Any]) -> list[Row]:
         """Return the result. Raises ``UnfitError`` for what only DuckDB answers as PostgreSQL would."""
-        tables = [
-            plain_values(found[source.step].rows, kinds, UnfitError)
-            for source, kinds in zip(self.sources, self.kinds, strict=True)
-        ]
-        joined: list[Joined] = [(row,) for row in tables[0]]
-        for source, table in zip(self.sources[1:], tables[1:], strict=True):
-            joined = _join(joined, table, source, parameters)
+        first, *others = self.sources
+        joined = first.rows(found[first.step], parameters)
+        for source in others:
+            joined = source.join(joined, source.rows(found[source.step], parameters), parameters)
         for condition in self.conditions:
             joined = [row for row in joined if condition(row, parameters) is True]
         for place, descending, nulls_first in reversed(self.order):
@@ -71,43 +106,15 @@ class SmallFinish:
         if self.limit is not None or start:
             end = None if self.limit is None else start + number_of(self.limit, parameters)
             joined = joined[start:end]
-        return [tuple(None if row[one] is None else row[one][two] for one, two in self.outputs) for row in joined]
+        if len(self.outputs) == 1:
+            return [(row[self.outputs[0]],) for row in joined]
+        return list(map(operator.itemgetter(*self.outputs), joined))
 
 
-def _join(joined: list[Joined], table: Sequence[Any], source: Source, parameters: Mapping[str, Any]) -> list[Joined]:
-    if not source.keys:
-        if len(joined) * len(table) > MOST_PAIRS:
-            raise UnfitError
-        matches: Callable[[Joined], Sequence[Any]] = lambda row: table  # noqa: E731
-    else:
-        build: dict[Any, list[Any]] = {}
-        places = [inner for _, inner in source.keys]
-        for row in table:
-            key = tuple([row[place] for place in places])
-            if None not in key:
-                build.setdefault(key, []).append(row)
-        outer = [place for place, _ in source.keys]
-
-        def matches(row: Joined) -> Sequence[Any]:
-            key = tuple([None if row[one] is None else row[one][two] for one, two in outer])
-            return build.get(key, ())
-
-    result: list[Joined] = []
-    for row in joined:
-        pairs = [(*row, match) for match in matches(row)]
-        if source.conditions:
-            pairs = [pair for pair in pairs if all(check(pair, parameters) is True for check in source.conditions)]
-        if not pairs and source.left:
-            pairs = [(*row, None)]
-        result += pairs
-    return result
-
-
-def _ordered(rows: list[Joined], place: Place, descending: bool, nulls_first: bool) -> list[Joined]:
-    one, two = place
-    missing = [row for row in rows if row[one] is None or row[one][two] is None]
-    rest = [row for row in rows if row[one] is not None and row[one][two] is not None]
-    rest.sort(key=lambda row: row[one][two], reverse=descending)
+def _ordered(rows: list[Row], place: int, descending: bool, nulls_first: bool) -> list[Row]:
+    missing = [row for row in rows if row[place] is None]
+    rest = [row for row in rows if row[place] is not None] if missing else rows
+    rest = sorted(rest, key=operator.itemgetter(place), reverse=descending)
     return missing + rest if nulls_first else rest + missing
 
 
@@ -141,6 +148,8 @@ class _Maker:
         self._steps, self._step_kinds = steps, kinds
         self._aliases: list[str] = []
         self._columns: dict[str, Kinds] = {}
+        self._starts: dict[str, int] = {}
+        """Where the columns of a source begin."""
 
     def make(self, tree: exp.Select) -> SmallFinish:
         if {name for name, value in tree.args.items() if value} - _PARTS:
@@ -162,24 +171,31 @@ class _Maker:
                 raise _OtherShape
             if not join.side:
                 free += conjuncts(join.args.get("on"))
-        sources = [Source(self._add(start.this))]
+        sources = [self._add(start.this)]
         for join in joins:
-            step = self._add(join.this)
+            source = self._add(join.this)
             left = bool(join.side)
             parts = conjuncts(join.args.get("on")) if left else free
             keys = [(part, key) for part in parts if (key := self._key(part)) is not None]
+            rest = [part for part in parts if all(part is not used for used, _ in keys)]
             if not left:
-                free = [part for part in free if all(part is not used for used, _ in keys)]
-            rest = [part for part in parts if all(part is not used for used, _ in keys)] if left else []
-            sources.append(
-                Source(step, tuple(key for _, key in keys), left, tuple(self._condition(part) for part in rest))
-            )
+                free = rest
+            outer, inner = tuple(key[0] for _, key in keys), tuple(key[1] for _, key in keys)
+            conditions = tuple(self._condition(part) for part in rest) if left else ()
+            sources.append(replace(source, outer=outer, inner=inner, left=left, conditions=conditions))
+        for number, source in enumerate(sources):
+            if not source.left:
+                # A condition on one source alone: fewer rows to join, and to look at.
+                own = [part for part in free if self._is_about(part, self._aliases[number])]
+                free = [part for part in free if all(part is not one for one in own)]
+                start_at = self._starts[self._aliases[number]]
+                moved = tuple(_moved(self._condition(part), start_at) for part in own)
+                sources[number] = replace(source, own=moved)
         order = tree.args.get("order")
         limit, offset = tree.args.get("limit"), tree.args.get("offset")
         outputs = tuple(self._place(column.unalias()) for column in tree.selects)
         return SmallFinish(
             tuple(sources),
-            tuple(self._columns[alias][1] for alias in self._aliases),
             tuple(self._condition(part) for part in free),
             outputs,
             tuple(self._order(one, tree, outputs) for one in order.expressions) if order else (),
@@ -187,31 +203,36 @@ class _Maker:
             _number(offset),
         )
 
-    def _add(self, table: exp.Expr) -> str:
+    def _add(self, table: exp.Expr) -> Source:
         if not isinstance(table, exp.Table) or table.name not in self._steps or table.args.get("joins"):
             raise _OtherShape
         alias = table.alias_or_name
         names, kinds = self._step_kinds[table.name]
         if any(family_of(kind) is None for kind in kinds):
             raise _OtherShape
+        self._starts[alias] = sum(len(self._columns[earlier][0]) for earlier in self._aliases)
         self._aliases.append(alias)
         self._columns[alias] = names, kinds
-        return table.name
+        return Source(table.name, kinds)
 
-    def _place(self, column: exp.Expr) -> Place:
+    def _place(self, column: exp.Expr) -> int:
         if not isinstance(column, exp.Column) or column.table not in self._columns:
             raise _OtherShape
-        names, _ = self._columns[column.table]
-        return self._aliases.index(column.table), names.index(column.name)
+        return self._starts[column.table] + self._columns[column.table][0].index(column.name)
 
     def _family(self, node: exp.Expr) -> str | None:
-        if isinstance(node, exp.Column):
-            one, two = self._place(node)
-            return family_of(self._columns[self._aliases[one]][1][two])
-        return None
+        if not isinstance(node, exp.Column):
+            return None
+        place = self._place(node) - self._starts[node.table]
+        return family_of(self._columns[node.table][1][place])
 
-    def _key(self, part: exp.Expr) -> tuple[Place, int] | None:
-        """Return the keys of an equality between the source added last and one before it."""
+    @staticmethod
+    def _is_about(part: exp.Expr, alias: str) -> bool:
+        columns = list(part.find_all(exp.Column))
+        return bool(columns) and all(column.table == alias for column in columns)
+
+    def _key(self, part: exp.Expr) -> tuple[int, int] | None:
+        """Return where the columns are of an equality between one before it and the source added last."""
         if not isinstance(part, exp.EQ):
             return None
         for inner, outer in ((part.this, part.expression), (part.expression, part.this)):
@@ -220,10 +241,10 @@ class _Maker:
             if inner.table == self._aliases[-1] and outer.table in self._aliases[:-1]:
                 if self._family(inner) != self._family(outer):
                     raise _OtherShape
-                return self._place(outer), self._place(inner)[1]
+                return self._place(outer), self._place(inner) - self._starts[inner.table]
         return None
 
-    def _order(self, one: exp.Expr, tree: exp.Select, outputs: tuple[Place, ...]) -> tuple[Place, bool, bool]:
+    def _order(self, one: exp.Expr, tree: exp.Select, outputs: tuple[int, ...]) -> tuple[int, bool, bool]:
         if not isinstance(one, exp.Ordered):
             raise _OtherShape
         column = one.this
@@ -282,8 +303,8 @@ class _Maker:
     def _value(self, node: exp.Expr, family: str | None) -> Value:
         node = node.unnest()
         if isinstance(node, exp.Column):
-            place, inner = self._place(node)
-            return lambda row, values: None if row[place] is None else row[place][inner]
+            place = self._place(node)
+            return lambda row, values: row[place]
         if isinstance(node, exp.Neg) and isinstance(node.this, exp.Literal):
             literal: Any = -_constant(node.this, family)
         elif isinstance(node, exp.Literal | exp.Null):
@@ -291,7 +312,7 @@ class _Maker:
         elif isinstance(node, exp.Placeholder) and family is not None:
             name, fits = str(node.this), FAMILIES[family]
 
-            def parameter(row: Joined, values: Mapping[str, Any]) -> Any:
+            def parameter(row: Row, values: Mapping[str, Any]) -> Any:
                 given = values[name]
                 if given is None or type(given) in fits:
                     return given
@@ -303,6 +324,14 @@ class _Maker:
         else:
             raise _OtherShape
         return lambda row, values: literal
+
+
+def _moved(condition: Value, start: int) -> Value:
+    """Return a condition for the rows of a source by themselves."""
+    if not start:
+        return condition
+    before = (None,) * start
+    return lambda row, values: condition(before + row, values)
 
 
 def _affirmed(node: exp.Expr) -> exp.Expr:

@@ -6,6 +6,7 @@ import datetime
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import types
@@ -44,51 +45,52 @@ def family_of(kind: types.TypeEngine[Any] | None) -> str | None:
 
 def plain_values(
     rows: Sequence[Sequence[Any]], kinds: Sequence[types.TypeEngine[Any] | None], unfit: type[Exception]
-) -> Sequence[Sequence[Any]]:
+) -> list[tuple[Any, ...]]:
     """Return rows whose values have the classes that the result has. Raises ``unfit`` for one that cannot."""
+    plain = list(map(tuple, rows))
     changes: dict[int, Callable[[Any], Any]] = {}
     for number, kind in enumerate(kinds):
-        wanted, convert = _conversion(kind)
-        if convert is not None and any(
-            (value := row[number]) is not None and (type(value) is not wanted or wanted in _ALWAYS) for row in rows
-        ):
+        is_plain, convert = _conversion(kind)
+        if any(value is not None and not is_plain(value) for value in map(itemgetter(number), plain)):
             changes[number] = convert
     if not changes:
-        return rows
+        return plain
     try:
-        return [
-            tuple(
-                changes[number](value) if value is not None and number in changes else value
-                for number, value in enumerate(row)
-            )
-            for row in rows
-        ]
+        columns = list(zip(*plain, strict=True))
+        for number, change in changes.items():
+            columns[number] = tuple([None if value is None else change(value) for value in columns[number]])
+        return list(zip(*columns, strict=True))
     except (ValueError, ArithmeticError, TypeError) as error:
         raise unfit from error
 
 
-_ALWAYS = {Decimal, datetime.datetime, float}
-"""Classes whose values may have to be changed, too: a scale, a zone; or refused."""
-
-
-def _conversion(kind: types.TypeEngine[Any] | None) -> tuple[type[Any], Callable[[Any], Any] | None]:
+def _conversion(kind: types.TypeEngine[Any] | None) -> tuple[Callable[[Any], bool], Callable[[Any], Any]]:
+    """Return what says whether a value is plain already, and what makes it so."""
     kind = storage_type(kind) if kind is not None else None
     if isinstance(kind, types.Boolean):
-        return bool, bool
+        return _is(bool), bool
     if isinstance(kind, types.Integer):
-        return int, int
+        return _is(int), int
     if isinstance(kind, types.Float):
-        return float, _number
+        return lambda value: type(value) is float and value == value, _number
     if isinstance(kind, types.Numeric):
         unit = Decimal(1).scaleb(-(kind.scale or 0))
-        return Decimal, lambda value: _scaled(Decimal(str(value)), unit)
+        return lambda value: type(value) is Decimal and value.same_quantum(unit), lambda value: _scaled(value, unit)
     if isinstance(kind, types.DateTime):
-        return (datetime.datetime, _to_utc) if kind.timezone else (datetime.datetime, None)
+        return lambda value: value.tzinfo is None or value.tzinfo is datetime.UTC, _to_utc
     if isinstance(kind, types.Date):
-        return datetime.date, None
+        return _is(datetime.date), _refuse
     if isinstance(kind, types.Uuid):
-        return str, lambda value: str(uuid.UUID(str(value)))
-    return str, str
+        return _is(str), lambda value: str(uuid.UUID(str(value)))
+    return _is(str), str
+
+
+def _is(wanted: type[Any]) -> Callable[[Any], bool]:
+    return lambda value: type(value) is wanted
+
+
+def _refuse(value: Any) -> Any:
+    raise ValueError(f"{value!r} is no date")
 
 
 def _number(value: Any) -> float:
@@ -98,7 +100,8 @@ def _number(value: Any) -> float:
     return number
 
 
-def _scaled(value: Decimal, unit: Decimal) -> Decimal:
+def _scaled(given: Any, unit: Decimal) -> Decimal:
+    value = Decimal(str(given))
     scaled = value.quantize(unit)
     if scaled != value:
         raise ValueError(f"{value} has more digits than its column")
@@ -106,4 +109,4 @@ def _scaled(value: Decimal, unit: Decimal) -> Decimal:
 
 
 def _to_utc(value: datetime.datetime) -> datetime.datetime:
-    return value if value.tzinfo is datetime.UTC else value.astimezone(datetime.UTC)
+    return value.astimezone(datetime.UTC)

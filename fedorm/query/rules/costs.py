@@ -30,6 +30,18 @@ def outside(total: float, wanted: float, *, filters: bool) -> float:
     return _ATTACHED + total * _SCANNED + (wanted if filters else total) * _STREAMED
 
 
+def most_keys(total: float, each: float, cost: float, *, batch: int, indexed: bool) -> int:
+    """Return with how many keys a lookup costs more than ``cost``; ``each`` finds so many rows."""
+    return int(
+        max(0.0, cost - lookup(total, 0, 0, batch=batch, indexed=indexed)) / lookup_each(total, each, batch, indexed)
+    )
+
+
+def lookup_each(total: float, each: float, batch: int, indexed: bool) -> float:
+    """Return what one key more costs."""
+    return _KEY + each * _MADE + (_ROUND_TRIP + (0.0 if indexed else total * _SCANNED)) / batch
+
+
 def lookup(total: float, keys: float, wanted: float, *, batch: int, indexed: bool) -> float:
     """Return the cost of sending ``keys``, ``batch`` at a time, and reading the ``wanted`` rows that have them."""
     each = _ROUND_TRIP + (0.0 if indexed else total * _SCANNED)

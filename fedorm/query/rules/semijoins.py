@@ -12,7 +12,7 @@ from typing import Literal
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
-from fedorm.query.plan import KeyFilter, Piece, Step
+from fedorm.query.plan import KeyFilter, Piece, Scan, Step
 from fedorm.query.rules import costs
 from fedorm.query.rules.predicates import conditions, nullable_sources
 
@@ -61,10 +61,13 @@ class Estimate:
         Where it is not known how many different values the column has, it is taken to have as many as the other side
         has of its own, or rows: it refers to that side. (Selinger et al., Access Path Selection, 1979.)
         """
+        return min(self.wanted, keys * self.each(column, source, source_column))
+
+    def each(self, column: str, source: Estimate, source_column: str) -> float:
+        """Return how many rows have one value of a column."""
         different = (self.distinct or {}).get(column) or (source.distinct or {}).get(source_column)
-        each = self.total / (different or max(1.0, source.total))
         part = self.wanted / self.total if self.total else 1.0
-        return min(self.wanted, keys * each * part)
+        return self.total / (different or max(1.0, source.total)) * part
 
 
 def in_waves(
@@ -102,10 +105,16 @@ def in_waves(
         cost = costs.lookup(narrowed.total, keys, wanted, batch=narrowed.batch, indexed=indexed)
         if strategy != "lookup" and cost >= narrowed.cost:
             continue
-        made[target] = replace(step, key_filters=(*step.key_filters, key))
+        made[target] = step = replace(step, key_filters=(*step.key_filters, key))
+        if narrowed.outside and isinstance(step, Scan) and strategy != "lookup":
+            each = narrowed.each(key.column, sending, key.source_column)
+            most = costs.most_keys(narrowed.total, each, narrowed.cost, batch=narrowed.batch, indexed=indexed)
+            made[target] = replace(step, most_keys=most)
         before[target].add(source)
         narrowed.wanted, narrowed.cost, narrowed.outside = max(1.0, wanted), min(cost, narrowed.cost), False
         sending.outside = False
+
+    _keep_sources(made)
 
     def wave(name: str) -> int:
         return max((wave(earlier) + 1 for earlier in before[name]), default=0)
@@ -113,3 +122,17 @@ def in_waves(
     at = {name: wave(name) for name in made}
     last = max(at.values(), default=0)
     return tuple(tuple(made[name] for name in made if at[name] == number) for number in range(last + 1))
+
+
+def _keep_sources(steps: dict[str, Step]) -> None:
+    """Let a step be given up to the finish only when nothing that has to be read by us waits for its keys."""
+    changed = True
+    while changed:
+        changed = False
+        for step in list(steps.values()):
+            for key in step.key_filters:
+                source = steps[key.source]
+                given = isinstance(step, Scan) and step.most_keys is not None
+                if isinstance(source, Scan) and source.most_keys is not None and not given:
+                    steps[source.name] = replace(source, most_keys=None)
+                    changed = True
