@@ -38,9 +38,10 @@ from fedorm.exc import (
     UnsupportedOperationError,
     UnsupportedQueryError,
 )
-from fedorm.federation import Federation, Health, Orphans
+from fedorm.federation import Federation, Health
 from fedorm.model import FederatedBase
 from fedorm.options import federated_load
+from fedorm.orphans import Orphans
 from fedorm.relationship import Federated, federated_relationship
 from fedorm.session import AsyncFederatedSession, FederatedSession
 

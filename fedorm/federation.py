@@ -11,30 +11,26 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from sqlalchemy import Table, func, inspect, select
+from sqlalchemy import Table
 from sqlalchemy.orm import configure_mappers
 
 from fedorm.bridge import AsyncBridge, Bridge, ThreadBridge, Turns
 from fedorm.catalog import catalog
 from fedorm.config import FederationSettings, settings_from_file, with_cache
-from fedorm.entity import is_document, primary_key
 from fedorm.exc import (
     FederationOpenError,
     FedormError,
     MissingDriverError,
-    RelationshipError,
     StoreError,
     UnknownServiceError,
 )
 from fedorm.observed import Observed
+from fedorm.orphans import Orphans, find_orphans
 from fedorm.query.tables import Tables
 from fedorm.reflection import Reflection
-from fedorm.relationship import FederatedAttribute, convert_key
 from fedorm.session import AsyncFederatedSession, FederatedSession
 from fedorm.stats import Observer
-from fedorm.stores.base import DocumentStore, Store, batches, store_for
-from fedorm.stores.bson_types import field_name
-from fedorm.stores.sql import SQLStore
+from fedorm.stores.base import DocumentStore, Store, store_for
 from fedorm.telemetry import trace_if_set
 
 if TYPE_CHECKING:
@@ -50,15 +46,6 @@ class Health:
     state: Literal["up", "down"]
     round_trip: float | None
     error: StoreError | None
-
-
-@dataclass(frozen=True, slots=True)
-class Orphans:
-    """Keys of a relationship that point nowhere: how many ``rows`` hold them, how many ``keys`` they are, a sample."""
-
-    rows: int
-    keys: int
-    sample: list[Any]
 
 
 class Federation(Observed):
@@ -212,7 +199,7 @@ class Federation(Observed):
     # -- sessions
 
     def session(self, **options: Any) -> AsyncFederatedSession:
-        """Return a new session; ``options`` are those of SQLAlchemy's ``AsyncSession``, and a ``cache_ttl`` of its own."""
+        """Return a new session; ``options`` are those of SQLAlchemy's ``AsyncSession``, and its own ``cache_ttl``."""
         self._require_open()
         return AsyncFederatedSession(**self._session_options(self._async_bridge) | options, uses_threads=False)
 
@@ -240,8 +227,8 @@ class Federation(Observed):
             self._queries = QueryRunner(
                 self.stores, memory_limit=self._memory_limit, spill_directory=self._spill_directory
             )
-            self._queries.tables = self._tables
             self._queries.cache, self._queries.observer = self.cache, self.meter.observer
+            self._queries.tables = self._tables
         return self._queries
 
     def _close_queries(self) -> None:
@@ -250,12 +237,6 @@ class Federation(Observed):
         if queries is not None:
             queries.close()
         self.cache.close()
-
-    def observe(self, observer: Observer) -> None:
-        """Let ``observer`` watch every statement and its steps from now on; ``fedorm.telemetry`` has one."""
-        super().observe(observer)
-        if self._queries is not None:
-            self._queries.observer = observer
 
     # -- tables
 
@@ -335,75 +316,11 @@ class Federation(Observed):
         For ``Order.user``: orders whose user is not there. For ``User.orders``: orders that no user has. The keys are
         read as a stream and checked in batches. Raises ``RelationshipError`` for a relationship through a table.
         """
-        if not isinstance(attribute, FederatedAttribute):
-            raise RelationshipError(f"orphans({attribute}): this is not a federated relationship")
-        hop = attribute.hop
-        if hop.secondary is not None:
-            raise RelationshipError(
-                f"{hop.name} goes through a table: ask for the orphans of a relationship of its model"
-            )
-        if hop.uselist or hop.local == primary_key(hop.source):
-            holder, holding, pointed, keys = hop.target, hop.remote, hop.source, hop.local
-        else:
-            holder, holding, pointed, keys = hop.source, hop.local, hop.target, hop.remote
-        rows = missing = 0
-        found: list[Any] = []
         async with self.session() as session:
-            counts = await _count_keys(session, holder, holding)
-            store = session.sync_session.store_of(pointed)
-            for batch in batches(counts.items(), store.keys_per_statement(len(keys))):
-                asked = {
-                    convert_key(hop, key, hop.convert) if holder is hop.source else attribute.to_source(key): (
-                        key,
-                        number,
-                    )
-                    for key, number in batch
-                }
-                there = await _existing(session, pointed, keys, list(asked))
-                for key, (held, number) in asked.items():
-                    if key in there:
-                        continue
-                    rows, missing = rows + number, missing + 1
-                    if len(found) < sample:
-                        found.append(held[0] if len(held) == 1 else held)
-        return Orphans(rows, missing, found)
+            return await find_orphans(session, attribute, sample)
 
     def __repr__(self) -> str:
         return f"<Federation {', '.join(f'{name}={store.address}' for name, store in self.stores.items())}>"
-
-
-async def _count_keys(
-    session: AsyncFederatedSession, model: type[Any], names: tuple[str, ...]
-) -> dict[tuple[Any, ...], int]:
-    if is_document(model):
-        stored = {name: field_name(model, name) for name in names}
-        grouped = (
-            await session.find(model)
-            .aggregate([{"$group": {"_id": {name: f"${field}" for name, field in stored.items()}, "n": {"$sum": 1}}}])
-            .to_list()
-        )
-        keys = {tuple(one["_id"].get(name) for name in names): one["n"] for one in grouped}
-        return {key: number for key, number in keys.items() if None not in key}
-    columns = [getattr(model, name) for name in names]
-    statement = select(*columns, func.count()).where(*(column.is_not(None) for column in columns)).group_by(*columns)
-    counts: dict[tuple[Any, ...], int] = {}
-    async for row in await session.stream(statement, execution_options={"yield_per": 10_000}):
-        counts[tuple(row[:-1])] = row[-1]
-    return counts
-
-
-async def _existing(
-    session: AsyncFederatedSession, model: type[Any], names: tuple[str, ...], keys: list[tuple[Any, ...]]
-) -> set[tuple[Any, ...]]:
-    store = session.sync_session.store_of(model)
-    if isinstance(store, DocumentStore):
-        raw = await store.find_keys(model, names, keys)
-        return {tuple(one.get(field_name(model, name)) for name in names) for one in raw}
-    assert isinstance(store, SQLStore)
-    mapper = inspect(model)
-    columns: list[Any] = [mapper.column_attrs[name].columns[0] for name in names]
-    rows = await session.execute(select(*columns).where(store.key_filter(columns, keys)))
-    return {tuple(row) for row in rows}
 
 
 def _raise_first(results: list[Any]) -> None:
