@@ -100,12 +100,14 @@ class FederatedDialect(PGDialect):
 def _values(context: Any) -> dict[str, Any]:
     """Return the parameters' values as the bind processors make them; lists are whole again."""
     compiled, expanded = context.compiled, context._expanded_parameters
-    processors = {**compiled._bind_processors}
+    processors = compiled._bind_processors
     values = {}
     for name, value in context.compiled_parameters[0].items():
         process = processors.get(name)
         values[name] = process(value) if callable(process) else value
-    values.update({name: [values[one] for one in parts] for name, parts in expanded.items()})
+    for name, parts in expanded.items():
+        process = processors.get(name)
+        values[name] = [process(values[one]) if callable(process) else values[one] for one in parts]
     return _as_in_text(compiled, values)
 
 

@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
+from beanie import BackLink, Link
 from bson import ObjectId
 from pydantic import AnyUrl, BaseModel, EmailStr, SecretStr
 from sqlalchemy import ARRAY, Column, ColumnClause, MetaData, Table, types
@@ -28,6 +29,14 @@ MODEL = "fedorm.model"
 """The key in a table's ``info`` of the class whose documents are its rows."""
 FIELD = "fedorm.field"
 """The key in a column's ``info`` of what the database calls its field."""
+
+
+LINK = ".$id"
+"""The end of the path to what a link holds; a link as a whole is read without it."""
+
+
+TARGET = "fedorm.target"
+"""The key in the ``info`` of a column of links: the collection that they lead to."""
 
 
 class ObjectIdText(types.TypeDecorator[Any]):
@@ -74,11 +83,16 @@ class DocumentJSON(postgresql.JSON):
 def document_table(model: type[Any]) -> Table:
     """Make the table of a document model; a column is called as its field in Python is.
 
-    The table has the collection's name. That of a class in a collection that others began has the class's.
+    The table has the collection's name. That of a class in a collection that others began has the class's, unless a
+    collection is called so.
     """
     collection = collection_name(model)
-    others = [other for other in catalog.documents(model.__service__) if collection_name(other) == collection]
-    name = collection if not others or others[0] is model else model.__name__
+    known = catalog.documents(model.__service__)
+    others = [other for other in known if collection_name(other) == collection]
+    name = collection
+    if others and others[0] is not model:
+        taken = model.__name__ in map(collection_name, known)
+        name = f"{collection}_{model.__name__}" if taken else model.__name__
     info = {COLLECTION: collection, MODEL: model}
     return Table(name, MetaData(info={SERVICE: model.__service__}), *_columns(model), info=info)
 
@@ -88,16 +102,33 @@ def _columns(
 ) -> list[Column[Any]]:
     made: list[Column[Any]] = []
     for name, field in model.model_fields.items():
+        link = _linked(field.annotation)
+        if link is not None and link[0] is BackLink:
+            continue  # Not in the database.
         is_key = name == "id" and not within
-        path = (*within, (name, "_id" if is_key else field_name(model, name)))
+        stored_as = "_id" if is_key else field_name(model, name)
+        path = (*within, (name, f"{stored_as}{LINK}" if link is not None else stored_as))
         called, stored = (".".join(names) for names in zip(*path, strict=True))
         made.append(Column(called, column_type(field.annotation), primary_key=is_key, info={FIELD: stored}))
+        if link is not None:
+            made[-1].info[TARGET] = collection_name(link[1])
         # SELECT * and select(Product) have the document within as a whole.
         made[-1]._omit_from_statements = bool(within)
         inner = _inner_model(field.annotation)
         if inner is not None and inner not in (model, *seen):
             made += _columns(inner, path, (model, *seen))
     return made
+
+
+def _linked(annotation: Any) -> tuple[Any, Any] | None:
+    """Return ``Link`` or ``BackLink`` and the class it leads to, for a field of one or of many; None for others."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Link, BackLink):
+        return origin, arguments[0]
+    if origin is Annotated or origin in _ARRAYS or origin in (Union, UnionType):
+        inner = arguments[:1] if origin is Annotated else arguments
+        return next((found for one in inner if (found := _linked(one)) is not None), None)
+    return None
 
 
 def _inner_model(annotation: Any) -> type[Any] | None:
@@ -115,6 +146,9 @@ def column_type(annotation: Any) -> types.TypeEngine[Any]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return column_type(arguments[0])
+    if origin is Link:  # What is known of the other document is its id.
+        fields = getattr(arguments[0], "model_fields", {})
+        return column_type(fields["id"].annotation) if "id" in fields else ObjectIdText()
     if origin is Literal:
         kinds = {type(value) for value in arguments}
         return column_type(kinds.pop()) if len(kinds) == 1 else DocumentJSON()

@@ -18,7 +18,7 @@ from uuid import UUID
 from bson import DBRef, Decimal128, Int64, ObjectId
 from sqlalchemy import ARRAY, Column, Table, types
 
-from fedorm.stores.document_table import FIELD, ObjectIdText
+from fedorm.stores.document_table import FIELD, LINK, ObjectIdText
 
 Convert = Callable[[Any], Any]
 
@@ -34,10 +34,10 @@ def columns_of(table: Table, names: Sequence[str], found: Sequence[Mapping[str, 
 
 def column_values(column: Column[Any], found: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Return one field of every document, None where it is not there."""
-    path = str(column.info[FIELD]).split(".")
+    path = str(column.info[FIELD]).removesuffix(LINK).split(".")
     if len(path) == 1:
-        (field,) = path
-        values = [one.get(field) for one in found]
+        (name,) = path
+        values = [one.get(name) for one in found]
     else:
         values = [reduce(_inner, path, one) for one in found]
     accepted = accepted_types(column.type)
@@ -75,6 +75,8 @@ def _elements(values: Sequence[Any], accepted: Accepted) -> list[Any]:
     same, others = accepted.same, accepted.others
     made = []
     for value in values:
+        if type(value) is DBRef:
+            value = value.id
         if value is not None and (kind := type(value)) not in same:
             if kind not in others:
                 raise FieldTypeError(f"a value of type {kind.__name__}")

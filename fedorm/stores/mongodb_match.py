@@ -15,7 +15,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, DecimalException
 from typing import Any
 from uuid import UUID
 
-from bson import Decimal128, ObjectId
+from bson import DBRef, Decimal128, ObjectId
 from sqlalchemy import ARRAY, Table, types
 
 from fedorm.stores.conditions import (
@@ -30,7 +30,7 @@ from fedorm.stores.conditions import (
     Operator,
     Parameter,
 )
-from fedorm.stores.document_table import FIELD, ObjectIdText
+from fedorm.stores.document_table import FIELD, LINK, TARGET, ObjectIdText
 from fedorm.stores.holding import instant
 
 Filter = dict[str, Any]
@@ -67,6 +67,8 @@ def _part_filter(table: Table, part: Condition, bounded: set[str]) -> Filter | N
     assert not isinstance(part, Both | Either)
     column = table.c[part.column]
     field, kind = str(column.info[FIELD]), column.type
+    if field.endswith(LINK):
+        return _link_filter(field, kind, str(column.info[TARGET]), part)
     if isinstance(part, IsNull):
         return {field: None} if not part.negated else _not_null(field, kind)
     if isinstance(part, OneOf):
@@ -220,6 +222,30 @@ def _contains(field: str, kind: types.TypeEngine[Any], value: Any) -> Filter | N
     if equal is None:
         return {}
     return {field: {"$in": equal}} if equal else None
+
+
+def _link_filter(field: str, kind: types.TypeEngine[Any], target: str, part: Condition) -> Filter | None:
+    """Find links by the id within; beside that as wholes, which is all that some servers know."""
+    whole = field.removesuffix(LINK)
+    if isinstance(part, IsNull):
+        return {whole: None} if not part.negated else _not_null(whole, kind)
+    values: tuple[Any, ...] = ()
+    if isinstance(part, Contains) and isinstance(kind, ARRAY):
+        kind, values = kind.item_type, (part.value,)
+    elif isinstance(part, Compare) and part.operator == "=" and not isinstance(kind, ARRAY):
+        values = (part.value,)
+    elif isinstance(part, OneOf) and not part.negated and not isinstance(kind, ARRAY):
+        values = part.values
+    else:
+        return {}
+    listed = [equal_values(kind, value) for value in values]
+    ids = [one for equal in listed for one in equal or ()]
+    if None in listed:
+        return {}
+    if not ids:
+        return None
+    links = [one if isinstance(one, Parameter) else DBRef(target, one) for one in ids]
+    return {"$or": [{field: {"$in": ids}}, {whole: {"$in": links}}]}
 
 
 # -- order

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from bson import Decimal128, ObjectId
+from bson import DBRef, Decimal128, ObjectId
 from sqlalchemy import Table
 
 from fedorm.stores.base import batches
 from fedorm.stores.bson_types import class_filter
 from fedorm.stores.conditions import Both, Condition, DocumentScan, OneOf, Parameter
-from fedorm.stores.document_table import COLLECTION, FIELD, MODEL
+from fedorm.stores.document_table import COLLECTION, FIELD, LINK, MODEL
 from fedorm.stores.mongodb_columns import columns_of
 from fedorm.stores.mongodb_first import first_rows, has_first_rows
 from fedorm.stores.mongodb_match import Filter, both_filters, equal_values, flattened, match_filter
@@ -87,7 +87,7 @@ def _distinct(table: Table, keys: OneOf) -> list[Any] | None:
 
 def projection(table: Table, columns: Sequence[str]) -> dict[str, int]:
     """Return the fields to read; of a field and one inside it, which MongoDB refuses together, the outer one."""
-    names = {str(table.c[name].info[FIELD]) for name in columns}
+    names = {str(table.c[name].info[FIELD]).removesuffix(LINK) for name in columns}
     fields = {name: 1 for name in sorted(names) if not any(name.startswith(f"{outer}.") for outer in names)}
     return fields if "_id" in fields else {**fields, "_id": 0}
 
@@ -121,6 +121,8 @@ def shown(value: Any) -> str:
         return "NaN" if math.isnan(value) else repr(value).replace("inf", "Infinity")
     if isinstance(value, datetime.datetime):
         return f'ISODate("{value.isoformat()}")'
+    if isinstance(value, DBRef):
+        return f"DBRef({shown(value.collection)}, {shown(value.id)})"
     for kind, name in ((Decimal128, "NumberDecimal"), (ObjectId, "ObjectId"), (UUID, "UUID")):
         if isinstance(value, kind):
             return f'{name}("{value}")'

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from beanie import PydanticObjectId
+from beanie import Link, PydanticObjectId
 from pydantic import BaseModel, Field
 from sqlalchemy import func, select, text, true
 from sqlalchemy.orm import Mapped, mapped_column
@@ -64,6 +64,18 @@ class Article(FederatedDocument):
     class Settings:
         name = "articles"
         is_root = True
+
+
+class Shop(FederatedDocument):
+    __service__ = "shelf"
+    id: int
+    name: str
+    best: Link[Article] | None = None
+    others: list[Link[Article]] = []
+    near: Link[Shop] | None = None
+
+    class Settings:
+        name = "shops"
 
 
 class Novel(Article):
@@ -282,6 +294,33 @@ async def test_a_class_is_its_documents(db: AsyncFederatedSession) -> None:
     assert await rows(db, joined) == [(2, 11)]
 
 
+# -- links
+
+
+async def test_a_link_is_the_id_of_the_other_document(db: AsyncFederatedSession) -> None:
+    """In the type of that id, so that it can be joined by; many links are an array of ids."""
+    articles = {article.sku: article for article in await db.find(Article).to_list()}
+    lamp, cup = articles["a"], articles["b"]
+    near = Shop(id=7, name="near", best=lamp, others=[lamp, cup])
+    db.add(near)
+    await db.flush()
+    db.add(Shop(id=8, name="far", near=near))
+    await db.commit()
+    c = Shop.c
+    found = await rows(db, select(c.id, c.best, c.others, c.near))
+    assert found == [(7, lamp.id, [lamp.id, cup.id], None), (8, None, [], 7)]
+    assert await rows(db, select(c.name, Article.c.sku).join(Article, Article.c.id == c.best)) == [("near", "a")]
+    assert await rows(db, select(c.name).where(c.best == lamp.id)) == [("near",)]
+    assert await rows(db, select(c.name).where(c.others.any(cup.id))) == [("near",)]
+    assert await rows(db, select(c.name).where(c.near == 7)) == [("far",)]
+    assert await rows(db, select(c.name).where(c.near.is_(None))) == [("near",)]
+    assert await rows(db, select(c.name).where(c.best.in_([lamp.id, cup.id]))) == [("near",)]
+    assert await rows(db, select(c.name).where(c.best != cup.id)) == [("near",)]
+    other = func.unnest(c.others).table_valued("id").render_derived(name="other")
+    joined = select(Article.c.sku).select_from(Shop).join(other, true()).join(Article, Article.c.id == other.c.id)
+    assert await rows(db, joined) == [("a",), ("b",)]
+
+
 # -- what is sent
 
 
@@ -337,8 +376,11 @@ async def test_parameters_of_all_types(db: AsyncFederatedSession) -> None:
     c = Article.c
     for condition in (
         c.batch == KEY,
+        c.batch.in_([KEY, UUID(int=0)]),
         c.maker == MAKER,
+        c.maker.in_([MAKER]),
         c.grade == Grade.NEW,
+        c.grade.in_([Grade.NEW]),
         c.cost == Decimal("1.10"),
         c.price < 2,
         c.seen == datetime.datetime(2024, 5, 1, 2, tzinfo=datetime.timezone(datetime.timedelta(hours=2))),
