@@ -17,14 +17,21 @@ def execute_measured(
     session: FederatedSession, execute: Callable[..., T], statement: Any, params: Any, options: dict[str, Any]
 ) -> T:
     """Run a statement; those that it leads to are a part of it."""
-    meter = session.meter
-    if meter is None or session.is_executing or options.get("_parent_execute_state") is not None:
+    if session.meter is None or session.is_executing or options.get("_parent_execute_state") is not None:
         return execute(statement, params, **options)
     if session.cache_ttl is not None:
         options["execution_options"] = _with_default(session.cache_ttl, statement, options.get("execution_options"))
+    return measured(session, lambda: execute(statement, params, **options), statement)
+
+
+def measured(session: FederatedSession, run: Callable[[], T], statement: Any) -> T:
+    """Run what a statement asks for, and count it."""
+    meter = session.meter
+    if meter is None or session.is_executing:
+        return run()
     session.is_executing, session.crossed = True, False
     try:
-        return meter.run(execute, statement, params, options)
+        return meter.run(run, statement)
     finally:
         session.is_executing = False
         if session.crossed:

@@ -20,7 +20,7 @@ from fedorm.documents import Documents
 from fedorm.entity import is_document
 from fedorm.exc import UnknownServiceError, UnroutedStatementError, UnsupportedOperationError, UnsupportedQueryError
 from fedorm.loading import Loader
-from fedorm.measuring import execute_measured
+from fedorm.measuring import execute_measured, measured
 from fedorm.options import FederatedLoad, federated_load
 from fedorm.relationship import FederatedAttribute
 from fedorm.statements import execute_federated, insert_in_blocks, needs_dispatch, route_to_several
@@ -370,7 +370,7 @@ class FederatedSession(Session):
     def arrow(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Return the result of a query over any services as a ``pyarrow.Table``; of entities, their columns."""
         strategy = statement.get_execution_options().get(STRATEGY, "auto")
-        return self._asked().arrow(self, statement, parameters or {}, strategy)
+        return measured(self, lambda: self._asked().arrow(self, statement, parameters or {}, strategy), statement)
 
     def _asked(self) -> QueryRunner:
         if (queries := self.queries) is None:

@@ -208,15 +208,15 @@ class Meter:
         with self._lock:
             self.cross_service += 1
 
-    def run(self, execute: Callable[..., T], statement: Any, params: Any, options: Mapping[str, Any]) -> T:
+    def run(self, execute: Callable[[], T], statement: Any) -> T:
         """Run a statement and count it."""
         started = perf_counter()
         try:
             if self.observer is UNOBSERVED:
-                result = execute(statement, params, **options)
+                result = execute()
             else:
                 with self.observer.statement(lambda: str(statement)):
-                    result = execute(statement, params, **options)
+                    result = execute()
         except BaseException:
             self.statements.failed(perf_counter() - started)
             raise

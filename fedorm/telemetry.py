@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from fedorm.exc import MissingDriverError
-from fedorm.stats import BUCKETS, Histogram, Observed
+from fedorm.stats import BUCKETS, UNOBSERVED, Histogram, Observed
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
@@ -121,7 +121,7 @@ def trace_if_set(federation: ObservedFederation) -> None:
     api: Any = sys.modules.get("opentelemetry.trace")
     if api is not None and isinstance(api.get_tracer_provider(), api.ProxyTracerProvider | api.NoOpTracerProvider):
         return
-    if api is not None:
+    if api is not None and federation.meter.observer is UNOBSERVED:
         trace(federation)
 
 

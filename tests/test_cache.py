@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import func, literal, select, text, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import joinedload, selectinload
 
 from fedorm import Federation, federated_load
@@ -275,6 +275,42 @@ async def test_an_error_is_not_kept(shop: Federation) -> None:
         await session.commit()
         found = await session.execute(statement, bind_arguments={"service": "users"}, execution_options=CACHED)
         assert found.scalars().all() == [1]
+
+
+async def test_streams_over_several_services_are_not_kept(shop: Federation) -> None:
+    """As those of one service."""
+    both = select(User.email, Order.total).join(Order, Order.user_id == User.id).execution_options(**CACHED)
+    for _ in range(2):
+        async with shop.session() as session:
+            assert len([row async for row in await session.stream(both)]) == 2
+    assert (shop.stats().cache.entries, shop.stats().cache.misses) == (0, 0)
+
+
+@pytest.mark.parametrize("wrong", [-1, True, "60", float("inf"), float("nan")])
+async def test_what_is_no_time(shop: Federation, wrong: Any) -> None:
+    """It is refused before anything is sent, over one service as over several."""
+    both = select(User.email, Order.total).join(Order, Order.user_id == User.id)
+    for statement in (select(User.id), both):
+        async with shop.session() as session:
+            with pytest.raises(ArgumentError, match="cache_ttl"):
+                await session.execute(statement, execution_options={"cache_ttl": wrong})
+
+
+async def test_settings_of_the_transaction(shop: Federation) -> None:
+    """What a session has set may change what it sees: it is given nothing of others', and they nothing of it."""
+    statement = text("SELECT email FROM users WHERE id = 1 AND current_setting('app.tenant', true) = '7'")
+
+    async def read(*settings: str) -> list[Any]:
+        async with shop.session() as session:
+            for setting in settings:
+                await session.execute(text(setting), bind_arguments={"service": "users"})
+            found = await session.scalars(statement, bind_arguments={"service": "users"}, execution_options=CACHED)
+            return list(found)
+
+    assert await read() == []
+    assert await read("SET LOCAL app.tenant = '7'") == ["ada"]
+    assert await read("SELECT set_config('app.tenant', '7', true)") == ["ada"]
+    assert await read() == []
 
 
 # -- defaults

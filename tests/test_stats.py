@@ -72,8 +72,13 @@ async def test_cross_service_share(fed: Federation) -> None:
         await session.execute(text("select id from users.users"))
         await session.execute(JOINED)
         await session.scalars(select(Order).options(federated_load(Order.user)))
+        stats = fed.stats()
+        assert (stats.statements, stats.cross_service, stats.cross_service_share) == (4, 2, 0.5)
+        assert (await session.arrow(JOINED)).num_rows == 1
+        await session.execute(JOINED, execution_options={"cache_ttl": 60})
+        await session.execute(JOINED, execution_options={"cache_ttl": 60})
     stats = fed.stats()
-    assert (stats.statements, stats.cross_service, stats.cross_service_share) == (4, 2, 0.5)
+    assert (stats.statements, stats.cross_service, stats.cache.hits) == (7, 5, 1)
 
 
 async def test_errors(fed: Federation) -> None:

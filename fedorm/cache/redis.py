@@ -19,6 +19,7 @@ log = logging.getLogger("fedorm.cache")
 
 _TIMEOUT = 2.0
 """Seconds that Redis has for an answer: a cache that is slower than this is none."""
+_CONNECTIONS = 20
 _REST = 1.0
 """Seconds in which a Redis that did not answer is not asked again."""
 _CHANGED = """
@@ -55,8 +56,13 @@ class RedisCache:
         except ModuleNotFoundError as error:
             raise MissingDriverError(service="the result cache", package=str(error.name), extra="redis") from error
         try:
-            self._pool = redis.ConnectionPool.from_url(
-                url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=None, max_connections=50
+            self._pool = redis.BlockingConnectionPool.from_url(
+                url,
+                socket_timeout=_TIMEOUT,
+                socket_connect_timeout=_TIMEOUT,
+                retry=None,
+                max_connections=_CONNECTIONS,
+                timeout=_TIMEOUT,
             )
         except (ValueError, TypeError):
             # Not chained: it may repeat a part of the password.
@@ -80,13 +86,7 @@ class RedisCache:
 
     def keep(self, key: str, rows: Rows, generations: tuple[int, ...], ttl: float) -> None:
         """Keep rows for ``ttl`` seconds; a result with values of unusual types is not kept."""
-        try:
-            data = codec.encode(rows, generations)
-        except codec.UnknownTypeError as error:
-            log.info("a result is not kept: %s", error)
-            return
-        # Not by the backend's way of keeping for a time, which redis-py has deprecated.
-        self._ask(lambda: self._client.set(f"fedorm:rows:{key}", data, ex=max(1, round(ttl))))
+        self._ask(self._keep, key, rows, generations, ttl)
 
     def changed(self, tables: Iterable[str]) -> None:
         """Drop what was read from ``tables`` before now; when Redis does not answer, as soon as it does again."""
@@ -137,6 +137,15 @@ class RedisCache:
             except ValueError as error:
                 log.warning("ignored an entry of the result cache at %s: %s", self._address, error)
         return Look(rows, tuple(generations))
+
+    def _keep(self, key: str, rows: Rows, generations: tuple[int, ...], ttl: float) -> None:
+        try:
+            data = codec.encode(rows, generations)
+        except codec.UnknownTypeError as error:
+            log.info("a result is not kept: %s", error)
+            return
+        # Not by the backend's way of keeping for a time, which redis-py has deprecated.
+        self._client.set(f"fedorm:rows:{key}", data, ex=max(1, round(ttl)))
 
     def _send_changes(self) -> None:
         if not self._unsent:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from sqlalchemy.exc import ArgumentError
 
 from fedorm.cache.codec import digest
 from fedorm.cache.flights import Flights
@@ -15,6 +17,19 @@ from fedorm.stats import CacheStatistics
 
 CACHE_TTL = "cache_ttl"
 """The execution option that says for how many seconds a statement's rows may be given again."""
+
+
+def ttl_of(options: Mapping[str, Any]) -> float | None:
+    """Return for how many seconds a statement's rows are kept; None for not at all.
+
+    Raises ``ArgumentError`` for what is no time.
+    """
+    ttl = options.get(CACHE_TTL)
+    if not ttl:
+        return None
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 < ttl < float("inf"):
+        raise ArgumentError(f"cache_ttl={ttl!r}: a number of seconds, or None for a statement whose rows are not kept")
+    return float(ttl)
 
 
 class Place:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from fedorm.cache.codec import UnknownTypeError, digest
-from fedorm.cache.results import CACHE_TTL, Ask, ResultCache
+from fedorm.cache.results import Ask, ttl_of
 from fedorm.cache.rows import Rows
 from fedorm.catalog import STRATEGY
 from fedorm.query.plan import Piece, Plan
@@ -38,10 +38,10 @@ class Remembering:
         """Return what the runner returns, or returned before."""
         session._autoflush()
         plan = self._runner.plan(session, sql, expanding, options.get(STRATEGY, "auto"))
-        session.crossed |= len(plan.services) > 1
         cache, ask = self._runner.cache, None
-        if cache is not None and options.get(CACHE_TTL) and not options.get("stream_results"):
-            ask = _ask(cache, session, plan, sql, parameters, options)
+        ttl = ttl_of(options)
+        if cache is not None and ttl is not None and not options.get("stream_results") and not options.get("yield_per"):
+            ask = _ask(session, plan, sql, parameters, ttl)
         if cache is None or ask is None:
             return self._runner.run(session, sql, expanding, parameters, options)
 
@@ -53,17 +53,8 @@ class Remembering:
         return [name for (name,) in found.description], list(found.rows)
 
 
-def _ask(
-    cache: ResultCache,
-    session: FederatedSession,
-    plan: Plan,
-    sql: str,
-    parameters: Mapping[str, Any],
-    options: Mapping[str, Any],
-) -> Ask | None:
+def _ask(session: FederatedSession, plan: Plan, sql: str, parameters: Mapping[str, Any], ttl: float) -> Ask | None:
     """Return the question to the cache; None for a statement that has to run."""
-    if options.get("yield_per"):
-        return None
     names: list[str] = []
     identities: list[str] = []
     since: list[int] = []
@@ -86,7 +77,7 @@ def _ask(
         key = digest("federated", session.uses_threads, sql, identities, dict(parameters))
     except UnknownTypeError:
         return None
-    return Ask(key, tuple(names), float(options[CACHE_TTL]), min(since, default=None))
+    return Ask(key, tuple(names), ttl, min(since, default=None))
 
 
 def _tables(plan: Plan, session: FederatedSession) -> dict[str, frozenset[str]]:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine.cursor import CursorFetchStrategy, FullyBufferedCursorFetchStrategy
 
 from fedorm.cache.codec import UnknownTypeError, digest
-from fedorm.cache.results import CACHE_TTL, Ask
+from fedorm.cache.results import CACHE_TTL, Ask, ttl_of
 from fedorm.cache.rows import Rows
 from fedorm.stats import UNOBSERVED, Recorder
 from fedorm.stores.base import Capability
@@ -76,8 +76,9 @@ class Watch:
         store.sent.done(took, rows if rows >= 0 else max(0, _uncounted(cursor, parameters, context, store.sent)))
 
     def _execute_watched(self, cursor: Any, statement: str, parameters: Any, context: Any) -> None:
-        if context is not None and context.execution_options.get(CACHE_TTL):
-            ask = self._ask(statement, parameters, context)
+        ttl = ttl_of(context.execution_options) if context is not None else None
+        if ttl is not None:
+            ask = self._ask(statement, parameters, context, ttl)
             if ask is not None and self._store.cache is not None:
                 rows = self._store.cache.rows(ask, lambda: self._fetch(cursor, statement, parameters, context))
                 context.cursor_fetch_strategy = FullyBufferedCursorFetchStrategy(
@@ -155,7 +156,7 @@ class Watch:
 
     # -- the cache
 
-    def _ask(self, statement: str, parameters: Any, context: Any) -> Ask | None:
+    def _ask(self, statement: str, parameters: Any, context: Any, ttl: float) -> Ask | None:
         """Return the question to the cache; None for a statement that has to be sent."""
         cache, options = self._store.cache, context.execution_options
         touched = getattr(context.compiled, "touched", ANYTHING)
@@ -172,7 +173,7 @@ class Watch:
             key = digest(place.identity, self._dialect.driver, statement, parameters)
         except UnknownTypeError:
             return None
-        return Ask(key, place.read(touched.reads), float(options[CACHE_TTL]), snapshot_of(self._store, connection))
+        return Ask(key, place.read(touched.reads), ttl, snapshot_of(self._store, connection))
 
     def _note(self, touched: Touched, context: Any) -> None:
         """Keep in mind what the transaction has changed; where there is none the change is there already."""
