@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import sqlglot
-from sqlalchemy import Table, types
+from sqlalchemy import types
 from sqlglot import exp
 from sqlglot.errors import OptimizeError, ParseError, SqlglotError
 from sqlglot.optimizer.annotate_types import annotate_types
@@ -19,50 +19,21 @@ from sqlglot.schema import MappingSchema
 
 from fedorm.exc import UnsupportedQueryError
 from fedorm.query.document_conditions import can_send
+from fedorm.query.estimating import Estimator, Facts, Sources, conjuncts_of, narrowest, of_one_table
 from fedorm.query.plan import KeyFilter, Piece, Plan, Scan, Step
 from fedorm.query.rules import costs
+from fedorm.query.rules.aggregates import Partial, take_aggregates
 from fedorm.query.rules.colocated import Joined, take_joins
 from fedorm.query.rules.nested import derive_nested_joins
 from fedorm.query.rules.nulls import order_nulls_apart
 from fedorm.query.rules.pieces import outermost, single_service
-from fedorm.query.rules.predicates import conjuncts, is_safe, pushed_predicates
+from fedorm.query.rules.predicates import is_safe, pushed_predicates
 from fedorm.query.rules.selectivity import selectivity
 from fedorm.query.rules.semijoins import Estimate, Strategy, in_waves, key_pairs
 from fedorm.query.small import small_finish
 from fedorm.query.tables import Tables, column_types, storage_type
 
 DIALECT = "postgres"
-Sources = dict[tuple[str, str], tuple[str, Table]]
-"""Tables by service and name."""
-
-
-class Facts(Protocol):
-    """What the planner asks of the federation."""
-
-    @property
-    def tables(self) -> Tables:
-        """The tables there are."""
-
-    def holds_documents(self, service: str) -> bool:
-        """Say whether a service holds documents."""
-
-    def takes_queries(self, service: str) -> bool:
-        """Say whether a service means by a whole query what PostgreSQL means."""
-
-    def rows(self, service: str, table: str) -> float:
-        """Return about how many rows a table has."""
-
-    def distinct(self, service: str, table: str) -> Mapping[str, float]:
-        """Return about how many different values columns of a table have, as far as that is known."""
-
-    def outside(self, service: str, table: Table, columns: Sequence[str]) -> bool:
-        """Say whether the finish can read columns of a table by itself."""
-
-    def filters(self, service: str) -> bool:
-        """Say whether the server checks conditions when the finish reads by itself."""
-
-    def keys_per_statement(self, service: str) -> int:
-        """Return how many keys one statement takes."""
 
 
 def parse(sql: str) -> exp.Query:
@@ -106,6 +77,7 @@ class _Builder:
 
     def __init__(self, facts: Facts, sources: Sources, strategy: Strategy) -> None:
         self._facts, self._sources, self._strategy = facts, sources, strategy
+        self._estimator = Estimator(facts, sources)
         self._steps: dict[str, Step] = {}
         self._estimates: dict[str, Estimate] = {}
 
@@ -117,12 +89,14 @@ class _Builder:
             return Plan(((step,),), None, names, frozenset(), self._rows())
         for query, owner in list(outermost(tree, takes)):
             columns = query.named_selects
-            if len(set(columns)) == len(columns) and self._is_worth_asking(query):
+            if len(set(columns)) == len(columns) and self._estimator.is_worth_asking(query):
                 piece = self._piece(query, owner, "all tables of this query are there")
                 source = exp.table_(piece.name, quoted=True)
                 query.replace(exp.select(*(exp.column(name, quoted=True) for name in columns)).from_(source))
         for scope in traverse_scope(tree):
-            for joined in take_joins(scope, takes, self._is_worth_joining):
+            take_aggregates(scope, self._estimator.is_worth_grouping, self._grouped)
+        for scope in traverse_scope(tree):
+            for joined in take_joins(scope, takes, self._estimator.is_worth_joining):
                 self._joined(joined)
         filters: list[tuple[str, KeyFilter]] = []
         for scope in traverse_scope(tree):
@@ -134,11 +108,10 @@ class _Builder:
             compare_pairs(tree)
         finish = _finishable(tree, lists)
         parameters = frozenset(str(node.this) for node in finish.find_all(exp.Placeholder))
-        small = None
-        if any(isinstance(step, Scan) and step.outside for step in self._steps.values()):
+        small = small_finish(finish, self._steps, {name: _columns(step) for name, step in self._steps.items()})
+        scans = [step for step in self._steps.values() if isinstance(step, Scan)]
+        if any(scan.outside or scan.most_keys is not None for scan in scans):
             finish = order_nulls_apart(finish)
-        else:
-            small = small_finish(finish, self._steps, {name: _columns(step) for name, step in self._steps.items()})
         return Plan(waves, finish.sql(dialect="duckdb"), names, parameters, self._rows(), small)
 
     def _rows(self) -> dict[str, float]:
@@ -146,37 +119,9 @@ class _Builder:
 
     # -- what a service does by itself
 
-    def _is_worth_asking(self, query: exp.Query) -> bool:
-        """Say whether a query's answer is small, or its tables cannot be read in any other way as fast."""
-        if self._expected(query)[1] <= FEW or query.args.get("limit"):
-            return True
-        return not all(self._readable(table) for table in query.find_all(exp.Table) if table.db)
-
-    def _expected(self, query: exp.Query) -> tuple[float, float]:
-        """Return how many rows a query looks at, and about how many it returns."""
-        sizes = [self._size(table) for table in query.find_all(exp.Table) if table.db]
-        total = max(sizes, default=1.0)
-        if not isinstance(query, exp.Select):
-            return sum(sizes), sum(sizes)
-        wanted = total * selectivity(conjuncts_of(query), {})
-        if query.args.get("group"):
-            wanted = max(1.0, wanted / 10)
-        elif query.find(exp.AggFunc):
-            wanted = 1.0
-        return total, wanted
-
-    def _is_worth_joining(self, tables: Mapping[str, exp.Table], parts: Sequence[exp.Expr]) -> bool:
-        """Say whether joining tables where they are leaves few rows."""
-        wanted = max(self._size(table) for table in tables.values()) * selectivity(_of_one_table(parts), {})
-        return wanted <= FEW or not all(self._readable(table) for table in tables.values())
-
-    def _readable(self, table: exp.Table) -> bool:
-        service, known = self._sources[table.db, table.name]
-        return self._facts.outside(service, known, _narrowest(known))
-
     def _piece(self, query: exp.Query, service: str, why: str) -> Piece:
         kinds = tuple(_kind(self._sources, column) for column in query.selects)
-        total, wanted = self._expected(query)
+        total, wanted = self._estimator.expected(query)
         own = query.copy()
         for average in list(own.find_all(exp.Avg)):
             # Everywhere in a federated select an average is a float, as it is in the finish.
@@ -194,8 +139,8 @@ class _Builder:
             types.Integer() if not column else self._column(joined.tables[alias], column)
             for alias, column in joined.columns.values()
         )
-        total = max(self._size(table) for table in joined.tables.values())
-        wanted = total * selectivity(_of_one_table(conjuncts_of(joined.query)), {})
+        total = max(self._estimator.size(table) for table in joined.tables.values())
+        wanted = total * selectivity(of_one_table(conjuncts_of(joined.query)), {})
         name = f"j{len(self._steps)}"
         origins = {output: origin for output, origin in joined.columns.items() if origin[1]}
         why = "its tables are joined where they are"
@@ -204,11 +149,27 @@ class _Builder:
         joined.node.set("db", None)
         joined.node.set("this", exp.to_identifier(name, quoted=True))
 
+    def _grouped(self, partial: Partial) -> str:
+        service, table = self._sources[partial.table.db, partial.table.name]
+        kinds: list[types.TypeEngine[Any] | None] = []
+        for name, _, of in partial.columns():
+            kind = storage_type(table.c[of.name].type) if of is not None else types.BigInteger()
+            summed = name not in partial.keys and isinstance(partial.named()[name], exp.Sum)
+            if summed and isinstance(kind, types.Integer):
+                kind = types.Numeric(38, 0)
+            elif summed and isinstance(kind, types.Numeric):
+                kind = types.Numeric(38, kind.scale or 0) if kind.precision is not None else types.Numeric()
+            kinds.append(kind)
+        name = f"g{len(self._steps)}"
+        origins = {key: (partial.alias, key) for key in partial.keys}
+        columns = tuple(name for name, _, _ in partial.columns())
+        why = "aggregated where it is, by what it is joined and grouped by"
+        self._steps[name] = Piece(name, service, partial.query(), columns, tuple(kinds), origins, why=why)
+        self._estimates[name] = self._estimator.grouping(partial)
+        return name
+
     def _column(self, table: exp.Table, name: str) -> types.TypeEngine[Any]:
         return storage_type(self._sources[table.db, table.name][1].c[name].type)
-
-    def _size(self, table: exp.Table) -> float:
-        return self._facts.rows(table.db, table.name)
 
     # -- scans
 
@@ -230,9 +191,9 @@ class _Builder:
             predicates = pushed_predicates(scope, alias, safe)
             name = f"s{len(self._steps)}"
             steps[alias] = name
-            scan = Scan(name, service, table, tuple(columns or _narrowest(table)), predicates)
+            scan = Scan(name, service, table, tuple(columns or narrowest(table)), predicates)
             self._steps[name] = scan
-            self._estimates[name] = self._estimate(scan, source)
+            self._estimates[name] = self._estimator.scan(scan, source)
             source.set("db", None)
             source.set("this", exp.to_identifier(name, quoted=True))
         return [
@@ -240,21 +201,6 @@ class _Builder:
             for source, target in key_pairs(scope)
             if source.table in steps and target.table in steps
         ]
-
-    def _estimate(self, scan: Scan, source: exp.Table) -> Estimate:
-        total = self._size(source)
-        distinct = dict(self._facts.distinct(scan.service, source.name)) if total > TINY else {}
-        indexed, batch = _indexed(scan.table), self._facts.keys_per_statement(scan.service)
-        keys = list(scan.table.primary_key.columns)
-        if len(keys) == 1:
-            distinct[str(keys[0].name)] = max(1.0, total)
-        wanted = total * selectivity(scan.predicates, distinct)
-        inside = costs.inside(total, wanted)
-        if total > TINY:
-            outside = costs.outside(total, wanted, filters=self._facts.filters(scan.service))
-            if outside < inside and self._facts.outside(scan.service, scan.table, scan.columns):
-                return Estimate(total, wanted, outside, True, distinct, indexed, batch)
-        return Estimate(total, wanted, inside, False, distinct, indexed, batch)
 
     def _placed(self, step: Step) -> Step:
         """Return a step as it will run: read by the finish, narrowed by keys, or read as it is; and why."""
@@ -268,23 +214,10 @@ class _Builder:
         return replace(step, why="read over the session's connection")
 
 
-FEW = 20_000
-"""Rows that are quick to fetch one by one."""
-TINY = 1_000
-"""Rows for which it does not matter how they are read."""
-
-
 def _columns(step: Step) -> tuple[tuple[str, ...], tuple[types.TypeEngine[Any] | None, ...]]:
     if isinstance(step, Piece):
         return step.columns, step.kinds
     return step.columns, tuple(storage_type(step.table.c[name].type) for name in step.columns)
-
-
-def _indexed(table: Table) -> frozenset[str]:
-    """Return the columns by which a table's rows are found without looking at all of them."""
-    first = [next(iter(table.primary_key.columns), None)]
-    first += [next(iter(index.columns), None) for index in table.indexes]
-    return frozenset(str(column.name) for column in first if column is not None)
 
 
 def _kind(sources: Sources, output: exp.Expr) -> types.TypeEngine[Any] | None:
@@ -297,17 +230,6 @@ def _kind(sources: Sources, output: exp.Expr) -> types.TypeEngine[Any] | None:
         if table.alias_or_name == inner.table and (table.db, table.name) in sources:
             return storage_type(sources[table.db, table.name][1].c[inner.name].type)
     return None
-
-
-def conjuncts_of(query: exp.Query) -> list[exp.Expr]:
-    """Return the conditions of a query's WHERE that all have to hold."""
-    where = query.args.get("where")
-    return conjuncts(where.this if where else None)
-
-
-def _of_one_table(parts: Sequence[exp.Expr]) -> list[exp.Expr]:
-    """Return the conditions that are no joins."""
-    return [part for part in parts if len({column.table for column in part.find_all(exp.Column)}) == 1]
 
 
 def _result_name(column: exp.Expr) -> str:
@@ -379,12 +301,6 @@ def _is_cte(table: exp.Table) -> bool:
             return True
         parent = parent.parent
     return False
-
-
-def _narrowest(table: Table) -> tuple[str, ...]:
-    """Return a column to count rows by, when none is asked for."""
-    columns = list(table.primary_key.columns) or list(table.columns)
-    return (str(columns[0].name),)
 
 
 def _first_line(error: Exception) -> str:

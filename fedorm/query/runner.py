@@ -81,6 +81,10 @@ class _SessionFacts:
         attached = self._runner.attached(self._session, service)
         return attached is not None and attached.scanner.filters
 
+    def adds_exactly(self, service: str) -> bool:
+        """Say whether a service adds up integers and decimals without rounding."""
+        return Capability.EXACT_SUMS in self._runner.stores[service].capabilities
+
     def keys_per_statement(self, service: str) -> int:
         """Return how many keys one statement takes."""
         return self._runner.stores[service].keys_per_statement(1)
@@ -126,7 +130,7 @@ class QueryRunner:
 
         ``inside`` names services that are to be read over the session's connections alone.
         """
-        key = sql, frozenset(expanding), strategy, inside
+        key = sql, frozenset(expanding), strategy, inside, self.tables.version
         plan = self._plans.get(key)
         if plan is None:
             if strategy not in STRATEGIES:

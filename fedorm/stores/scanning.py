@@ -48,7 +48,8 @@ def note_writes(engine: Engine) -> None:
             connection.info[WRITTEN] = True
 
     def clear(connection: Connection) -> None:
-        connection.info.pop(WRITTEN, None)
+        if not connection.closed and not connection.invalidated:  # Else its info went with it.
+            connection.info.pop(WRITTEN, None)
 
     event.listen(engine, "commit", clear)
     event.listen(engine, "rollback", clear)

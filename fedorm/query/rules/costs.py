@@ -13,6 +13,8 @@ _MADE = 4e-3
 """A row that comes over the session's connection and becomes a Python tuple."""
 _STREAMED = 3e-4
 """A row that DuckDB reads by itself."""
+_AGGREGATED = 1.5e-4
+"""A row that a server looks at and adds to a group."""
 _KEY = 1e-3
 """A key that is sent, and looked up."""
 _ROUND_TRIP = 0.5
@@ -28,6 +30,11 @@ def inside(total: float, wanted: float) -> float:
 def outside(total: float, wanted: float, *, filters: bool) -> float:
     """Return the cost of letting DuckDB read; ``filters``: the server leaves out what is not wanted."""
     return _ATTACHED + total * _SCANNED + (wanted if filters else total) * _STREAMED
+
+
+def grouped(total: float, groups: float) -> float:
+    """Return the cost of letting the server aggregate ``total`` rows into ``groups``."""
+    return _ROUND_TRIP + total * _AGGREGATED + groups * _MADE
 
 
 def most_keys(total: float, each: float, cost: float, *, batch: int, indexed: bool) -> int:
