@@ -42,7 +42,7 @@ def describe_documents(store: DocumentStore, scan: Scan) -> str:
     if isinstance(scan.limit, exp.Literal):
         limit = int(scan.limit.to_py())
     elif scan.limit is not None:
-        limit = Parameter(scan.limit.sql(dialect="postgres").removeprefix(":"))
+        limit = Parameter(scan.limit.sql(dialect="duckdb").removeprefix("$").replace("$", ":"))
     return store.describe(_wanted(scan, Parameter, keys, (), limit))
 
 

@@ -54,7 +54,7 @@ def columns_in(condition: Condition) -> set[str]:
 def _compares(kind: types.TypeEngine[Any], value: Any, sign: Operator, other: Any) -> bool:
     if isinstance(kind, types.Boolean):
         return isinstance(other, bool) and _COMPARE[sign](value, other)
-    if isinstance(kind, types.Integer | types.Numeric):
+    if isinstance(kind, types.Integer | types.Numeric | types.Float):
         return _compares_numbers(value, sign, other)
     if isinstance(kind, types.DateTime | types.Date):
         return _compares_times(value, sign, other)

@@ -21,7 +21,7 @@ from fedorm.stores.mongodb_match import Filter, both_filters, match_filter
 Find = Callable[..., Any]
 """Makes the cursor of a filter; takes the options of ``find``."""
 
-_SORTED = (types.Integer, types.Numeric, types.DateTime, types.Date, types.Uuid, ObjectIdText)
+_SORTED = (types.Integer, types.Numeric, types.Float, types.DateTime, types.Date, types.Uuid, ObjectIdText)
 """Not texts: a collection's collation orders them in its own way."""
 
 

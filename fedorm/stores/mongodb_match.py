@@ -2,7 +2,7 @@
 
 MongoDB compares a number with numbers alone and a date with dates, so documents are taken as their model declares them;
 what reads them refuses one that is not so. Numbers of all its types compare by value, but a field declared as a float
-may hold a ``Decimal128`` that is read as the float next to it, and the reverse: bounds are then wider by one float.
+may hold a ``Decimal128`` that is read as the float next to it, and the reverse: bounds are those further out.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def _compare(field: str, kind: types.TypeEngine[Any], condition: Compare) -> Fil
 
 
 def _range(field: str, kind: types.TypeEngine[Any], operator: Operator, value: Any) -> Filter | None:
-    if isinstance(kind, types.Integer | types.Numeric):
+    if isinstance(kind, types.Integer | types.Numeric | types.Float):
         return _number_range(field, kind, operator, value)
     if isinstance(kind, types.DateTime | types.Date):
         if isinstance(value, Parameter):
@@ -283,13 +283,30 @@ def _number_range(field: str, kind: types.TypeEngine[Any], operator: Operator, v
     elif isinstance(kind, types.Integer):
         return _integer_range(field, operator, value)
     else:
-        number = _float(value)
-        if number is None:
+        bound = _bound(kind, operator, value)
+        if bound is None:
             return {}
-        # Towards what the operator leaves out, so that a value beside the bound is not lost.
-        number = math.nextafter(number, math.inf if operator in ("<", "<=") else -math.inf)
-        found = {field: {_MONGO[operator]: number}}
+        found = {field: {_MONGO[operator]: bound}}
     return found
+
+
+def _bound(kind: types.TypeEngine[Any], operator: Operator, value: Any) -> Any:
+    """Return the bound for floats and decimals, which may be stored as one another; None where there is none.
+
+    A float and the decimal that is written like it differ by less than half the distance to the next float. Where both
+    are read as the same number, and are to be found, the bound is the one further out.
+    """
+    near, upper, strict = _float(value), operator in ("<", "<="), operator in ("<", ">")
+    if near is None:
+        return None
+    written, exact = Decimal(repr(near)), Decimal(near)
+    if isinstance(kind, types.Float):
+        further = written > exact if upper else written < exact
+        return Decimal128(written) if further and not strict else near
+    if isinstance(value, float) or written != value:  # Several decimals are read as this float.
+        return math.nextafter(near, math.inf if upper else -math.inf)
+    further = exact > written if upper else exact < written
+    return near if further and not strict else Decimal128(written)
 
 
 def _integer_range(field: str, operator: Operator, value: float | Decimal) -> Filter:

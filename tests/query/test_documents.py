@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -12,10 +13,14 @@ from uuid import UUID
 import pytest
 from beanie import Link, PydanticObjectId
 from pydantic import BaseModel, Field
-from sqlalchemy import func, select, text, true
+from sqlalchemy import any_, func, select, text, true
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlglot import exp, parse_one
 
 from fedorm import AsyncFederatedSession, FederatedBase, FederatedDocument, Federation
+from fedorm.query.document_scans import describe_documents, read_documents
+from fedorm.query.plan import Order, Scan
+from fedorm.stores.base import DocumentStore
 
 UTC = datetime.UTC
 KEY = UUID("0b5c8e0e-6d0f-4a41-9d3c-2f6f0c1f2a3b")
@@ -265,7 +270,7 @@ async def test_elements_in_conditions(db: AsyncFederatedSession) -> None:
     """ANY, as text and as SQLAlchemy's arrays have it; a position, counted from one."""
     c = Article.c
     assert await rows(db, "select p.sku from shelf.articles p where 'x' = ANY(p.tags)") == [("a",), ("c",)]
-    assert await rows(db, select(c.sku).where(c.tags.any("y"))) == [("a",)]
+    assert await rows(db, select(c.sku).where(any_(c.tags) == "y")) == [("a",)]
     assert await rows(db, select(c.tags[1]).where(c.sku == "a")) == [("x",)]
 
 
@@ -311,7 +316,7 @@ async def test_a_link_is_the_id_of_the_other_document(db: AsyncFederatedSession)
     assert found == [(7, lamp.id, [lamp.id, cup.id], None), (8, None, [], 7)]
     assert await rows(db, select(c.name, Article.c.sku).join(Article, Article.c.id == c.best)) == [("near", "a")]
     assert await rows(db, select(c.name).where(c.best == lamp.id)) == [("near",)]
-    assert await rows(db, select(c.name).where(c.others.any(cup.id))) == [("near",)]
+    assert await rows(db, select(c.name).where(any_(c.others) == cup.id)) == [("near",)]
     assert await rows(db, select(c.name).where(c.near == 7)) == [("far",)]
     assert await rows(db, select(c.name).where(c.near.is_(None))) == [("near",)]
     assert await rows(db, select(c.name).where(c.best.in_([lamp.id, cup.id]))) == [("near",)]
@@ -397,3 +402,26 @@ async def test_uncommitted_documents_are_seen(db: AsyncFederatedSession) -> None
     assert await rows(db, select(tag).select_from(Article).where(tag == "fresh")) == [("fresh",)]
     await db.rollback()
     assert await rows(db, select(Novel.c.sku).where(Novel.c.pages < 5)) == []
+
+
+def test_keys_and_ranges(fresh_database: Callable[[str], str]) -> None:
+    """The keys of a join travel as a list or, where they are too many, from the least to the greatest; in threads."""
+    fed = Federation({"shelf": fresh_database("mongodb"), "till": fresh_database("postgresql")})
+    with fed, fed.sync_session() as session:
+        session.add_all(Article(sku=str(number), price=number, origin=Origin(city="Rome")) for number in range(9))
+        session.commit()
+        store = fed.stores["shelf"]
+        assert isinstance(store, DocumentStore)
+        scan = Scan("s0", "shelf", Article.__clause_element__(), ("sku", "price"))
+        found = read_documents(session, store, scan, {}, ranges=[("price", (2.0, 4.0))])
+        assert sorted(found) == [("2", 2.0), ("3", 3.0), ("4", 4.0)]
+        lists = [("sku", ["1", "3", "77"]), ("price", [float(number) for number in range(2_000)])]
+        assert sorted(read_documents(session, store, scan, {}, lists=lists)) == [("1", 1.0), ("3", 3.0)]
+        cheap = parse_one("price < :most", read="postgres")
+        few = replace(scan, predicates=(cheap,), order=(Order("price", descending=True, nulls_first=True),))
+        assert read_documents(session, store, few, {"most": 6}, limit=2) == [("5", 5.0), ("4", 4.0)]
+        named = replace(few, limit=exp.Placeholder(this="number"))
+        assert describe_documents(store, named) == (
+            'articles.find({"price": {"$lt": :most}}, {"price": 1, "sku": 1, "_id": 0})'
+            '.sort({"price": -1}).limit(:number)'
+        )

@@ -296,13 +296,16 @@ def test_what_is_sent(where: Condition, expected: Any) -> None:
 
 
 def test_floats_and_nan() -> None:
-    """NaN is the greatest number; a decimal may be read as the float beside it."""
-    above = sent(Compare("f", ">", 0.5))
-    assert repr(above) == "{'$or': [{'f': {'$gt': 0.49999999999999994}}, {'f': nan}]}"
+    """NaN is the greatest number; a float may be stored as the decimal that is written like it, and the reverse."""
+    assert repr(sent(Compare("f", ">", 0.5))) == "{'$or': [{'f': {'$gt': 0.5}}, {'f': nan}]}"
     assert sent(Compare("f", "=", 0.1)) == {"f": {"$in": [0.1, Decimal128("0.1")]}}
+    assert sent(Compare("f", "<=", 0.1)) == {"f": {"$lte": 0.1}}
+    assert sent(Compare("f", "<=", 0.3)) == {"f": {"$lte": Decimal128("0.3")}}  # 0.3 as a float is a little less.
+    assert sent(Compare("d", "<=", Decimal("0.3"))) == {"d": {"$lte": Decimal128("0.3")}}
+    assert sent(Compare("d", "<=", Decimal("0.1"))) == {"d": {"$lte": 0.1}}  # 0.1 as a float is a little more.
+    assert sent(Compare("d", "<", Decimal("0.1"))) == {"d": {"$lt": Decimal128("0.1")}}
     assert sent(Compare("d", "=", 0.5)) == {"d": {"$gte": 0.49999999999999994, "$lte": 0.5000000000000001}}
-    between = Both((Compare("f", ">=", 1), Compare("f", "<=", 2)))
-    assert sent(between) == {"f": {"$gte": 0.9999999999999999, "$lte": 2.0000000000000004}}
+    assert sent(Both((Compare("f", ">=", 1), Compare("f", "<=", 2)))) == {"f": {"$gte": 1.0, "$lte": 2.0}}
 
 
 def test_as_text() -> None:
