@@ -404,6 +404,26 @@ async def test_uncommitted_documents_are_seen(db: AsyncFederatedSession) -> None
     assert await rows(db, select(Novel.c.sku).where(Novel.c.pages < 5)) == []
 
 
+async def test_the_first_documents(db: AsyncFederatedSession) -> None:
+    """ORDER BY and LIMIT are sent where MongoDB finds the same first ones; not around what makes or drops rows."""
+    c = Article.c
+    dearest = "select sku from shelf.articles order by price desc limit 2"
+    assert [sku for (sku,) in await db.execute(text(dearest))] == ["e", "d"]
+    assert await sent(db, dearest) == (
+        'articles.find({}, {"price": 1, "sku": 1, "_id": 0}).sort({"price": -1}).limit(2)'
+    )
+    earlier = select(c.sku).order_by(c.seen.nulls_first(), c.sku).limit(2).offset(3)
+    assert [sku for (sku,) in await db.execute(earlier)] == ["e", "a"]
+    cheap = "select sku from shelf.articles where price < 4 order by price desc, sku limit 2"
+    assert [sku for (sku,) in await db.execute(text(cheap))] == ["c", "b"]
+    by_text = 'select sku from shelf.articles order by "origin.city" desc nulls last, sku limit 2'
+    assert [sku for (sku,) in await db.execute(text(by_text))] == ["a", "d"]
+    tags = "select unnest(tags) from shelf.articles order by price desc limit 2"
+    assert [tag for (tag,) in await db.execute(text(tags))] == ["x", "x"]
+    tags = "select tag from shelf.articles p, unnest(p.tags) as tag order by p.price desc limit 1"
+    assert [tag for (tag,) in await db.execute(text(tags))] == ["x"]
+
+
 def test_keys_and_ranges(fresh_database: Callable[[str], str]) -> None:
     """The keys of a join travel as a list or, where they are too many, from the least to the greatest; in threads."""
     fed = Federation({"shelf": fresh_database("mongodb"), "till": fresh_database("postgresql")})
