@@ -153,8 +153,8 @@ class QueryRunner:
         return self.plan(session, sql, expanding, strategy, inside) if inside else plan
 
     def _may_read_outside(self, session: FederatedSession, service: str) -> bool:
-        store, connection = self.stores[service], session.connected(service)
-        return connection is None or (isinstance(store, SQLStore) and store.may_read_outside(connection))
+        store = self.stores[service]
+        return isinstance(store, SQLStore) and store.may_read_outside(session.connected(service))
 
     def attached(self, session: FederatedSession, service: str) -> Attached | None:
         """Return a service's database as the finish reads it; None where it cannot."""

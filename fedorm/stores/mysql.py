@@ -158,10 +158,8 @@ class MySQLStore(SQLStore):
         given = {name: str(value) for name, value in secret.items() if value is not None}
         return Scanner("mysql_scanner", "mysql", given, {}, url.database, holds_utc=True)
 
-    def may_read_outside(self, connection: Connection) -> bool:
+    def has_written_nothing(self, connection: Connection) -> bool:
         """Go by what was sent: the server does not say whether a transaction has written."""
-        if "isolation_level" in self.settings.options or "isolation_level" in connection.get_execution_options():
-            return False  # Who asks for a level wants its snapshot.
         return WRITTEN not in connection.info
 
     def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:

@@ -179,10 +179,8 @@ class PostgreSQLStore(SQLStore):
             filters=True,
         )
 
-    def may_read_outside(self, connection: Connection) -> bool:
+    def has_written_nothing(self, connection: Connection) -> bool:
         """Ask the server: a transaction has a number from its first write on."""
-        if "isolation_level" in self.settings.options or "isolation_level" in connection.get_execution_options():
-            return False  # Who asks for a level wants its snapshot.
         return connection.scalar(text("SELECT txid_current_if_assigned() IS NULL")) is True
 
     def keys_per_statement(self, width: int) -> int:

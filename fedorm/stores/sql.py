@@ -350,8 +350,22 @@ class SQLStore(Store):
         """Return how DuckDB can read the tables of ``engine``'s database by itself; None where it cannot."""
         return None
 
-    def may_read_outside(self, connection: Connection) -> bool:
-        """Say whether ``connection``'s transaction has written nothing, so that another connection sees the same."""
+    def may_read_outside(self, connection: Connection | None) -> bool:
+        """Say whether another connection sees the same as a session's transaction, or as one that is yet to begin.
+
+        It does while the transaction has written nothing; not where an isolation level is asked for: whoever does that
+        wants the snapshot.
+        """
+        options = self.settings.options
+        asked = [options, options.get("execution_options", {})]
+        if connection is not None:
+            asked.append(connection.get_execution_options())
+        if any("isolation_level" in one for one in asked):
+            return False
+        return connection is None or self.has_written_nothing(connection)
+
+    def has_written_nothing(self, connection: Connection) -> bool:
+        """Say whether it is certain that a transaction has written nothing."""
         return False
 
     def bind_for(self, *, sync: bool) -> Engine:

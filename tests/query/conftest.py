@@ -13,6 +13,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from fedorm.query import estimating
+from fedorm.query.explain import Explanation
+from fedorm.query.rules import costs
 from tests.query import tpch
 
 SCALE = float(os.environ.get("FEDORM_TPCH_SCALE", "0.01"))
@@ -80,3 +83,16 @@ def placement(request: pytest.FixtureRequest) -> dict[str, str]:
     """Each of the two placements of the data."""
     services: dict[str, str] = request.getfixturevalue(request.param)
     return services
+
+
+@pytest.fixture
+def prefers_scanners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make DuckDB's own reading so cheap to the planner that it is chosen for tables of any size."""
+    monkeypatch.setattr(costs, "_ATTACHED", -1e6)
+    monkeypatch.setattr(estimating, "TINY", -1)
+    monkeypatch.setattr(estimating, "FEW", -1)
+
+
+def read_outside(explanation: Explanation) -> set[str]:
+    """Return the services whose tables are not read over the session."""
+    return {str(step.service) for step in explanation.root.children if step.strategy == "outside"}
