@@ -120,6 +120,23 @@ async def test_equal_statements_are_sent_once(shop: Federation) -> None:
     assert (shop.stats().cache.hits, shop.stats().cache.misses) == (14, 3)
 
 
+async def test_who_holds_what_the_other_needs(shop: Federation, urls: dict[str, str]) -> None:
+    """Nobody waits for ever for one that waits for the connection that he has himself."""
+    both = select(User.email, Order.total).join(Order, Order.user_id == User.id).order_by(User.id)
+    one = {"url": urls["users"], "pool_size": 1, "max_overflow": 0, "pool_timeout": 6}
+    async with Federation({"users": one, "orders": urls["orders"]}) as fed:
+        await ask(fed, both)
+        await fed.forget()
+        async with fed.session() as session:
+            await session.execute(select(User.id))
+            other = asyncio.create_task(ask(fed, both))
+            while fed.stats().cache.misses < 2:
+                await asyncio.sleep(0)
+            found = [tuple(row) for row in await session.execute(both, execution_options=CACHED)]
+        assert await other == found
+        assert [email for email, _ in found] == ["ada", "bob"]
+
+
 async def test_cancelling_the_statement_that_is_sent(shop: Federation) -> None:
     """It is sent again by another who waits, and all but the cancelled one get the rows."""
     tasks = [asyncio.create_task(ask(shop, SLOW)) for _ in range(5)]

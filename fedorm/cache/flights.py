@@ -22,11 +22,11 @@ class Flights(Generic[T]):
         self._under_way: dict[Hashable, Future[T]] = {}
         self._lock = threading.Lock()
 
-    def run(self, key: Hashable, work: Callable[[], T]) -> tuple[T, bool]:
+    def run(self, key: Hashable, work: Callable[[], T], patience: float | None = None) -> tuple[T, bool]:
         """Return what ``work`` returns, and whether it was run here and not by another who asked for ``key``.
 
         Where the one that runs is cancelled another takes over. Where it fails the others run by themselves: an error
-        is its own, as may be the connection that it comes from.
+        is its own, as may be the connection that it comes from. So does who has waited for ``patience`` seconds.
         """
         while True:
             with self._lock:
@@ -36,10 +36,10 @@ class Flights(Generic[T]):
             if flight is None:
                 return self._lead(key, mine, work), True
             try:
-                return _wait(flight), False
+                return _wait(flight, patience), False
             except _CancelledFlight:
                 continue
-            except _FailedFlight:
+            except (_FailedFlight, TimeoutError):
                 return work(), True
 
     def _lead(self, key: Hashable, flight: Future[T], work: Callable[[], T]) -> T:
@@ -65,11 +65,11 @@ class _CancelledFlight(Exception):  # noqa: N818
     """The one that ran was cancelled."""
 
 
-def _wait(flight: Future[T]) -> T:
-    return await_only(_landing(flight)) if in_greenlet() else flight.result()
+def _wait(flight: Future[T], patience: float | None) -> T:
+    return await_only(_landing(flight, patience)) if in_greenlet() else flight.result(patience)
 
 
-async def _landing(flight: Future[T]) -> T:
+async def _landing(flight: Future[T], patience: float | None) -> T:
     """Wait on the running loop. Not by asyncio's ``wrap_future``: who is cancelled there cancels it for all."""
     loop = asyncio.get_running_loop()
     landed = asyncio.Event()
@@ -79,5 +79,6 @@ async def _landing(flight: Future[T]) -> T:
             loop.call_soon_threadsafe(landed.set)
 
     flight.add_done_callback(wake)
-    await landed.wait()
+    async with asyncio.timeout(patience):
+        await landed.wait()
     return flight.result()

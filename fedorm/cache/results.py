@@ -62,6 +62,8 @@ class Ask:
     ttl: float
     since: int | None = None
     """The clock when the transaction began whose snapshot it reads; None for one that reads what is there now."""
+    patience: float | None = None
+    """For how many seconds it may wait for an equal one that runs; None: as long as that takes."""
 
 
 class Backend(Protocol):
@@ -117,7 +119,7 @@ class ResultCache:
             return rows
 
         # With the generations: who asks after a commit must not be given what was read before it.
-        rows, ran = self._flights.run((ask.key, look.generations), run)
+        rows, ran = self._flights.run((ask.key, look.generations), run, ask.patience)
         if not ran:
             self._count(hit=True)
         return rows.own()  # Also the one that ran: its rows are in the others' hands.

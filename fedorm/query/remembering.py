@@ -58,6 +58,7 @@ def _ask(session: FederatedSession, plan: Plan, sql: str, parameters: Mapping[st
     names: list[str] = []
     identities: list[str] = []
     since: list[int] = []
+    patience: list[float] = []
     for service, tables in sorted(_tables(plan, session).items()):
         store = session.store_named(service)
         if isinstance(store, DocumentStore):
@@ -71,13 +72,15 @@ def _ask(session: FederatedSession, plan: Plan, sql: str, parameters: Mapping[st
                     return None
                 began = snapshot_of(store, connection)
                 since += [] if began is None else [began]
+                # The one that runs may be waiting for this very connection.
+                patience.append(store.settings.pool_timeout / 2)
         names += store.place.read(tables)
         identities.append(store.place.identity)
     try:
         key = digest("federated", session.uses_threads, sql, identities, dict(parameters))
     except UnknownTypeError:
         return None
-    return Ask(key, tuple(names), ttl, min(since, default=None))
+    return Ask(key, tuple(names), ttl, min(since, default=None), min(patience, default=None))
 
 
 def _tables(plan: Plan, session: FederatedSession) -> dict[str, frozenset[str]]:
