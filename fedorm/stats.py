@@ -16,6 +16,10 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 
 
+WHOLE = "statement"
+"""What the step of a statement is called that one service answers, or that another step consists of."""
+
+
 class Observed(Protocol):
     """A statement or a step that runs; ``rows`` may be set when it has returned some."""
 

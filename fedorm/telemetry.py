@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from fedorm.exc import MissingDriverError
-from fedorm.stats import BUCKETS, UNOBSERVED, Histogram, Observed
+from fedorm.stats import BUCKETS, UNOBSERVED, WHOLE, Histogram, Observed
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
@@ -101,6 +101,8 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
 # -- OpenTelemetry
 
 _in_step: ContextVar[bool] = ContextVar("fedorm_in_step", default=False)
+_statement: ContextVar[Any] = ContextVar("fedorm_statement", default=None)
+"""OpenTelemetry's context of the statement that runs: steps are its children, also those that overlap."""
 
 
 def trace(federation: ObservedFederation, provider: TracerProvider | None = None) -> None:
@@ -136,39 +138,44 @@ class Tracing:
     """The observer that makes spans; of values nothing gets into them, whether parameters or written in the text."""
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
-        from opentelemetry import trace
+        from opentelemetry import context, trace
 
+        self._current = context.get_current
         self._tracer = trace.get_tracer("fedorm", tracer_provider=provider)
         self._client, self._internal = trace.SpanKind.CLIENT, trace.SpanKind.INTERNAL
 
     @contextmanager
     def statement(self, sent: Callable[[], str]) -> Iterator[Observed]:
         """Make the span of a statement."""
-        with self._span("fedorm.statement", self._internal, {}, sent) as seen:
+        with self._span("fedorm.statement", self._internal, {}, sent) as seen, _set(_statement, self._current()):
             yield seen
 
     @contextmanager
     def step(self, service: str, name: str, sent: Callable[[], str], strategy: str = "") -> Iterator[Observed]:
         """Make the span of a step; what a step sends to its service is a part of it."""
-        if _in_step.get():
+        if name == WHOLE and _in_step.get():
             yield _Seen()
             return
         told = {"fedorm.service": service, "fedorm.step": name}
         if strategy:
             told["fedorm.strategy"] = without_values(strategy)
-        token = _in_step.set(True)
-        try:
-            with self._span(f"fedorm.step {service}", self._client, told, sent) as seen:
-                yield seen
-        finally:
-            _in_step.reset(token)
+        parent = _statement.get()
+        with self._span(f"fedorm.step {service}", self._client, told, sent, parent) as seen, _set(_in_step, True):
+            yield seen
 
     @contextmanager
-    def _span(self, name: str, kind: Any, told: dict[str, str], sent: Callable[[], str]) -> Iterator[Observed]:
+    def _span(
+        self, name: str, kind: Any, told: dict[str, str], sent: Callable[[], str], parent: Any = None
+    ) -> Iterator[Observed]:
         seen = _Seen()
         # Not the error's own text, which may repeat values.
         with self._tracer.start_as_current_span(
-            name, kind=kind, attributes=told, record_exception=False, set_status_on_exception=False
+            name,
+            context=parent,
+            kind=kind,
+            attributes=told,
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             if span.is_recording():
                 span.set_attribute("db.query.text", _text(sent))
@@ -180,6 +187,16 @@ class Tracing:
             finally:
                 if seen.rows is not None:
                     span.set_attribute("db.response.returned_rows", seen.rows)
+
+
+@contextmanager
+def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # A stream may be closed elsewhere than it was opened.
+            variable.reset(token)
 
 
 def _fail(span: Span, error: BaseException) -> None:

@@ -298,3 +298,18 @@ async def test_documents(traced: Federation, exporter: InMemorySpanExporter) -> 
     spans = exporter.get_finished_spans()
     assert tree(spans)[-1] == ("fedorm.statement", ["fedorm.step inventory", "fedorm.step orders", "fedorm.step users"])
     assert "s3cret" not in "".join(span.to_json() for span in spans)
+
+
+async def test_steps_that_overlap(traced: Federation, exporter: InMemorySpanExporter) -> None:
+    """One that is read while others run is their sibling; what it sends is a part of it."""
+    observer = traced.meter.observer
+    with observer.statement(lambda: "all"), observer.step("users", "s0", lambda: "first"):
+        async with traced.session() as session:
+            await session.execute(select(User.id))
+        with observer.step("orders", "s1", lambda: "second") as seen:
+            seen.rows = 3
+    spans = exporter.get_finished_spans()
+    by_text = {told(span)["db.query.text"]: span for span in spans}
+    assert by_text["first"].parent == by_text["second"].parent == by_text["all"].context
+    assert told(by_text["second"])["db.response.returned_rows"] == 3
+    assert [span.name for span in spans].count("fedorm.step users") == 1

@@ -13,7 +13,7 @@ from sqlalchemy.engine.cursor import CursorFetchStrategy, FullyBufferedCursorFet
 from fedorm.cache.codec import UnknownTypeError, digest
 from fedorm.cache.results import CACHE_TTL, Ask, ttl_of
 from fedorm.cache.rows import Rows
-from fedorm.stats import UNOBSERVED, Recorder
+from fedorm.stats import UNOBSERVED, WHOLE, Recorder
 from fedorm.stores.base import Capability
 from fedorm.stores.touched import ANYTHING, Touched, raw_touched
 
@@ -114,7 +114,7 @@ class Watch:
             elif store.observer is UNOBSERVED:
                 self._timed(inner, cursor, statement, parameters, context)
             else:
-                with store.observer.step(store.service, "statement", lambda: self._shown(statement)) as seen:
+                with store.observer.step(store.service, WHOLE, lambda: self._shown(statement)) as seen:
                     seen.rows = self._timed(inner, cursor, statement, parameters, context)
         finally:
             if cache is not None and (touched.changes is None or touched.changes):
