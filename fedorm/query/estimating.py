@@ -38,6 +38,9 @@ class Facts(Protocol):
     def takes_queries(self, service: str) -> bool:
         """Say whether a service means by a whole query what PostgreSQL means."""
 
+    def orders_texts(self, service: str) -> bool:
+        """Say whether a service orders texts by their code points."""
+
     def rows(self, service: str, table: str) -> float:
         """Return about how many rows a table has."""
 

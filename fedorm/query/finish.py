@@ -14,6 +14,8 @@ import pyarrow as pa
 from sqlalchemy import Table
 from sqlglot import exp
 
+from fedorm.exc import UnsupportedQueryError
+from fedorm.query.macros import MACROS
 from fedorm.query.outside import Attached, attach
 from fedorm.stores.scanning import Scanner
 
@@ -35,6 +37,8 @@ class Finisher:
             if value is not None:
                 self._database.execute(f"SET {name} = $value", {"value": value})
         self._database.execute("SET preserve_insertion_order = false")  # It would hold what may be streamed.
+        for macro in MACROS:
+            self._database.execute(f"CREATE MACRO {macro}")
         self._attached: dict[str, Attached | None] = {}
         self._attaching = threading.Lock()
 
@@ -123,7 +127,10 @@ class Finishing:
         return []
 
     def _python(self, found: Any) -> list[tuple[Any, ...]]:
-        columns = [_values(found.column(number), kind) for number, kind in enumerate(self._kinds)]
+        try:
+            columns = [_values(found.column(number), kind) for number, kind in enumerate(self._kinds)]
+        except OverflowError as error:
+            raise UnsupportedQueryError(f"a value of the result is outside of what Python holds: {error}") from error
         return list(zip(*columns, strict=True)) if columns else []
 
     def interrupt(self) -> None:
@@ -142,4 +149,13 @@ def _values(column: Any, kind: str) -> list[Any]:
         return [None if value is None else int(value) for value in values]
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
         return [None if value is None else value.astimezone(datetime.UTC) for value in values]
+    if kind == "INTERVAL":
+        return [None if value is None else _interval(*value) for value in values]
     return values
+
+
+def _interval(months: int, days: int, nanoseconds: int) -> datetime.timedelta:
+    """Return what PostgreSQL's drivers make of an interval: a year has 365 days, each month left over 30."""
+    years, rest = divmod(abs(months), 12)
+    of_months = (years * 365 + rest * 30) * (1 if months >= 0 else -1)
+    return datetime.timedelta(days=of_months + days, microseconds=nanoseconds // 1000)

@@ -10,7 +10,6 @@ import sqlglot
 from sqlalchemy import types
 from sqlglot import exp
 from sqlglot.errors import OptimizeError, ParseError, SqlglotError
-from sqlglot.optimizer.annotate_types import annotate_types
 from sqlglot.optimizer.pushdown_predicates import pushdown_predicates
 from sqlglot.optimizer.pushdown_projections import pushdown_projections
 from sqlglot.optimizer.qualify import qualify
@@ -24,12 +23,15 @@ from fedorm.query.plan import KeyFilter, Piece, Plan, Scan, Step
 from fedorm.query.rules import costs
 from fedorm.query.rules.aggregates import Partial, take_aggregates
 from fedorm.query.rules.colocated import Joined, take_joins
+from fedorm.query.rules.meaning import for_finish
 from fedorm.query.rules.nested import derive_nested_joins
 from fedorm.query.rules.nulls import order_nulls_apart
 from fedorm.query.rules.pieces import outermost, single_service
 from fedorm.query.rules.predicates import is_safe, pushed_predicates
 from fedorm.query.rules.selectivity import selectivity
 from fedorm.query.rules.semijoins import Estimate, Strategy, in_waves, key_pairs
+from fedorm.query.rules.services import for_service
+from fedorm.query.rules.typing import annotate
 from fedorm.query.small import small_finish
 from fedorm.query.tables import Tables, column_types, storage_type
 
@@ -58,13 +60,14 @@ def make_plan(sql: str, facts: Facts, lists: Container[str] = (), strategy: Stra
         raise UnsupportedQueryError("WITH RECURSIVE over several services is not supported")
     names = tuple(_result_name(column) for column in tree.selects)
     name_unnested(tree)
+    name_subqueries(tree)
     schema, sources = _resolve(tree, facts.tables)
     try:
         tree = derive_nested_joins(qualify(tree, schema=schema, dialect=DIALECT))
-        tree = annotate_types(tree, schema=schema, dialect=DIALECT)
+        tree = annotate(tree, schema)
         tree = pushdown_predicates(tree, dialect=DIALECT)
         tree = pushdown_projections(tree)
-        tree = annotate_types(tree, schema=schema, dialect=DIALECT)
+        tree = annotate(tree, schema)
     except (OptimizeError, SqlglotError) as error:
         raise UnsupportedQueryError(f"the statement cannot be planned: {_first_line(error)}") from error
     if len(tree.selects) > len(names) or "*" in names:
@@ -84,13 +87,17 @@ class _Builder:
     def build(self, tree: exp.Query, names: tuple[str, ...], lists: Container[str]) -> Plan:
         takes = self._facts.takes_queries
         service = single_service(tree, takes)
-        if service is not None:
-            step = self._piece(tree, service, "all its tables are there")
+        own = self._meant(tree, service, whole=True) if service is not None else None
+        if service is not None and own is not None:
+            step = self._piece(tree, own, service, "all its tables are there")
             return Plan(((step,),), None, names, frozenset(), self._rows())
         for query, owner in list(outermost(tree, takes)):
             columns = query.named_selects
             if len(set(columns)) == len(columns) and self._estimator.is_worth_asking(query):
-                piece = self._piece(query, owner, "all tables of this query are there")
+                own = self._meant(query, owner, whole=False)
+                if own is None:
+                    continue
+                piece = self._piece(query, own, owner, "all tables of this query are there")
                 source = exp.table_(piece.name, quoted=True)
                 query.replace(exp.select(*(exp.column(name, quoted=True) for name in columns)).from_(source))
         for scope in traverse_scope(tree):
@@ -106,7 +113,7 @@ class _Builder:
         self._steps = {step.name: step for wave in waves for step in wave}
         if self._strategy == "nested_loop":
             compare_pairs(tree)
-        finish = _finishable(tree, lists)
+        finish = for_finish(tree, lists)
         parameters = frozenset(str(node.this) for node in finish.find_all(exp.Placeholder))
         small = small_finish(finish, self._steps, {name: _columns(step) for name, step in self._steps.items()})
         scans = [step for step in self._steps.values() if isinstance(step, Scan)]
@@ -119,13 +126,13 @@ class _Builder:
 
     # -- what a service does by itself
 
-    def _piece(self, query: exp.Query, service: str, why: str) -> Piece:
+    def _meant(self, query: exp.Query, service: str, *, whole: bool) -> exp.Query | None:
+        """Return a query as a service is asked to mean it as the finish would; None where it cannot."""
+        return for_service(query, whole=whole, collate=not self._facts.orders_texts(service))
+
+    def _piece(self, query: exp.Query, own: exp.Query, service: str, why: str) -> Piece:
         kinds = tuple(_kind(self._sources, column) for column in query.selects)
         total, wanted = self._estimator.expected(query)
-        own = query.copy()
-        for average in list(own.find_all(exp.Avg)):
-            # Everywhere in a federated select an average is a float, as it is in the finish.
-            average.replace(exp.cast(average.copy(), "double", dialect=DIALECT))
         for table in own.find_all(exp.Table):
             table.set("db", None)
         name = f"p{len(self._steps)}"
@@ -144,7 +151,8 @@ class _Builder:
         name = f"j{len(self._steps)}"
         origins = {output: origin for output, origin in joined.columns.items() if origin[1]}
         why = "its tables are joined where they are"
-        self._steps[name] = Piece(name, joined.service, joined.query, tuple(joined.columns), kinds, origins, why=why)
+        query = self._meant(joined.query, joined.service, whole=True) or joined.query
+        self._steps[name] = Piece(name, joined.service, query, tuple(joined.columns), kinds, origins, why=why)
         self._estimates[name] = Estimate(total, wanted, costs.inside(total, wanted))
         joined.node.set("db", None)
         joined.node.set("this", exp.to_identifier(name, quoted=True))
@@ -250,24 +258,21 @@ def name_unnested(tree: exp.Expr) -> None:
             alias.set("columns", [alias.this.copy()])
 
 
+def name_subqueries(tree: exp.Expr) -> None:
+    """Name subqueries among the outputs as other outputs are named: ORDER BY 1 finds them then."""
+    for select in list(tree.find_all(exp.Select)):
+        for number, output in enumerate(select.expressions):
+            if isinstance(output, exp.Subquery):
+                name = output.alias or f"_col_{number}"
+                output.set("alias", None)
+                select.set("expressions", exp.alias_(exp.Paren(this=output.copy()), name, quoted=True), number)
+
+
 def compare_pairs(tree: exp.Expr) -> None:
     """Hide the equalities of joins from the finish, so that it compares each row of one side with all of the other."""
     for node in list(tree.find_all(exp.EQ)):
         if isinstance(node.this, exp.Column) and isinstance(node.expression, exp.Column):
             node.replace(exp.Coalesce(this=node.copy(), expressions=[exp.Boolean(this=False)]))
-
-
-def _finishable(tree: exp.Query, lists: Container[str]) -> exp.Query:
-    """Write lists of values in the way that DuckDB binds them."""
-    made = tree.copy()
-    for node in list(made.find_all(exp.In)):
-        if len(node.expressions) == 1 and _is_list(node.expressions[0], lists):
-            node.replace(exp.EQ(this=node.this, expression=exp.Any(this=exp.Paren(this=node.expressions[0]))))
-    return made
-
-
-def _is_list(node: exp.Expr, lists: Container[str]) -> bool:
-    return isinstance(node, exp.Placeholder) and str(node.this) in lists
 
 
 def _resolve(tree: exp.Expr, tables: Tables) -> tuple[MappingSchema, Sources]:

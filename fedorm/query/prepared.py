@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Executable, Select, bindparam, select, text, type_coerce, types
 from sqlglot import exp
 
 from fedorm.query.plan import Order, Piece, Scan
+from fedorm.query.rules.moments import moment
 from fedorm.query.tables import storage_type, to_database
 from fedorm.stores.base import Capability
 from fedorm.stores.sql import SQLStore
@@ -131,8 +134,11 @@ def bind(
         is_parameter = isinstance(node, exp.Placeholder)
         parameter, literal = (str(node.this), None) if is_parameter else (None, node.to_py())
         kind = kind_of(node) if kind_of is not None else None
-        slots.append(Slot(name, parameter, literal, kind))
+        if isinstance(literal, str):
+            literal = _moment(literal, kind)
         value = parameters[parameter] if parameter is not None else literal
+        kind = _unrounded(kind, value)
+        slots.append(Slot(name, parameter, literal, kind))
         marker, parent = exp.Var(this=f":{name}"), node.parent
         if isinstance(value, list | tuple) and isinstance(parent, exp.In):
             parent.replace(exp.In(this=parent.this, field=marker))  # SQLAlchemy writes the parentheses.
@@ -144,6 +150,25 @@ def bind(
                 bindparam(name, type_=kind) if kind is not None else bindparam(name, slots[-1].value(parameters))
             )
     return slots, binds
+
+
+def _unrounded(kind: types.TypeEngine[Any] | None, value: Any) -> types.TypeEngine[Any] | None:
+    """Return the type of a column as that of what it is compared with, which may be finer: 0.499 is less than 0.50."""
+    some = next((one for one in value if one is not None), None) if isinstance(value, list | tuple) else value
+    if isinstance(kind, types.Numeric) and not isinstance(kind, types.Float):
+        return types.Numeric()
+    if isinstance(kind, types.Integer) and isinstance(some, Decimal | float):
+        return None
+    if isinstance(kind, types.Date) and isinstance(some, datetime.datetime):
+        return None
+    return kind
+
+
+def _moment(literal: str, kind: types.TypeEngine[Any] | None) -> Any:
+    """Return a date or time that is written as a text, for a column that has such values."""
+    if isinstance(kind, types.DateTime):
+        return moment(literal, exp.DType.TIMESTAMPTZ if kind.timezone else exp.DType.TIMESTAMP)
+    return moment(literal, exp.DType.DATE) if isinstance(kind, types.Date) else literal
 
 
 def _is_text_value(node: exp.Literal) -> bool:

@@ -61,6 +61,10 @@ class _SessionFacts:
         """Say whether a service means by a whole query what PostgreSQL means."""
         return Capability.WHOLE_QUERIES in self._runner.stores[service].capabilities
 
+    def orders_texts(self, service: str) -> bool:
+        """Say whether a service orders texts by their code points."""
+        return self._runner.statistics.orders_texts(self._session, service)
+
     def rows(self, service: str, table: str) -> float:
         """Return about how many rows a table has."""
         return self._runner.statistics.rows(self._session, service).get(table, UNKNOWN)

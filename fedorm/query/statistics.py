@@ -30,6 +30,7 @@ class Statistics:
         self._stores = stores
         self._rows: dict[str, tuple[float, dict[str, float]]] = {}
         self._distinct: dict[str, tuple[float, Distinct]] = {}
+        self._ordered: dict[str, bool] = {}
 
     def rows(self, session: FederatedSession, service: str) -> Mapping[str, float]:
         """Return about how many rows a service's tables have, by their names."""
@@ -40,6 +41,17 @@ class Statistics:
         """Return about how many different values the columns of a service's tables have."""
         distinct: Distinct = self._kept(self._distinct, service, lambda: self._ask_distinct(session, service))
         return distinct
+
+    def orders_texts(self, session: FederatedSession, service: str) -> bool:
+        """Say whether a service orders texts by their code points, whatever a database's collation is called."""
+        if service not in self._ordered:
+            store = self._stores[service]
+            if isinstance(store, SQLStore):
+                statement = store.orders_by_code_points()
+                if statement is not None:
+                    self._ordered[service] = bool(self._ask(session, store, statement)[0][0])
+            self._ordered.setdefault(service, True)
+        return self._ordered[service]
 
     @staticmethod
     def _kept(known: dict[str, tuple[float, Any]], service: str, ask: Callable[[], Any]) -> Any:

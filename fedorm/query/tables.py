@@ -99,8 +99,10 @@ _REASONED = (
 
 
 def sql_type(kind: types.TypeEngine[Any]) -> str:
-    """Return one type in PostgreSQL's words; what has none, UUIDs and JSON are text here."""
+    """Return one type in PostgreSQL's words; what has none, and JSON, is text here."""
     kind = storage_type(kind)
+    if isinstance(kind, types.Uuid):
+        return "UUID"
     if isinstance(kind, types.Enum) or not isinstance(kind, _REASONED):
         return "TEXT"
     if isinstance(kind, types.ARRAY):

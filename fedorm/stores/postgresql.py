@@ -137,6 +137,13 @@ class PostgreSQLStore(SQLStore):
         """Keep the dialect's own types, which are those of a federated select; a domain is what it is made of."""
         return self.reflected_type(kind.data_type) if isinstance(kind, DOMAIN) else kind
 
+    def orders_by_code_points(self) -> TextClause:
+        """Try it out: in which view a collation is described differs from version to version."""
+        return text(
+            'SELECT array_agg(t ORDER BY t) = array_agg(t ORDER BY t COLLATE "C")'
+            " FROM (VALUES ('a'), ('B'), ('_'), ('-a'), ('a b'), ('z'), ('\u00e9'), ('')) AS texts(t)"
+        )
+
     def row_counts(self) -> TextClause:
         """Ask the planner's statistics, and the counters that are there before the first ANALYZE."""
         return text(

@@ -334,6 +334,10 @@ class SQLStore(Store):
         """Return the query for the names of the tables and about how many rows each has, by the server's statistics."""
         return None
 
+    def orders_by_code_points(self) -> TextClause | None:
+        """Return a query that says whether texts are ordered by their code points; None where that is not asked for."""
+        return None
+
     def distinct_counts(self, tables: Sequence[str]) -> TextClause | None:
         """Return the query for table, column, and how many different values it has, by the server's statistics."""
         return None

@@ -65,7 +65,9 @@ def take_aggregates(scope: Scope, is_worth: Worth, name: Callable[[Partial], str
     for part in partial.predicates:
         part.replace(exp.true())
     for aggregate in partial.aggregates:
-        aggregate.replace(_total(partial.alias, aggregate))
+        total = _total(partial.alias, aggregate)
+        total.type = aggregate.type
+        aggregate.replace(total)
     partial.table.set("db", None)
     partial.table.set("this", exp.to_identifier(called, quoted=True))
 

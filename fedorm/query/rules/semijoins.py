@@ -15,6 +15,7 @@ from sqlglot.optimizer.scope import Scope
 from fedorm.query.plan import KeyFilter, Piece, Scan, Step
 from fedorm.query.rules import costs
 from fedorm.query.rules.predicates import conditions, nullable_sources
+from fedorm.query.rules.typing import CHARS, kind_of
 
 Strategy = Literal["auto", "lookup", "hash", "nested_loop"]
 
@@ -30,6 +31,8 @@ def key_pairs(scope: Scope) -> Iterator[tuple[exp.Column, exp.Column]]:
         left, right = part.this, part.expression
         if not isinstance(left, exp.Column) or not isinstance(right, exp.Column) or left.table == right.table:
             continue
+        if kind_of(left) in CHARS or kind_of(right) in CHARS:
+            continue  # Filled up in one place, and not in another.
         for source, target in ((left, right), (right, left)):
             free = target.table not in nullable if sources is None else target.table in sources
             if free:
