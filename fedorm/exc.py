@@ -131,6 +131,15 @@ class UnsupportedQueryError(QueryError):
     """A statement over several services asks for something that cannot be answered rightly."""
 
 
+class UnknownFunctionError(UnsupportedQueryError):
+    """A function that neither a service nor the finish of the statement knows."""
+
+    def __init__(self, name: str, *, near: Sequence[str]) -> None:
+        self.name, self.near = name, list(near)
+        hint = f": did you mean {' or '.join(self.near)}?" if self.near else ""
+        super().__init__(f"no engine of a federated select has a function {name}(){hint}")
+
+
 # -- services at run time ------------------------------------------------------------------------
 
 

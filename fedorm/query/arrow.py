@@ -52,6 +52,17 @@ def _array(values: Sequence[Any], kind: types.TypeEngine[Any]) -> pa.Array:
 _PLAIN = (bool, int, float, str, bytes)
 
 
+def arrow_type(kind: types.TypeEngine[Any]) -> pa.DataType | None:
+    """Return the type of a column; None where it follows from the values."""
+    if isinstance(kind, types.Numeric) and not isinstance(kind, types.Float):
+        declared = kind.precision is not None and kind.precision <= WIDEST
+        return pa.decimal128(kind.precision, kind.scale or 0) if declared else pa.decimal128(WIDEST, 10)
+    if isinstance(kind, types.ARRAY):
+        inner = arrow_type(storage_type(kind.item_type)) if (kind.dimensions or 1) == 1 else None
+        return None if inner is None else pa.list_(inner)
+    return _arrow_type(kind)[0]
+
+
 def _lists(values: Sequence[Any], kind: types.ARRAY[Any]) -> pa.Array:
     """Keep the elements' type, which empty arrays would not tell."""
     elements: list[Any] = []

@@ -15,8 +15,10 @@ from sqlalchemy import Table
 from sqlglot import exp
 
 from fedorm.exc import UnsupportedQueryError
+from fedorm.query.checking import check_finish
 from fedorm.query.macros import MACROS
 from fedorm.query.outside import Attached, attach
+from fedorm.query.plan import Plan
 from fedorm.stores.scanning import Scanner
 
 _POSTGRESQL = "SET TimeZone = 'UTC'; SET integer_division = true"
@@ -65,6 +67,15 @@ class Finisher:
         except duckdb.Error as error:
             logger.info("table %s is read over the session: %s", table.name, type(error).__name__)
             return None
+
+    def check(self, plan: Plan) -> None:
+        """Refuse a plan whose finish DuckDB cannot bind, before anything is read; see ``check_finish``."""
+        connection = self._database.cursor()
+        try:
+            connection.execute(_POSTGRESQL)
+            check_finish(plan, connection)
+        finally:
+            connection.close()
 
     def start(self, tables: Mapping[str, pa.Table], views: Mapping[str, exp.Query]) -> Finishing:
         """Return a connection that knows the tables and views by their names."""

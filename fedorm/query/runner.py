@@ -141,7 +141,9 @@ class QueryRunner:
                 raise UnsupportedQueryError(f"join_strategy={strategy!r}: one of {', '.join(STRATEGIES)}")
             self.planned += 1
             facts = _SessionFacts(self, session, inside)
-            plan = self._plans[key] = make_plan(sql, facts, key[1], strategy)
+            plan = make_plan(sql, facts, key[1], strategy)
+            self._finisher.check(plan)
+            self._plans[key] = plan
             while len(self._plans) > PLANS:
                 self._plans.popitem(last=False)
         else:
