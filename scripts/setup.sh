@@ -25,6 +25,7 @@ if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; the
         case $package in
             mariadb-server) pinned='mariadb-server=1:10.11.*' ;;
             clickhouse-server) pinned='clickhouse-server=18.16.*' ;;
+            redis-server) pinned='redis-server=5:7.0.*' ;;
             *) pinned=$package ;; # its name holds its version
         esac
         apt-get install -y -qq --no-install-recommends "$pinned" >/dev/null
