@@ -131,6 +131,14 @@ class UnsupportedQueryError(QueryError):
     """A statement over several services asks for something that cannot be answered rightly."""
 
 
+class UnknownColumnError(UnsupportedQueryError):
+    """A name of a column that no table of a statement over several services has, or that several of them have."""
+
+    def __init__(self, message: str, *, name: str, near: Sequence[str]) -> None:
+        self.name, self.near = name, list(near)
+        super().__init__(message)
+
+
 class UnknownFunctionError(UnsupportedQueryError):
     """A function that neither a service nor the finish of the statement knows."""
 

@@ -23,7 +23,7 @@ from fedorm.loading import Loader
 from fedorm.measuring import execute_measured, measured
 from fedorm.options import FederatedLoad, federated_load
 from fedorm.relationship import FederatedAttribute
-from fedorm.statements import execute_federated, insert_in_blocks, needs_dispatch, route_to_several
+from fedorm.statements import execute_federated, insert_in_blocks, needs_dispatch, refuse_crossing, route_to_several
 from fedorm.stats import Meter
 from fedorm.stores.base import Capability, DocumentStore, Store
 from fedorm.stores.sql import SQLStore
@@ -321,6 +321,7 @@ class FederatedSession(Session):
         Not a listener of the class: what an event costs would be paid by the plainest of selects, too.
         """
         if options.get("_parent_execute_state") is None and needs_dispatch(statement, self.stores):
+            refuse_crossing(statement)
             options["_add_event"] = _dispatch
         return execute_measured(self, super()._execute_internal, statement, params, options)
 

@@ -6,11 +6,12 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import ColumnElement, Select, TextClause
+from sqlalchemy import ColumnElement, Delete, Insert, Select, TextClause, Update
 from sqlalchemy.engine import ChunkedIteratorResult, Result, Row
 from sqlalchemy.orm import ORMExecuteState
 
 from fedorm.catalog import SESSION, service_of, services_of
+from fedorm.exc import CrossServiceStatementError
 from fedorm.loading import Loader, rows_to_objects
 from fedorm.options import FederatedLoad, Node, chosen_paths, trees
 from fedorm.stores.base import Capability, DocumentStore, Store
@@ -85,7 +86,26 @@ _known: OrderedDict[Any, frozenset[str]] = OrderedDict()
 """The services of statements, by SQLAlchemy's own key of them: looking through a statement takes longer."""
 
 
+def refuse_crossing(statement: Any) -> None:
+    """Raise ``CrossServiceStatementError`` for a write that reads another service.
+
+    Before SQLAlchemy begins: it may read the rows that an UPDATE or DELETE changes first.
+    """
+    is_write = isinstance(statement, Update | Delete) or (
+        isinstance(statement, Insert) and statement.select is not None  # Not VALUES: there may be very many.
+    )
+    if is_write and len(services := _services(statement)) > 1:
+        raise CrossServiceStatementError(services)
+
+
 def _is_for_several(statement: Any, stores: Mapping[str, Store]) -> bool:
+    services = _services(statement)
+    if len(services) > 1:
+        return True
+    return any(isinstance(stores.get(service), DocumentStore) for service in services)
+
+
+def _services(statement: Any) -> frozenset[str]:
     key = statement._generate_cache_key()
     services = _known.get(key.key) if key is not None else None
     if services is None:
@@ -94,9 +114,7 @@ def _is_for_several(statement: Any, stores: Mapping[str, Store]) -> bool:
             _known[key.key] = services
             while len(_known) > STATEMENTS:
                 _known.popitem(last=False)
-    if len(services) > 1:
-        return True
-    return any(isinstance(stores.get(service), DocumentStore) for service in services)
+    return services
 
 
 STATEMENTS = 2000

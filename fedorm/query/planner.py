@@ -6,10 +6,9 @@ from collections.abc import Container
 from dataclasses import replace
 from typing import Any
 
-import sqlglot
 from sqlalchemy import types
 from sqlglot import exp
-from sqlglot.errors import OptimizeError, ParseError, SqlglotError
+from sqlglot.errors import OptimizeError, SqlglotError
 from sqlglot.optimizer.pushdown_predicates import pushdown_predicates
 from sqlglot.optimizer.pushdown_projections import pushdown_projections
 from sqlglot.optimizer.qualify import qualify
@@ -19,6 +18,7 @@ from sqlglot.schema import MappingSchema
 from fedorm.exc import UnsupportedQueryError
 from fedorm.query.document_conditions import can_send
 from fedorm.query.estimating import Estimator, Facts, Sources, conjuncts_of, narrowest, of_one_table
+from fedorm.query.parsing import DIALECT, parse, refuse_locks, unresolved
 from fedorm.query.plan import KeyFilter, Piece, Plan, Scan, Step
 from fedorm.query.rules import costs
 from fedorm.query.rules.aggregates import Partial, take_aggregates
@@ -34,20 +34,6 @@ from fedorm.query.rules.services import for_service
 from fedorm.query.rules.typing import annotate
 from fedorm.query.small import small_finish
 from fedorm.query.tables import Tables, column_types, storage_type
-
-DIALECT = "postgres"
-
-
-def parse(sql: str) -> exp.Query:
-    """Return the tree of a query. Raises ``UnsupportedQueryError`` for what is no query."""
-    try:
-        tree = sqlglot.parse_one(sql, read=DIALECT)
-    except ParseError as error:
-        raise UnsupportedQueryError(f"the statement cannot be read as SQL: {_first_line(error)}") from error
-    if not isinstance(tree, exp.Query):
-        kind = tree.key.upper()
-        raise UnsupportedQueryError(f"{kind} over several services is not possible: write to one service at a time")
-    return tree
 
 
 def make_plan(sql: str, facts: Facts, lists: Container[str] = (), strategy: Strategy = "auto") -> Plan:
@@ -69,7 +55,7 @@ def make_plan(sql: str, facts: Facts, lists: Container[str] = (), strategy: Stra
         tree = pushdown_projections(tree)
         tree = annotate(tree, schema)
     except (OptimizeError, SqlglotError) as error:
-        raise UnsupportedQueryError(f"the statement cannot be planned: {_first_line(error)}") from error
+        raise unresolved(error, tree, {key: table for key, (_, table) in sources.items()}) from error
     if len(tree.selects) > len(names) or "*" in names:
         names = tuple(column.alias_or_name for column in tree.selects)
     return _Builder(facts, sources, strategy).build(tree, names, lists)
@@ -91,6 +77,7 @@ class _Builder:
         if service is not None and own is not None:
             step = self._piece(tree, own, service, "all its tables are there")
             return Plan(((step,),), None, names, frozenset(), self._rows())
+        refuse_locks(tree)
         for query, owner in list(outermost(tree, takes)):
             columns = query.named_selects
             if len(set(columns)) == len(columns) and self._estimator.is_worth_asking(query):
@@ -306,7 +293,3 @@ def _is_cte(table: exp.Table) -> bool:
             return True
         parent = parent.parent
     return False
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

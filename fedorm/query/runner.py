@@ -22,8 +22,9 @@ from fedorm.query.finish import Finisher
 from fedorm.query.finishing import Finish, OutsideError
 from fedorm.query.measured import Measured
 from fedorm.query.outside import Attached
+from fedorm.query.parsing import parse, refuse_text
 from fedorm.query.plan import Plan, Scan
-from fedorm.query.planner import make_plan, parse
+from fedorm.query.planner import make_plan
 from fedorm.query.remembering import Remembering
 from fedorm.query.rules.semijoins import Strategy
 from fedorm.query.small import UnfitError
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
 PLANS = 500
 """How many statements' plans are kept."""
 STRATEGIES: tuple[Strategy, ...] = ("auto", "lookup", "hash", "nested_loop")
+
+
+@lru_cache(maxsize=PLANS)
+def _names_tables(sql: str) -> bool:
+    return parse(sql).find(exp.Table) is not None
 
 
 class _SessionFacts:
@@ -174,13 +180,15 @@ class QueryRunner:
         """Return how the finish reads a table; None where it cannot."""
         return self._workers.run(self._finisher.view, attached, table, columns)
 
-    @staticmethod
-    @lru_cache(maxsize=PLANS)
-    def names_tables(sql: str) -> bool:
-        """Say whether a text is a query over tables; one that names none is for no service."""
+    def names_tables(self, sql: str) -> bool:
+        """Say whether a text is a query over tables; one that names none is for no service.
+
+        Raises ``UnsupportedQueryError`` or ``UnroutedStatementError`` for a text that no service can be found for.
+        """
         try:
-            return parse(sql).find(exp.Table) is not None
+            return _names_tables(sql)
         except UnsupportedQueryError:
+            refuse_text(sql, self.stores)
             return False
 
     # -- running
