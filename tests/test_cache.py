@@ -17,6 +17,8 @@ from sqlalchemy.orm import joinedload, selectinload
 
 from fedorm import Federation, federated_load
 from fedorm.cache.codec import digest
+from fedorm.cache.memory import MemoryCache
+from fedorm.cache.rows import Rows
 from fedorm.catalog import catalog
 from tests.models import Item, Order, Payment, Product, Profile, User
 
@@ -387,3 +389,18 @@ async def test_age_is_bounded(tmp_path: Path) -> None:
                     await session.execute(statement)
                 await asyncio.sleep(0.01)
         assert counts == [3]
+
+
+def test_tables_without_end() -> None:
+    """What is known of tables is bounded, too; what was read before never counts again."""
+    cache, rows = MemoryCache(entries=10, size=10_000), Rows((("id",),), [(1,)])
+    before = cache.look("key", ["kept"])
+    cache.keep("key", rows, before.generations, 60)
+    assert cache.look("key", ["kept"]).rows == rows
+    for number in range(10_001):
+        cache.changed([f"t{number}"])
+    assert cache.look("key", ["kept"]).rows is None
+    cache.keep("key", rows, before.generations, 60)
+    assert cache.look("key", ["kept"]).rows is None
+    cache.keep("key", rows, cache.look("key", ["kept"]).generations, 60)
+    assert cache.look("key", ["kept"]).rows == rows

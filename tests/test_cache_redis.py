@@ -151,6 +151,7 @@ async def test_entries_have_an_end(pair: tuple[Federation, Federation], redis_se
         await ask(one, select(User.email))
         (name,) = client.scan_iter("fedorm:rows:*")
         assert 290 < client.ttl(name) <= 300
+        assert all(0 < client.ttl(table) <= 7 * 86400 for table in client.scan_iter("fedorm:table:*"))
         await other.forget(User)
         with sent(one, "users") as counts:
             await ask(one, select(User.email))

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from fedorm.cache.rows import Rows
 
 
+_TABLES = 10_000
+"""How many tables' generations are known; with more, all tables count as changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a cache knows of a statement: its rows if it has them, and the generations of the tables it reads."""
@@ -34,6 +38,8 @@ class MemoryCache:
         self._most, self._largest = entries, size
         self._kept: OrderedDict[str, _Entry] = OrderedDict()
         self._generations: dict[str, int] = {}
+        self._floor = 0
+        """The generation of tables that none is known of."""
         self._lock = threading.Lock()
         self.clock = 0
         """Goes on with each change; a table's generation is what it said at the table's last one."""
@@ -48,7 +54,7 @@ class MemoryCache:
     def look(self, key: str, tables: Sequence[str]) -> Look:
         """Return what is known."""
         with self._lock:
-            generations = tuple(self._generations.get(table, 0) for table in tables)
+            generations = tuple(self._generations.get(table, self._floor) for table in tables)
             entry = self._kept.get(key)
             if entry is None:
                 return Look(None, generations)
@@ -78,6 +84,9 @@ class MemoryCache:
             self.clock += 1
             for table in tables:
                 self._generations[table] = self.clock
+            if len(self._generations) > _TABLES:  # Plain SQL may make new tables all the time.
+                self._generations.clear()
+                self._floor = self.clock
 
     def clear(self) -> None:
         """Drop everything."""

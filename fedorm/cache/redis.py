@@ -22,11 +22,13 @@ _TIMEOUT = 2.0
 _CONNECTIONS = 20
 _REST = 1.0
 """Seconds in which a Redis that did not answer is not asked again."""
+_KNOWN = 7 * 86400
+"""Seconds after a change in which a table's generation is known; then the table counts as changed once more."""
 _CHANGED = """
 redis.call('SET', KEYS[1], ARGV[1], 'NX')
 redis.call('INCR', KEYS[1])
 local clock = redis.call('GET', KEYS[1])
-for number = 2, #KEYS do redis.call('SET', KEYS[number], clock) end
+for number = 2, #KEYS do redis.call('SET', KEYS[number], clock, 'EX', ARGV[2]) end
 return clock
 """
 """Moves the clock on and sets it as the tables' generations, as one step. A clock that is lost starts at a time that is
@@ -158,7 +160,7 @@ class RedisCache:
 
     def _move_on(self, names: Sequence[str]) -> None:
         keys = ["fedorm:clock", *names]
-        said = self._client.eval(_CHANGED, len(keys), *keys, time.time_ns() // 1000)
+        said = self._client.eval(_CHANGED, len(keys), *keys, time.time_ns() // 1000, _KNOWN)
         self.clock = max(self.clock, int(said))
 
     def _clear(self) -> None:
