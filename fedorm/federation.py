@@ -24,7 +24,7 @@ from fedorm.exc import (
     StoreError,
     UnknownServiceError,
 )
-from fedorm.observed import Observed
+from fedorm.observed import ObservedStores
 from fedorm.orphans import Orphans, find_orphans
 from fedorm.query.tables import Tables
 from fedorm.reflection import Reflection
@@ -48,7 +48,7 @@ class Health:
     error: StoreError | None
 
 
-class Federation(Observed):
+class Federation(ObservedStores):
     """The services of an application by name; use it with ``async with``, or with ``with`` in code that is not async.
 
     ``services`` maps each name to a URL or to a table of settings: ``{"url": ..., "pool_size": 10, "timeout": 30}``.

@@ -19,7 +19,7 @@ from fedorm.stores.base import DocumentStore, Store
 from fedorm.stores.offload import Workers
 
 
-class Observed:
+class ObservedStores:
     """The part of a ``Federation`` that watches its stores."""
 
     stores: dict[str, Store]

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
-    from fedorm.observed import Observed as ObservedFederation
+    from fedorm.observed import ObservedStores
 
 # -- Prometheus
 
 
 def register(
-    federation: ObservedFederation,
+    federation: ObservedStores,
     registry: CollectorRegistry | None = None,
     *,
     labels: Mapping[str, str] | None = None,
@@ -47,7 +47,7 @@ def register(
 class FederationCollector:
     """Makes metrics of ``fed.stats()`` when they are asked for; between that nothing is kept twice."""
 
-    def __init__(self, federation: ObservedFederation, labels: Mapping[str, str]) -> None:
+    def __init__(self, federation: ObservedStores, labels: Mapping[str, str]) -> None:
         self._federation = federation
         self._names, self._values = list(labels), list(labels.values())
 
@@ -105,7 +105,7 @@ _statement: ContextVar[Any] = ContextVar("fedorm_statement", default=None)
 """OpenTelemetry's context of the statement that runs: steps are its children, also those that overlap."""
 
 
-def trace(federation: ObservedFederation, provider: TracerProvider | None = None) -> None:
+def trace(federation: ObservedStores, provider: TracerProvider | None = None) -> None:
     """Make a span of every statement of a federation, and one below it of each of its steps.
 
     Without this it is done when the federation is opened in a process that has set a tracer provider before. Raises
@@ -118,7 +118,7 @@ def trace(federation: ObservedFederation, provider: TracerProvider | None = None
     federation.observe(Tracing(provider))
 
 
-def trace_if_set(federation: ObservedFederation) -> None:
+def trace_if_set(federation: ObservedStores) -> None:
     """Trace a federation if the process has set a tracer provider; costs nothing where none was imported."""
     api: Any = sys.modules.get("opentelemetry.trace")
     if api is not None and isinstance(api.get_tracer_provider(), api.ProxyTracerProvider | api.NoOpTracerProvider):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from fedorm.cache.rows import Rows
 
-
 _TABLES = 10_000
 """How many tables' generations are known; with more, all tables count as changed."""
 
