@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from sqlalchemy import Table, types
@@ -55,6 +55,9 @@ class Facts(Protocol):
 
     def adds_exactly(self, service: str) -> bool:
         """Say whether a service adds up integers and decimals without rounding."""
+
+    def streams(self, service: str, others: Collection[str]) -> bool:
+        """Say whether a service's rows can be read a part at a time, while the ``others`` are asked."""
 
     def keys_per_statement(self, service: str) -> int:
         """Return how many keys one statement takes."""

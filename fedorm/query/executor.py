@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -41,6 +41,10 @@ class Execution:
         self.outside = [step for step in plan.steps if isinstance(step, Scan) and step.outside]
         """What the finish reads by itself."""
         self._distinct: dict[tuple[str, str], list[Any]] = {}
+        self.analyzes = False
+        """Whether ``measured()`` will be asked for, which costs a little."""
+        self._earlier: dict[str, tuple[int, int]] = {}
+        """Rows and bytes of the parts before the last one."""
         self.took: dict[str, float] = {}
         """Milliseconds, by step."""
 
@@ -50,7 +54,7 @@ class Execution:
         for wave in self._plan.waves:
             by_service: dict[str, list[Step]] = {}
             for step in wave:
-                if not self._is_outside(step):
+                if step.name not in self.found and not self._is_outside(step):
                     by_service.setdefault(step.service, []).append(step)
             if not by_service:
                 continue
@@ -75,6 +79,41 @@ class Execution:
         self.outside.append(step)
         return True
 
+    # -- a part at a time
+
+    @contextmanager
+    def stream(self, name: str) -> Iterator[Callable[[int], Sequence[Any]]]:
+        """Open a step's rows as a stream; what it yields returns the next ones."""
+        (step,) = (one for one in self._plan.steps if one.name == name)
+        assert isinstance(step, Scan)
+        with self._watched(step) as seen, self._reader.stream(step) as fetch:
+            started, seen.rows = time.perf_counter(), 0
+
+            def next_rows(size: int) -> Sequence[Any]:
+                rows = fetch(size)
+                seen.rows = (seen.rows or 0) + len(rows)
+                self.took[name] = (time.perf_counter() - started) * 1000
+                return rows
+
+            yield next_rows
+
+    def forget(self, name: str, rows: Sequence[Any]) -> None:
+        """Let ``rows`` be what a step has found, and forget what other steps have found by its keys."""
+        self._put_away(name)
+        self.found[name] = self._reader.rows_of(name, rows)
+        stale = {name}
+        for step in self._plan.steps:
+            if any(key.source in stale for key in step.key_filters):
+                stale.add(step.name)
+                self._put_away(step.name)
+        self._distinct.clear()
+
+    def _put_away(self, name: str) -> None:
+        rows = self.found.pop(name, None)
+        if rows is not None and self.analyzes:
+            number, size = self._earlier.get(name, (0, 0))
+            self._earlier[name] = number + len(rows.rows), size + rows.arrow().nbytes
+
     def has_few(self) -> bool:
         """Say whether so few rows were found that Python joins them sooner than DuckDB."""
         return not self.outside and sum(len(rows.rows) for rows in self.found.values()) <= MOST_ROWS
@@ -93,9 +132,11 @@ class Execution:
 
     def measured(self) -> dict[str, Measured]:
         """Return how it went, by step."""
-        return {
-            name: Measured(len(rows.rows), rows.arrow().nbytes, self.took[name]) for name, rows in self.found.items()
-        }
+        measured = {}
+        for name, rows in self.found.items():
+            number, size = self._earlier.get(name, (0, 0))
+            measured[name] = Measured(number + len(rows.rows), size + rows.arrow().nbytes, self.took[name])
+        return measured
 
     def _job(self, steps: Sequence[Step]) -> Callable[[], dict[str, Rows]]:
         return lambda: {step.name: self._timed(step) for step in steps}
@@ -113,7 +154,7 @@ class Execution:
                 )
                 raise
             seen.rows = len(rows.rows)
-        self.took[step.name] = (time.perf_counter() - started) * 1000
+        self.took[step.name] = self.took.get(step.name, 0.0) + (time.perf_counter() - started) * 1000
         return rows
 
     def _watched(self, step: Step) -> AbstractContextManager[Observed]:

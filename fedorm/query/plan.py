@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Table, types
@@ -78,6 +78,20 @@ Step = Scan | Piece
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """How the first rows of a result are found without the rest: a step is read in order, a part at a time."""
+
+    step: str
+    plan: Plan
+    """What is done with each part; its finish returns the first ``limit`` rows, no matter what OFFSET leaves out."""
+    limit: exp.Expr
+    offset: exp.Expr | None
+    part: int
+    """How many rows of the step are expected to be enough."""
+    cost: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """Steps by wave, those of one wave run at the same time, and the SQL that DuckDB makes the result with.
 
@@ -94,6 +108,8 @@ class Plan:
     """How many rows each step was expected to return."""
     small: SmallFinish | None = None
     """How the result is made without DuckDB, when there are few rows."""
+    head: Head | None = None
+    """How it is made without reading all rows, when the first ones are enough."""
     prepared: dict[Hashable, Any] = field(default_factory=dict, repr=False)
     """The statements of the steps, made at their first use."""
 
@@ -101,6 +117,21 @@ class Plan:
     def steps(self) -> list[Step]:
         """All steps, in the order in which they run."""
         return [step for wave in self.waves for step in wave]
+
+    def with_outside(self, names: Iterable[str]) -> Plan:
+        """Return the plan as it was run, when there were more keys than expected: these steps without keys."""
+        changed = set(names)
+        why = "more keys than expected, so DuckDB read it over connections of its own"
+        waves = tuple(
+            tuple(
+                replace(step, outside=True, key_filters=(), why=why)
+                if isinstance(step, Scan) and step.name in changed and not step.outside
+                else step
+                for step in wave
+            )
+            for wave in self.waves
+        )
+        return replace(self, waves=waves)
 
     @property
     def services(self) -> set[str]:

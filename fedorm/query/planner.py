@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+import math
+from collections.abc import Container, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +19,9 @@ from sqlglot.schema import MappingSchema
 
 from fedorm.exc import UnsupportedQueryError
 from fedorm.query.document_conditions import can_send
-from fedorm.query.estimating import Estimator, Facts, Sources, conjuncts_of, narrowest, of_one_table
+from fedorm.query.estimating import FEW, Estimator, Facts, Sources, conjuncts_of, narrowest, of_one_table
 from fedorm.query.parsing import DIALECT, parse, refuse_locks, unresolved
-from fedorm.query.plan import KeyFilter, Piece, Plan, Scan, Step
+from fedorm.query.plan import Head, KeyFilter, Piece, Plan, Scan, Step
 from fedorm.query.rules import costs
 from fedorm.query.rules.aggregates import Partial, take_aggregates
 from fedorm.query.rules.colocated import Joined, take_joins
@@ -31,6 +33,7 @@ from fedorm.query.rules.predicates import is_safe, pushed_predicates
 from fedorm.query.rules.selectivity import selectivity
 from fedorm.query.rules.semijoins import Estimate, Strategy, in_waves, key_pairs
 from fedorm.query.rules.services import for_service
+from fedorm.query.rules.topn import TopN, top_n
 from fedorm.query.rules.typing import annotate
 from fedorm.query.small import small_finish
 from fedorm.query.tables import Tables, column_types, storage_type
@@ -95,11 +98,27 @@ class _Builder:
         filters: list[tuple[str, KeyFilter]] = []
         for scope in traverse_scope(tree):
             filters += self._scan_scope(scope)
+        top = top_n(tree, self._steps) if self._strategy in ("auto", "lookup") else None
+        if top is not None and top.exact:
+            self._limited(top)
+        head = self._head(tree, names, lists, top, filters) if top is not None and not top.exact else None
+        if self._strategy == "nested_loop":
+            compare_pairs(tree)
+        plan = self._plan(tree, names, lists, filters)
+        if head is not None and head.cost < sum(estimate.cost for estimate in self._estimates.values()):
+            plan = replace(plan, head=head)
+        return plan
+
+    def _plan(
+        self,
+        tree: exp.Query,
+        names: tuple[str, ...],
+        lists: Container[str],
+        filters: Sequence[tuple[str, KeyFilter]],
+    ) -> Plan:
         waves = in_waves(self._steps, self._estimates, filters, self._strategy)
         waves = tuple(tuple(self._placed(step) for step in wave) for wave in waves)
         self._steps = {step.name: step for wave in waves for step in wave}
-        if self._strategy == "nested_loop":
-            compare_pairs(tree)
         finish = for_finish(tree, lists)
         parameters = frozenset(str(node.this) for node in finish.find_all(exp.Placeholder))
         small = small_finish(finish, self._steps, {name: _columns(step) for name, step in self._steps.items()})
@@ -107,6 +126,54 @@ class _Builder:
         if any(scan.outside or scan.most_keys is not None for scan in scans):
             finish = order_nulls_apart(finish)
         return Plan(waves, finish.sql(dialect="duckdb"), names, parameters, self._rows(), small)
+
+    # -- the first rows
+
+    def _limited(self, top: TopN) -> None:
+        """Let a step return no more rows than the statement does."""
+        step, estimate = self._steps[top.step], self._estimates[top.step]
+        number = _about(top.limit)
+        if isinstance(step, Scan) and number < min(estimate.wanted, FEW):
+            self._steps[top.step] = replace(step, order=top.order, limit=top.limit)
+            cost = costs.inside(estimate.total, number)
+            self._estimates[top.step] = replace(estimate, wanted=number, cost=cost, outside=False)
+
+    def _head(
+        self,
+        tree: exp.Query,
+        names: tuple[str, ...],
+        lists: Container[str],
+        top: TopN,
+        filters: Sequence[tuple[str, KeyFilter]],
+    ) -> Head | None:
+        """Return how to read one step in order, a part at a time, until there are rows enough."""
+        step, estimate = self._steps[top.step], self._estimates[top.step]
+        others = [name for name in self._steps if name != top.step]
+        if not isinstance(step, Scan) or not self._facts.streams(
+            step.service, {self._steps[one].service for one in others}
+        ):
+            return None
+        matching = math.prod(
+            max(1.0, self._estimates[one].wanted) / max(1.0, self._estimates[one].total) for one in others
+        )
+        needed = _about(top.limit) / max(matching, 1e-6) * 1.5
+        if needed > min(estimate.wanted, FEW):
+            return None
+        made = copy(self)
+        made._steps = dict(self._steps) | {top.step: replace(step, order=top.order)}
+        made._estimates = {name: replace(one, outside=False) for name, one in self._estimates.items()}
+        made._estimates[top.step] = replace(estimate, wanted=needed, cost=costs.inside(0, needed), outside=False)
+        short = tree.copy()
+        short.set("offset", None)
+        short.set("limit", exp.Limit(expression=top.limit.copy()))
+        plan = made._plan(short, names, lists, [one for one in filters if one[0] != top.step])
+        last = made._steps
+        if any(made._estimates[name].total > FEW and not last[name].key_filters for name in others):
+            return None
+        cost = sum(one.cost for one in made._estimates.values())
+        offset = tree.args.get("offset")
+        skipped = offset.expression if offset is not None else None
+        return Head(top.step, plan, top.limit, skipped, int(needed), cost)
 
     def _rows(self) -> dict[str, float]:
         return {name: estimate.wanted for name, estimate in self._estimates.items()}
@@ -204,9 +271,20 @@ class _Builder:
             return step
         if step.key_filters:
             return replace(step, why="its rows with these keys are fewer than the rest")
+        if step.limit is not None:
+            return replace(step, why="the first rows in this order are all that can be in the result")
+        if step.order:
+            return replace(step, why="read in the result's order, a part at a time, until there are rows enough")
         if estimate.outside:
             return replace(step, outside=True, why="large, so DuckDB reads it over connections of its own")
         return replace(step, why="read over the session's connection")
+
+
+def _about(limit: exp.Expr) -> float:
+    """Return how many rows a LIMIT is likely to stand for: a page, where it is a parameter."""
+    if isinstance(limit, exp.Add):
+        return _about(limit.this) + _about(limit.expression)
+    return float(limit.to_py()) if isinstance(limit, exp.Literal) else 100.0
 
 
 def _columns(step: Step) -> tuple[tuple[str, ...], tuple[types.TypeEngine[Any] | None, ...]]:

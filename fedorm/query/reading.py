@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ class Reader:
         if isinstance(step, Piece):
             return Rows(step, step.columns, step.kinds, self._ask(step, keys))
         store = self._session.store_named(step.service)
-        kinds = tuple(storage_type(step.table.c[name].type) for name in step.columns)
+        kinds = self._kinds(step)
         rows: Sequence[Any]
         if isinstance(store, DocumentStore):
             rows = self._find(store, step, keys)
@@ -90,6 +91,30 @@ class Reader:
     def _execute(self, service: str, statement: Any, values: Mapping[str, Any]) -> Sequence[Any]:
         connection = self._session.connection(bind_arguments={"service": service})
         return connection.execute(statement, values).fetchall()
+
+    @contextmanager
+    def stream(self, scan: Scan) -> Iterator[Callable[[int], Sequence[Any]]]:
+        """Open a table's rows as a stream; what it yields returns the next ones."""
+        store = self._session.store_named(scan.service)
+        assert isinstance(store, SQLStore)
+        prepared = self._prepared((scan.name, ()), lambda: prepare_scan(store, scan, (), parameters=self._parameters))
+        connection = self._session.connection(bind_arguments={"service": scan.service})
+        options = {"stream_results": True, "max_row_buffer": 10_000}
+        result = connection.execute(prepared.statement, prepared.values(self._parameters), execution_options=options)
+        try:
+            yield result.fetchmany
+        finally:
+            result.close()
+
+    def rows_of(self, name: str, rows: Sequence[Any]) -> Rows:
+        """Return rows as those of a scan."""
+        (scan,) = (step for step in self._plan.steps if step.name == name)
+        assert isinstance(scan, Scan)
+        return Rows(scan, scan.columns, self._kinds(scan), rows)
+
+    @staticmethod
+    def _kinds(scan: Scan) -> tuple[types.TypeEngine[Any] | None, ...]:
+        return tuple(storage_type(scan.table.c[name].type) for name in scan.columns)
 
     # -- whole queries
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,11 @@ from fedorm.query.executor import Execution
 from fedorm.query.explain import Explanation, explain_plan
 from fedorm.query.finish import Finisher
 from fedorm.query.finishing import Finish, OutsideError
+from fedorm.query.heads import first_rows
 from fedorm.query.measured import Measured
 from fedorm.query.outside import Attached
 from fedorm.query.parsing import parse, refuse_text
-from fedorm.query.plan import Plan, Scan
+from fedorm.query.plan import Head, Plan, Scan
 from fedorm.query.planner import make_plan
 from fedorm.query.remembering import Remembering
 from fedorm.query.rules.semijoins import Strategy
@@ -94,6 +95,12 @@ class _SessionFacts:
     def adds_exactly(self, service: str) -> bool:
         """Say whether a service adds up integers and decimals without rounding."""
         return Capability.EXACT_SUMS in self._runner.stores[service].capabilities
+
+    def streams(self, service: str, others: Collection[str]) -> bool:
+        """Say whether a service's rows can be read a part at a time, while the ``others`` are asked."""
+        store = self._runner.stores[service]
+        streams = isinstance(store, SQLStore) and Capability.STREAMING in store.capabilities
+        return streams and (store.answers_while_streaming or service not in others)  # type: ignore[attr-defined]
 
     def keys_per_statement(self, service: str) -> int:
         """Return how many keys one statement takes."""
@@ -210,17 +217,37 @@ class QueryRunner:
         streams = options.get("stream_results") or options.get("yield_per")
 
         def read(plan: Plan) -> Any:
+            if plan.head is not None:
+                execution = self._execution(session, plan.head.plan, parameters)
+                if (rows := self._first(execution, plan.head, parameters)) is not None:
+                    return rows
             execution = self._execution(session, plan, parameters)
-            found = execution.read()
-            if plan.small is not None and execution.has_few():
-                try:
-                    return plan.small.run(found, parameters)
-                except UnfitError:
-                    pass
+            execution.read()
+            if (rows := self._few(execution, plan, parameters)) is not None:
+                return rows
             finish = self._finish(execution, plan, parameters)
             return finish.started() if streams else finish.rows()
 
         return names, self._read(session, sql, expanding, plan, read)
+
+    @staticmethod
+    def _few(execution: Execution, plan: Plan, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]] | None:
+        """Return the result if Python can make it of what was found, and sooner than DuckDB; else None."""
+        if plan.small is None or not execution.has_few():
+            return None
+        try:
+            return plan.small.run(execution.found, parameters)
+        except UnfitError:
+            return None
+
+    def _first(self, execution: Execution, head: Head, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]] | None:
+        """Return the first rows of a result if they are found without reading everything; else None."""
+
+        def finish(execution: Execution) -> list[tuple[Any, ...]]:
+            rows = self._few(execution, head.plan, parameters)
+            return rows if rows is not None else self._finish(execution, head.plan, parameters).rows()
+
+        return first_rows(execution, head, parameters, finish)
 
     def arrow(
         self, session: FederatedSession, statement: Executable, parameters: Mapping[str, Any], strategy: Strategy
@@ -294,24 +321,28 @@ class QueryRunner:
         session._autoflush()
         plan = self._plan_for(session, sql, expanding, strategy)
         if not analyze:
-            return explain_plan(plan, self.stores, {}, None)
+            return explain_plan(plan if plan.head is None else plan.head.plan, self.stores, {}, None)
+        started = time.perf_counter()
+        if plan.head is not None:
+            execution = self._execution(session, plan.head.plan, values)
+            execution.analyzes = True
+            if (rows := self._first(execution, plan.head, values)) is not None:
+                took = Measured(len(rows), 0, (time.perf_counter() - started) * 1000)
+                return explain_plan(plan.head.plan, self.stores, execution.measured(), took)
         execution = self._execution(session, plan, values)
         if plan.finish is None:
             execution.result()
             return explain_plan(plan, self.stores, execution.measured(), None)
-        found = execution.read()
+        execution.read()
         started = time.perf_counter()
-        if plan.small is not None and execution.has_few():
-            try:
-                rows = plan.small.run(found, values)
-            except UnfitError:
-                pass
-            else:
-                took = Measured(len(rows), 0, (time.perf_counter() - started) * 1000)
-                return explain_plan(plan, self.stores, execution.measured(), took, in_python=True)
+        rows = self._few(execution, plan, values)
+        if rows is not None:
+            took = Measured(len(rows), 0, (time.perf_counter() - started) * 1000)
+            return explain_plan(plan, self.stores, execution.measured(), took, in_python=True)
         measured, table = self._finish(execution, plan, values).measured()
         took = Measured(table.num_rows, table.nbytes, (time.perf_counter() - started) * 1000)
-        return explain_plan(plan, self.stores, execution.measured() | measured, took)
+        changed = plan.with_outside(step.name for step in execution.outside)
+        return explain_plan(changed, self.stores, execution.measured() | measured, took)
 
     def close(self) -> None:
         """End the threads and give DuckDB's memory back."""

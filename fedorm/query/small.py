@@ -359,8 +359,9 @@ def _number(part: exp.Expr | None) -> exp.Expr | None:
     if part is None:
         return None
     number: exp.Expr = part.expression
-    if not isinstance(number, exp.Placeholder) and not (isinstance(number, exp.Literal) and number.is_int):
-        raise _OtherShape
+    for one in number.flatten() if isinstance(number, exp.Add) else (number,):
+        if not isinstance(one, exp.Placeholder) and not (isinstance(one, exp.Literal) and one.is_int):
+            raise _OtherShape
     return number
 
 

@@ -90,7 +90,7 @@ async def test_null_first_of_what_duckdb_reads(
 ) -> None:
     """A top-N in which NULL would come first has its rows also where there is none."""
     async with tpch.opened(whole, tpch_services) as data, data.fed.session() as session:
-        assert read_outside(await session.explain(text(query))) == {"tpch_sales", "tpch_orders"}
+        assert "tpch_sales" in read_outside(await session.explain(text(query)))
         found = [tuple(row) for row in await session.execute(text(query))]
         assert found == data.expected(query)
         assert len(found) in (1, 3)

@@ -89,7 +89,7 @@ def _partial(scope: Scope) -> Partial | None:
     table = scope.sources.get(alias)
     if not isinstance(table, exp.Table) or not table.db:
         return None
-    predicates = tuple(part for part in _conditions(select) if _is_of(part, alias) and _is_exact(part))
+    predicates = tuple(part for part in _conditions(select) if is_of(part, alias) and is_exact(part))
     inside = {id(column) for node in (*aggregates, *predicates) for column in node.find_all(exp.Column)}
     keys = dict.fromkeys(column.name for column in scope.columns if column.table == alias and id(column) not in inside)
     return Partial(alias, table, tuple(keys), tuple(aggregates), predicates)
@@ -115,12 +115,13 @@ def _is_simple(aggregate: exp.AggFunc) -> bool:
     return type(aggregate) in (exp.Sum, exp.Min, exp.Max) and isinstance(aggregate.this, exp.Column)
 
 
-def _is_of(part: exp.Expr, alias: str) -> bool:
+def is_of(part: exp.Expr, alias: str) -> bool:
+    """Say whether a condition is over one table alone."""
     columns = list(part.find_all(exp.Column))
     return bool(columns) and all(column.table == alias for column in columns)
 
 
-def _is_exact(part: exp.Expr) -> bool:
+def is_exact(part: exp.Expr) -> bool:
     """Say whether every database takes the same rows: those that compare numbers and times."""
     text = any(column.is_type(*exp.DataType.TEXT_TYPES) for column in part.find_all(exp.Column))
     return is_safe(part) and not text

@@ -1,0 +1,194 @@
+"""However a statement is run, its rows are the same: keys sent, tables aggregated where they are, first rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import Numeric, String, func, insert, select, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from fedorm import FederatedBase, Federation, UnsupportedQueryError
+from fedorm.query.explain import Explanation
+from tests.query.conftest import databases, run
+
+SHOPS, SALES = 2_000, 12_000
+
+
+class Shop(FederatedBase):
+    __service__ = "strategy_shops"
+    __tablename__ = "shops"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    city: Mapped[str]
+    region_id: Mapped[int | None]
+
+
+class Sale(FederatedBase):
+    __service__ = "strategy_sales"
+    __tablename__ = "sales"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    shop_id: Mapped[int] = mapped_column(index=True)
+    kind: Mapped[int | None] = mapped_column(index=True)
+    total: Mapped[Decimal | None] = mapped_column(Numeric(12, 2))
+
+
+class Kind(FederatedBase):
+    __service__ = "strategy_kinds"
+    __tablename__ = "kinds"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(20))
+
+
+@pytest.fixture(scope="module", params=["postgresql", "mysql"])
+def services(request: pytest.FixtureRequest, fedorm_servers: Any) -> Iterator[dict[str, str]]:
+    """The sales in PostgreSQL, or in MariaDB; the rest in PostgreSQL."""
+    with databases(fedorm_servers) as make:
+        urls = {
+            "strategy_shops": make("postgresql"),
+            "strategy_kinds": make("postgresql"),
+            "strategy_sales": make(request.param),
+        }
+        run(_fill(urls))
+        yield urls
+
+
+async def _fill(urls: dict[str, str]) -> None:
+    async with Federation(urls) as fed:
+        await fed.create_all()
+        async with fed.session() as session:
+            await session.execute(insert(Kind), [{"id": n, "name": f"kind {n}"} for n in range(1, 6)])
+            await session.execute(
+                insert(Shop),
+                [{"id": n, "city": f"c{n % 50}", "region_id": n % 7 or None} for n in range(1, SHOPS + 1)],
+            )
+            await session.execute(
+                insert(Sale),
+                [
+                    {
+                        "id": n,
+                        "shop_id": n * 7 % (SHOPS + 20) + 1,
+                        "kind": n % 6 or None,
+                        "total": None if n % 11 == 0 else Decimal(n % 997) / 100,
+                    }
+                    for n in range(1, SALES + 1)
+                ],
+            )
+            await session.commit()
+            for service, url in urls.items():
+                analyze = "ANALYZE TABLE" if url.startswith("mysql") else "ANALYZE"
+                statement = text(f"{analyze} {service.removeprefix('strategy_')}")
+                await session.execute(statement, bind_arguments={"service": service})
+            await session.commit()
+
+
+@pytest.fixture
+async def fed(services: dict[str, str]) -> Any:
+    async with Federation(services) as federation:
+        yield federation
+
+
+SALE_OF_SHOP = select(Sale.id, Sale.total, Shop.city).join(Shop, Shop.id == Sale.shop_id)
+STATEMENTS: dict[str, Callable[[], Any]] = {
+    "few keys": lambda: SALE_OF_SHOP.where(Shop.id.in_([3, 5, 8])).order_by(Sale.id),
+    "many keys": lambda: SALE_OF_SHOP.where(Shop.id.between(10, 1500)).order_by(Sale.id),
+    "sums": lambda: (
+        select(Kind.name, func.count(), func.count(Sale.total), func.sum(Sale.total), func.sum(Sale.shop_id))
+        .join(Sale, Sale.kind == Kind.id)
+        .where(Sale.id > 100, Kind.name != "kind 2")
+        .group_by(Kind.name)
+        .having(func.count() > 5)
+        .order_by(Kind.name)
+    ),
+    "ends": lambda: select(func.min(Sale.total), func.max(Sale.id)).join(Kind, Kind.id == Sale.kind),
+    "sums of nothing": lambda: (
+        select(func.count(), func.sum(Sale.total), func.sum(Sale.id))
+        .join(Kind, Kind.id == Sale.kind)
+        .where(Sale.id < 0)
+    ),
+    "first of an inner join": lambda: SALE_OF_SHOP.where(Shop.city == "c7").order_by(Sale.id.desc()).limit(5),
+    "later ones": lambda: SALE_OF_SHOP.order_by(Sale.id).limit(7).offset(40),
+    "first of a left join": lambda: (
+        select(Sale.id, Shop.city)
+        .outerjoin(Shop, Shop.id == Sale.shop_id)
+        .order_by(Sale.total, Sale.id.desc())
+        .limit(9)
+    ),
+    "NULL first": lambda: (
+        select(Sale.id, Sale.total, Shop.city)
+        .outerjoin(Shop, Shop.id == Sale.shop_id)
+        .order_by(Sale.total.desc(), Sale.id)
+        .limit(4)
+    ),
+    "NULL where it is asked for": lambda: (
+        SALE_OF_SHOP.order_by(Sale.total.asc().nulls_first(), Sale.id).limit(3).offset(2)
+    ),
+    "none of them": lambda: SALE_OF_SHOP.where(Shop.city == "nowhere").order_by(Sale.id).limit(5),
+    "no rows wanted": lambda: SALE_OF_SHOP.order_by(Sale.id).limit(0),
+    "by both": lambda: SALE_OF_SHOP.order_by(Shop.city, Sale.id).limit(6),
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_the_rows_are_the_same_in_every_way(fed: Federation, name: str) -> None:
+    """Of keys sent, sent wherever they can be, not sent at all, and pairs compared one by one."""
+    async with fed.session() as session:
+        found = {}
+        for strategy in ("auto", "lookup", "hash") + (("nested_loop",) if "key" in name else ()):
+            statement = STATEMENTS[name]().execution_options(join_strategy=strategy)
+            rows = (await session.execute(statement)).all()
+            found[strategy] = [(tuple(row), [type(value) for value in row]) for row in rows]
+    assert all(rows == found["hash"] for rows in found.values())
+    assert found["hash"] or name in ("none of them", "no rows wanted")
+
+
+def _steps(explanation: Explanation) -> dict[str, Any]:
+    return {str(node.service).removeprefix("strategy_"): node for node in explanation.root.children}
+
+
+async def test_the_first_rows_are_read_alone(fed: Federation) -> None:
+    """Neither all sales nor all shops are read for a page of them."""
+    async with fed.session() as session:
+        steps = _steps(await session.explain(STATEMENTS["later ones"](), analyze=True))
+        assert steps["sales"].measured.rows < SALES / 10
+        assert steps["shops"].measured.rows < SALES / 10
+        assert "until there are rows enough" in steps["sales"].why
+        left = _steps(await session.explain(STATEMENTS["first of a left join"](), analyze=True))
+        assert left["sales"].measured.rows == 9
+
+
+async def test_rare_rows_are_found_all_the_same(fed: Federation) -> None:
+    """When the first parts hold too few of them everything is read after all."""
+    rare = SALE_OF_SHOP.where(Shop.region_id == 3, Shop.city == "c3", Sale.total > 9).order_by(Sale.id).limit(40)
+    async with fed.session() as session:
+        found = (await session.execute(rare)).all()
+        assert found == (await session.execute(rare.execution_options(join_strategy="hash"))).all()
+
+
+async def test_a_table_is_aggregated_where_it_is(fed: Federation) -> None:
+    """Of twelve thousand sales come as many rows as there are kinds; the condition on them is checked there."""
+    async with fed.session() as session:
+        explanation = await session.explain(STATEMENTS["sums"](), analyze=True)
+        sales = _steps(explanation)["sales"]
+        assert sales.measured.rows <= 6
+        assert "GROUP BY" in sales.sent
+        assert "Sale.id > 100" not in explanation.root.sent
+
+
+async def test_an_unknown_strategy_is_refused(fed: Federation) -> None:
+    """The message names those that there are."""
+    async with fed.session() as session:
+        with pytest.raises(UnsupportedQueryError, match="auto, lookup, hash, nested_loop"):
+            await session.execute(STATEMENTS["sums"]().execution_options(join_strategy="merge"))
+
+
+async def test_more_keys_than_expected_are_not_sent(fed: Federation) -> None:
+    """A range that turns out to be wide makes DuckDB read the sales by itself, where the session has not written."""
+    statement = SALE_OF_SHOP.where(Shop.id.between(1, SHOPS)).order_by(Sale.id)
+    async with fed.session() as session:
+        steps = _steps(await session.explain(statement, analyze=True))
+        assert steps["sales"].measured.rows == SALES
+        rows = (await session.execute(statement)).all()
+        session.add(Sale(id=SALES + 1, shop_id=1, kind=None, total=Decimal("1.00")))
+        assert len((await session.execute(statement)).all()) == len(rows) + 1
