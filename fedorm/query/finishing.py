@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import duckdb
@@ -17,6 +17,8 @@ from fedorm.query.profile import steps_of
 from fedorm.stores.offload import Workers
 
 T = TypeVar("T")
+_AGAIN = 0.05
+"""Seconds after which a statement that goes on is interrupted again."""
 
 
 class OutsideError(UnsupportedQueryError):
@@ -113,12 +115,13 @@ class Finish:
         running = self._running
         if running is None:
             return
-        running.interrupt()
-        if self._turn.acquire(blocking=False):  # Else a thread works with it, and closes it itself.
+        if self._turn.acquire(blocking=False):
             try:
                 self._end()
             finally:
                 self._turn.release()
+        else:  # A thread works with it.
+            self._stop(running)
 
     # -- in the thread
 
@@ -143,9 +146,24 @@ class Finish:
         except BaseException:
             self._ended = True
             running = self._running
-            if running is not None:  # The thread closes it when the statement has ended.
-                running.interrupt()
+            if running is not None:
+                self._stop(running)
             raise
+
+    def _stop(self, running: Finishing) -> None:
+        """Interrupt what a thread is doing with the connection until it has ended; the thread then closes it.
+
+        Not once: DuckDB forgets an interruption for which its statement has not begun yet.
+        """
+
+        def interrupt() -> None:
+            while not self._turn.acquire(timeout=_AGAIN):
+                with suppress(duckdb.Error):  # It may be closed by now.
+                    running.interrupt()
+            self._turn.release()
+
+        running.interrupt()
+        threading.Thread(target=interrupt, name="fedorm-interrupt", daemon=True).start()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
