@@ -53,6 +53,9 @@ class Facts(Protocol):
     def filters(self, service: str) -> bool:
         """Say whether the server checks conditions when the finish reads by itself."""
 
+    def joins(self, service: str) -> bool:
+        """Say whether a service joins tables of its own well."""
+
     def adds_exactly(self, service: str) -> bool:
         """Say whether a service adds up integers and decimals without rounding."""
 

@@ -53,7 +53,7 @@ class Finisher:
             if service not in self._attached:
                 try:
                     self._attached[service] = attach(self._database, service, scanner)
-                except (duckdb.Error, ImportError) as error:
+                except duckdb.Error as error:
                     # Not the error itself: it may repeat the connection's settings.
                     logger.info("service %s is read over the session: %s", service, type(error).__name__)
                     self._attached[service] = None

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import duckdb
@@ -102,16 +104,13 @@ def _unbent(column: exp.Column, kind: types.TypeEngine[Any], described: str, sca
 def attach(database: duckdb.DuckDBPyConnection, service: str, scanner: Scanner) -> Attached:
     """Attach a service's database, to be read only.
 
-    Raises ``ImportError`` without the extension's package and ``duckdb.Error`` when the service does not answer.
+    Raises ``duckdb.Error`` without the extension, and when the service does not answer.
     """
-    from duckdb_extensions import import_extension
-
     with _LOADING:
         try:
-            database.execute(f"LOAD {scanner.extension}")
-        except duckdb.Error:
-            import_extension(scanner.extension, con=database)
-            database.execute(f"LOAD {scanner.extension}")
+            database.execute(f"LOAD {_literal(str(_packaged(scanner.extension)))}")
+        except (ImportError, duckdb.Error):
+            database.execute(f"LOAD {scanner.extension}")  # One that the user has installed in DuckDB's own way.
         for setting in _SETTINGS.get(scanner.extension, ()):
             database.execute(setting)
     catalog = f"fedorm_{service}"
@@ -121,6 +120,12 @@ def attach(database: duckdb.DuckDBPyConnection, service: str, scanner: Scanner) 
     options = _literal(" ".join(f"{key}={_libpq(value)}" for key, value in scanner.options.items()))
     database.execute(f"ATTACH IF NOT EXISTS {options} AS {name} (TYPE {scanner.kind}, SECRET {name}, READ_ONLY)")
     return Attached(database, catalog, scanner)
+
+
+def _packaged(extension: str) -> Traversable:
+    """Return the file in the extension's package from PyPI that is for this DuckDB; loading it installs nothing."""
+    folder = files(f"duckdb_extension_{extension}")
+    return folder / "extensions" / f"v{duckdb.__version__}" / f"{extension}.duckdb_extension"
 
 
 def _literal(value: str) -> str:

@@ -65,6 +65,8 @@ class Piece:
     """The types of the columns, None where they follow from the values."""
     origins: Mapping[str, tuple[str, str]]
     """For a join: the alias and the column that each column comes from, by which keys can narrow it."""
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    """For a join, and for what is aggregated: its tables by alias, which say of what types values are."""
     key_filters: tuple[KeyFilter, ...] = ()
     why: str = ""
 

@@ -93,7 +93,7 @@ class _Builder:
         for scope in traverse_scope(tree):
             take_aggregates(scope, self._estimator.is_worth_grouping, self._grouped)
         for scope in traverse_scope(tree):
-            for joined in take_joins(scope, takes, self._estimator.is_worth_joining):
+            for joined in take_joins(scope, takes, self._facts.joins, self._estimator.is_worth_joining):
                 self._joined(joined)
         filters: list[tuple[str, KeyFilter]] = []
         for scope in traverse_scope(tree):
@@ -206,7 +206,9 @@ class _Builder:
         origins = {output: origin for output, origin in joined.columns.items() if origin[1]}
         why = "its tables are joined where they are"
         query = self._meant(joined.query, joined.service, whole=True) or joined.query
-        self._steps[name] = Piece(name, joined.service, query, tuple(joined.columns), kinds, origins, why=why)
+        tables = {alias: self._sources[table.db, table.name][1] for alias, table in joined.tables.items()}
+        columns = tuple(joined.columns)
+        self._steps[name] = Piece(name, joined.service, query, columns, kinds, origins, tables, why=why)
         self._estimates[name] = Estimate(total, wanted, costs.inside(total, wanted))
         joined.node.set("db", None)
         joined.node.set("this", exp.to_identifier(name, quoted=True))
@@ -226,7 +228,9 @@ class _Builder:
         origins = {key: (partial.alias, key) for key in partial.keys}
         columns = tuple(name for name, _, _ in partial.columns())
         why = "aggregated where it is, by what it is joined and grouped by"
-        self._steps[name] = Piece(name, service, partial.query(), columns, tuple(kinds), origins, why=why)
+        self._steps[name] = Piece(
+            name, service, partial.query(), columns, tuple(kinds), origins, {partial.alias: table}, why=why
+        )
         self._estimates[name] = self._estimator.grouping(partial)
         return name
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Executable, Select, bindparam, select, text, type_coerce, types
+from sqlalchemy import Executable, Select, bindparam, column, select, text, type_coerce, types
 from sqlglot import exp
 
 from fedorm.query.plan import Order, Piece, Scan
@@ -100,8 +100,24 @@ def prepare_piece(
         low, high = (exp.Var(this=f":{end}{number}") for end in ("low", "high"))
         query = _narrowed(query, exp.Between(this=target(name), low=low, high=high))
         binds += [bindparam(f"{end}{number}", type_=kind) for end in ("low", "high")]
-    slots, own = bind(query, None, "v", parameters)
-    return Prepared(text(_written(query, store)).bindparams(*binds, *own), tuple(slots))
+    kind_of = (lambda node: _kind_in(piece, node)) if piece.tables else None
+    slots, own = bind(query, kind_of, "v", parameters)
+    statement: Any = text(_written(query, store)).bindparams(*binds, *own)
+    if piece.tables:  # The drivers' values may not be those that SQLAlchemy makes of them.
+        statement = statement.columns(
+            *(column(name, kind or types.NullType()) for name, kind in zip(piece.columns, piece.kinds, strict=True))
+        )
+    return Prepared(statement, tuple(slots))
+
+
+def _kind_in(piece: Piece, node: exp.Expr) -> types.TypeEngine[Any] | None:
+    """Return the type of the column that a value is compared with; None where there is none, or are several."""
+    leaf = node.find_ancestor(exp.Binary, exp.In, exp.Between, exp.Is)
+    columns = {(one.table, one.name) for one in leaf.find_all(exp.Column)} if leaf is not None else set()
+    if len(columns) != 1:
+        return None
+    alias, name = columns.pop()
+    return storage_type(piece.tables[alias].c[name].type) if alias in piece.tables else None
 
 
 def _written(tree: exp.Expr, store: SQLStore, *, identify: bool = False) -> str:
@@ -121,19 +137,19 @@ def bind(
 ) -> tuple[list[Slot], list[Any]]:
     """Write a marker in the place of each value; return the slots and the parameters of ``text()``.
 
-    Without ``kind_of`` numbers stay as they are: PostgreSQL wants them so in LIMIT, and by position in GROUP BY.
+    Without a type numbers stay as they are: PostgreSQL wants them so in LIMIT, and by position in GROUP BY.
     """
     slots: list[Slot] = []
     binds: list[Any] = []
     for node in list(tree.find_all(exp.Placeholder, exp.Literal)):
-        if isinstance(node, exp.Literal) and kind_of is None and not _is_text_value(node):
+        kind = kind_of(node) if kind_of is not None else None
+        if isinstance(node, exp.Literal) and kind is None and not _is_text_value(node):
             if node.is_string:
                 node.set("this", str(node.this).replace(":", "\\:"))  # For text() a colon begins a parameter.
             continue
         name = f"{prefix}{len(slots)}"
         is_parameter = isinstance(node, exp.Placeholder)
         parameter, literal = (str(node.this), None) if is_parameter else (None, node.to_py())
-        kind = kind_of(node) if kind_of is not None else None
         if isinstance(literal, str):
             literal = _moment(literal, kind)
         value = parameters[parameter] if parameter is not None else literal

@@ -92,6 +92,10 @@ class _SessionFacts:
         attached = self._runner.attached(self._session, service)
         return attached is not None and attached.scanner.filters
 
+    def joins(self, service: str) -> bool:
+        """Say whether a service joins tables of its own well."""
+        return Capability.JOINS in self._runner.stores[service].capabilities
+
     def adds_exactly(self, service: str) -> bool:
         """Say whether a service adds up integers and decimals without rounding."""
         return Capability.EXACT_SUMS in self._runner.stores[service].capabilities

@@ -116,8 +116,8 @@ def sql_type(kind: types.TypeEngine[Any]) -> str:
 
 
 def storage_type(kind: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
-    """Return the type whose values the database holds: that below a user's own type."""
-    while isinstance(kind, types.TypeDecorator):
+    """Return the type whose values the database holds: that below a user's own type; an interval stays one."""
+    while isinstance(kind, types.TypeDecorator) and not isinstance(kind, types.Interval):
         kind = kind.impl_instance
     return kind
 

@@ -33,6 +33,7 @@ class Capability(enum.Enum):
     TWO_PHASE = "prepares a transaction, to be committed later"
     STREAMING = "sends rows while the statement still runs"
     ARRAY_KEYS = "takes a batch of keys as one array parameter"
+    JOINS = "joins tables of its own without reading all of them"
     EXACT_SUMS = "adds up integers and decimals without rounding"
     UPDATES = "changes and deletes single rows"
     WHOLE_QUERIES = "means by any query what PostgreSQL means"

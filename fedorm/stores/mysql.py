@@ -52,6 +52,7 @@ class MySQLStore(SQLStore):
             Capability.SAVEPOINTS,
             Capability.TWO_PHASE,
             Capability.STREAMING,
+            Capability.JOINS,
             Capability.EXACT_SUMS,
             Capability.UPDATES,
             Capability.TLS,

@@ -62,6 +62,7 @@ class PostgreSQLStore(SQLStore):
             Capability.STREAMING,
             Capability.ARRAY_KEYS,
             Capability.WHOLE_QUERIES,
+            Capability.JOINS,
             Capability.EXACT_SUMS,
             Capability.UPDATES,
             Capability.TLS,

@@ -31,7 +31,14 @@ class SQLiteStore(SQLStore):
     packages = ("aiosqlite",)
     batch_size = 500
     capabilities = frozenset(
-        {Capability.SQL, Capability.TRANSACTIONS, Capability.SAVEPOINTS, Capability.STREAMING, Capability.UPDATES}
+        {
+            Capability.SQL,
+            Capability.TRANSACTIONS,
+            Capability.SAVEPOINTS,
+            Capability.STREAMING,
+            Capability.JOINS,
+            Capability.UPDATES,
+        }
     )
 
     def connect_args(self, url: URL, *, is_async: bool) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
+from fedorm.query.rules.aggregates import is_exact
 from fedorm.query.rules.pieces import Takes
 from fedorm.query.rules.predicates import conditions, conjuncts, nullable_sources
 
@@ -28,28 +30,33 @@ Worth = Callable[[Mapping[str, exp.Table], Sequence[exp.Expr]], bool]
 """Whether it pays to join tables, by alias, under conditions, where they are."""
 
 
-def take_joins(scope: Scope, takes: Takes, is_worth: Worth) -> list[Joined]:
-    """Take groups of co-located tables out of a select; the select then reads the pieces instead."""
+def take_joins(scope: Scope, takes: Takes, joins: Takes, is_worth: Worth) -> list[Joined]:
+    """Take groups of co-located tables out of a select; the select then reads the pieces instead.
+
+    ``joins`` says which services join tables of their own. Those that do not take whole queries, too, join by numbers
+    and times alone, about which they mean what PostgreSQL means.
+    """
     select = scope.expression
     if not isinstance(select, exp.Select) or any(
         join.side.upper() in ("RIGHT", "FULL") for join in select.args.get("joins") or ()
     ):
         return []
     parts = [part for part, sources in conditions(scope) if sources is None]
-    return [
-        _take(scope, group)
-        for group in _groups(scope, takes)
-        if is_worth(group, [part for part in parts if _belongs(part, group)])
-    ]
+    taken = []
+    for group in _groups(scope, takes, joins):
+        belongs = partial(_belongs, group=group, exactly=not takes(next(iter(group.values())).db))
+        if is_worth(group, [part for part in parts if belongs(part)]):
+            taken.append(_take(scope, group, belongs))
+    return taken
 
 
-def _groups(scope: Scope, takes: Takes) -> list[dict[str, exp.Table]]:
+def _groups(scope: Scope, takes: Takes, joins: Takes) -> list[dict[str, exp.Table]]:
     assert isinstance(scope.expression, exp.Select)
     nullable = nullable_sources(scope.expression)
     tables = {
         alias: source
         for alias, source in scope.sources.items()
-        if isinstance(source, exp.Table) and source.db and takes(source.db) and alias not in nullable
+        if isinstance(source, exp.Table) and source.db and joins(source.db) and alias not in nullable
     }
     leader = {alias: alias for alias in tables}
 
@@ -64,7 +71,8 @@ def _groups(scope: Scope, takes: Takes) -> list[dict[str, exp.Table]]:
         left, right = part.this, part.expression
         if isinstance(left, exp.Column) and isinstance(right, exp.Column):
             one, two = tables.get(left.table), tables.get(right.table)
-            if one is not None and two is not None and one.db == two.db:
+            same = one is not None and two is not None and one.db == two.db
+            if same and one is not None and (takes(one.db) or is_exact(part)):
                 leader[find(left.table)] = find(right.table)
     groups: dict[str, dict[str, exp.Table]] = {}
     for alias, table in tables.items():
@@ -72,13 +80,13 @@ def _groups(scope: Scope, takes: Takes) -> list[dict[str, exp.Table]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _take(scope: Scope, group: dict[str, exp.Table]) -> Joined:
+def _take(scope: Scope, group: dict[str, exp.Table], belongs: Callable[[exp.Expr], bool]) -> Joined:
     select = scope.expression
     inside: list[exp.Expr] = []
     outside: list[exp.Expr] = []
     where = select.args.get("where")
     for part in conjuncts(where.this if where else None):
-        (inside if _belongs(part, group) else outside).append(part)
+        (inside if belongs(part) else outside).append(part)
     members = set(group)
     start = select.args.get("from_") or select.args["from"]
     first = start.this if start.this.alias_or_name in members else None
@@ -86,8 +94,8 @@ def _take(scope: Scope, group: dict[str, exp.Table]) -> Joined:
     for join in select.args.get("joins") or ():
         if not join.side:
             parts = conjuncts(join.args.get("on"))
-            inside += [part for part in parts if _belongs(part, group)]
-            rest = [part for part in parts if not _belongs(part, group)]
+            inside += [part for part in parts if belongs(part)]
+            rest = [part for part in parts if not belongs(part)]
             if join.this.alias_or_name in members:
                 # An inner join's other conditions hold for every row: it is all the same where they stand.
                 outside += rest
@@ -131,8 +139,10 @@ def _output(name: str, alias: str, column: str) -> exp.Expr:
     return exp.alias_(value, name, quoted=True)
 
 
-def _belongs(part: exp.Expr, group: dict[str, exp.Table]) -> bool:
+def _belongs(part: exp.Expr, group: Mapping[str, exp.Table], exactly: bool) -> bool:
     """Say whether a condition is over the group's tables alone and can be checked with the join."""
+    if exactly and not is_exact(part):
+        return False
     columns = list(part.find_all(exp.Column))
     free = part.find(exp.Query, exp.AggFunc, exp.Window) is None
     return free and bool(columns) and all(column.table in group for column in columns)
