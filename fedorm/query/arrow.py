@@ -131,6 +131,38 @@ def _decimals(values: Sequence[Any], kind: types.Numeric[Any]) -> pa.Array:
     return pa.array(exact, pa.decimal128(WIDEST, scale))
 
 
+def as_promised(table: pa.Table) -> pa.Table:
+    """Return a result with the types that the same columns have whoever has read them.
+
+    Integers have 64 bits, also those that DuckDB has read itself; an interval is a duration, if it counts no months,
+    which have no length of their own.
+    """
+    for number, column in enumerate(table.columns):
+        made = _promised(column)
+        if made is not None:
+            table = table.set_column(number, table.field(number).with_type(made.type), made)
+    return table
+
+
+def _promised(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    kind = column.type
+    if pa.types.is_integer(kind) and kind.bit_width < 64:
+        return column.cast(pa.int64())
+    if pa.types.is_list(kind) and kind.value_field.name != "item":
+        return column.cast(pa.list_(kind.value_type))
+    if kind == pa.month_day_nano_interval():
+        values = column.to_pylist()
+        if all(value is None or not value.months for value in values):
+            lengths = [
+                None if value is None else value.days * _DAY + value.nanoseconds // 1000  # DuckDB has no nanoseconds.
+                for value in values
+            ]
+            return pa.chunked_array([pa.array(lengths, pa.duration("us"))])
+    return None
+
+
+_DAY = 24 * 60 * 60 * 1_000_000
+"""Microseconds."""
 WIDEST = 38
 """Digits of a decimal in DuckDB."""
 

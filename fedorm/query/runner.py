@@ -15,6 +15,7 @@ from sqlglot import exp
 from fedorm.cache.results import ResultCache
 from fedorm.catalog import STRATEGY
 from fedorm.exc import UnsupportedQueryError
+from fedorm.query.arrow import as_promised
 from fedorm.query.dialect import FederatedDialect, compiled_for, federated_engine
 from fedorm.query.executor import Execution
 from fedorm.query.explain import Explanation, explain_plan
@@ -270,7 +271,7 @@ class QueryRunner:
             return self._finish(execution, plan, values).table()
 
         table: pa.Table = self._read(session, sql, expanding, plan, read)
-        return table.rename_columns(list(plan.names))
+        return as_promised(table.rename_columns(list(plan.names)))
 
     def _read(
         self, session: FederatedSession, sql: str, expanding: frozenset[str], plan: Plan, read: Callable[[Plan], Any]

@@ -122,6 +122,12 @@ def storage_type(kind: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
     return kind
 
 
+def result_type(kind: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
+    """Return the type by which a column is read: its storage type; the names of an enumeration's members are texts."""
+    kind = storage_type(kind)
+    return types.String() if isinstance(kind, types.Enum) else kind
+
+
 def to_database(kind: types.TypeEngine[Any], value: Any) -> Any:
     """Return a value of the finish as a parameter of the storage type ``kind``."""
     if isinstance(value, list | tuple):
