@@ -36,7 +36,7 @@ from fedorm.query.rules.services import for_service
 from fedorm.query.rules.topn import TopN, top_n
 from fedorm.query.rules.typing import annotate
 from fedorm.query.small import small_finish
-from fedorm.query.tables import Tables, column_types, storage_type
+from fedorm.query.tables import Tables, column_types, result_type
 
 
 def make_plan(sql: str, facts: Facts, lists: Container[str] = (), strategy: Strategy = "auto") -> Plan:
@@ -217,7 +217,7 @@ class _Builder:
         service, table = self._sources[partial.table.db, partial.table.name]
         kinds: list[types.TypeEngine[Any] | None] = []
         for name, _, of in partial.columns():
-            kind = storage_type(table.c[of.name].type) if of is not None else types.BigInteger()
+            kind = result_type(table.c[of.name].type) if of is not None else types.BigInteger()
             summed = name not in partial.keys and isinstance(partial.named()[name], exp.Sum)
             if summed and isinstance(kind, types.Integer):
                 kind = types.Numeric(38, 0)
@@ -235,7 +235,7 @@ class _Builder:
         return name
 
     def _column(self, table: exp.Table, name: str) -> types.TypeEngine[Any]:
-        return storage_type(self._sources[table.db, table.name][1].c[name].type)
+        return result_type(self._sources[table.db, table.name][1].c[name].type)
 
     # -- scans
 
@@ -294,7 +294,7 @@ def _about(limit: exp.Expr) -> float:
 def _columns(step: Step) -> tuple[tuple[str, ...], tuple[types.TypeEngine[Any] | None, ...]]:
     if isinstance(step, Piece):
         return step.columns, step.kinds
-    return step.columns, tuple(storage_type(step.table.c[name].type) for name in step.columns)
+    return step.columns, tuple(result_type(step.table.c[name].type) for name in step.columns)
 
 
 def _kind(sources: Sources, output: exp.Expr) -> types.TypeEngine[Any] | None:
@@ -305,7 +305,7 @@ def _kind(sources: Sources, output: exp.Expr) -> types.TypeEngine[Any] | None:
     scope = inner.find_ancestor(exp.Select)
     for table in scope.find_all(exp.Table) if scope is not None else ():
         if table.alias_or_name == inner.table and (table.db, table.name) in sources:
-            return storage_type(sources[table.db, table.name][1].c[inner.name].type)
+            return result_type(sources[table.db, table.name][1].c[inner.name].type)
     return None
 
 

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from fedorm.query.plan import Order, Piece, Scan
 from fedorm.query.rules.moments import moment
-from fedorm.query.tables import storage_type, to_database
+from fedorm.query.tables import result_type, storage_type, to_database
 from fedorm.stores.base import Capability
 from fedorm.stores.sql import SQLStore
 
@@ -49,7 +49,7 @@ class Prepared:
 
 def prepare_scan(store: SQLStore, scan: Scan, ranges: Sequence[str], parameters: Mapping[str, Any]) -> Prepared:
     """Return a scan's select; each column of ``ranges`` has to be between ``low<n>`` and ``high<n>``."""
-    columns = [type_coerce(scan.table.c[name], storage_type(scan.table.c[name].type)) for name in scan.columns]
+    columns = [type_coerce(scan.table.c[name], result_type(scan.table.c[name].type)) for name in scan.columns]
     statement: Select[Any] = select(*columns).select_from(scan.table)
     slots: list[Slot] = []
     for number, predicate in enumerate(scan.predicates):
@@ -91,12 +91,12 @@ def prepare_piece(
         return exp.column(column, table=alias, quoted=True)
 
     for number, name in enumerate(lists):
-        kind = piece.kinds[piece.columns.index(name)]
+        kind = key_type(piece, name)
         binds.append(store.key_parameter(f"k{number}", kind, []))
         written = f"{_written(target(name), store)} {store.key_condition(f'k{number}')}"
         query = _narrowed(query, exp.Var(this=written))
     for number, name in enumerate(ranges):
-        kind = piece.kinds[piece.columns.index(name)]
+        kind = key_type(piece, name)
         low, high = (exp.Var(this=f":{end}{number}") for end in ("low", "high"))
         query = _narrowed(query, exp.Between(this=target(name), low=low, high=high))
         binds += [bindparam(f"{end}{number}", type_=kind) for end in ("low", "high")]
@@ -108,6 +108,12 @@ def prepare_piece(
             *(column(name, kind or types.NullType()) for name, kind in zip(piece.columns, piece.kinds, strict=True))
         )
     return Prepared(statement, tuple(slots))
+
+
+def key_type(piece: Piece, name: str) -> types.TypeEngine[Any] | None:
+    """Return the type of the keys that a piece's column is compared with."""
+    alias, of = piece.origins[name]
+    return storage_type(piece.tables[alias].c[of].type) if alias in piece.tables else None
 
 
 def _kind_in(piece: Piece, node: exp.Expr) -> types.TypeEngine[Any] | None:

@@ -15,8 +15,8 @@ from fedorm.exc import UnsupportedQueryError
 from fedorm.query.arrow import to_arrow
 from fedorm.query.document_scans import read_documents
 from fedorm.query.plan import Piece, Plan, Scan, Step
-from fedorm.query.prepared import Prepared, prepare_piece, prepare_scan
-from fedorm.query.tables import storage_type, to_database
+from fedorm.query.prepared import Prepared, key_type, prepare_piece, prepare_scan
+from fedorm.query.tables import result_type, storage_type, to_database
 from fedorm.stores.base import DocumentStore, batches
 from fedorm.stores.sql import SQLStore
 
@@ -114,7 +114,7 @@ class Reader:
 
     @staticmethod
     def _kinds(scan: Scan) -> tuple[types.TypeEngine[Any] | None, ...]:
-        return tuple(storage_type(scan.table.c[name].type) for name in scan.columns)
+        return tuple(result_type(scan.table.c[name].type) for name in scan.columns)
 
     # -- whole queries
 
@@ -130,7 +130,7 @@ class Reader:
         )
         values = prepared.values(self._parameters) | _ends(ranges)
         for number, key in enumerate(lists):
-            kind = piece.kinds[piece.columns.index(key.column)]
+            kind = key_type(piece, key.column)
             values[f"k{number}"] = to_database(kind, key.values) if kind is not None else key.values
         return self._execute(piece.service, prepared.statement, values)
 
