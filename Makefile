@@ -3,7 +3,7 @@ VENV ?= .venv
 export VENV
 BIN = $(VENV)/bin
 
-.PHONY: demo setup test test-latest lint check bench clean
+.PHONY: demo setup test test-latest lint check hunt bench clean
 
 demo:                  ## run the flights example on embedded servers, from pip alone
 	scripts/demo.sh
@@ -17,6 +17,10 @@ test: setup            ## run every test over real servers
 
 test-latest:           ## run what does not need ClickHouse's driver on the latest SQLAlchemy
 	scripts/test-latest-sqlalchemy.sh
+
+hunt: setup            ## look long for differences: thousands of random statements, and TPC-H at a tenth of its size
+	FEDORM_EXAMPLES=3000 $(BIN)/python -m pytest --timeout 7200 tests/query/test_random.py
+	FEDORM_TPCH_SCALE=0.1 $(BIN)/python -m pytest --timeout 7200 tests/query/test_tpch.py tests/query/test_tpch_selects.py
 
 lint:                  ## ruff, mypy and import-linter
 	$(BIN)/ruff check .

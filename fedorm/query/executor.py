@@ -34,7 +34,7 @@ class Execution:
         may_read_outside: Callable[[str], bool] = lambda service: False,
     ) -> None:
         self.session, self._plan = session, plan
-        self._reader = Reader(session, plan, parameters)
+        self._reader = Reader(session, plan, parameters, may_read_outside)
         self.observer, self._may_read_outside = observer, may_read_outside
         self.found: dict[str, Rows] = {}
         """What each step has returned; steps that the finish reads by itself are not among them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +19,15 @@ from fedorm.query.plan import Piece, Plan, Scan, Step
 from fedorm.query.prepared import Prepared, key_type, prepare_piece, prepare_scan
 from fedorm.query.tables import result_type, storage_type, to_database
 from fedorm.stores.base import DocumentStore, batches
+from fedorm.stores.scanning import spare_connections
 from fedorm.stores.sql import SQLStore
 
 if TYPE_CHECKING:
     from fedorm.session import FederatedSession
+
+
+AT_ONCE = 4
+"""How many batches of keys are looked up at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,14 @@ class Rows:
 class Reader:
     """Reads the steps of a plan for one session, with the user's values of the parameters."""
 
-    def __init__(self, session: FederatedSession, plan: Plan, parameters: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        session: FederatedSession,
+        plan: Plan,
+        parameters: Mapping[str, Any],
+        may_read_outside: Callable[[str], bool] = lambda service: False,
+    ) -> None:
+        self._may_read_outside = may_read_outside
         self._session, self._plan, self._parameters = session, plan, parameters
         self._types = tuple(type(value) for value in parameters.values())
 
@@ -155,13 +168,30 @@ class Reader:
         column = scan.table.c[shortest.column]
         kind = storage_type(column.type)
         wanted = to_database(kind, shortest.values)
-        rows: list[Any] = []
-        for batch in batches(wanted, store.keys_per_statement(1)):
-            narrowed = self._prepared(
-                (scan.name, names, shortest.column),
-                lambda: Prepared(prepared.statement.where(store.bound_key_filter(column, kind)), prepared.slots),  # type: ignore[attr-defined]
-            )
-            rows.extend(self._execute(scan.service, narrowed.statement, values | {"fedorm_keys": batch}))
+        narrowed = self._prepared(
+            (scan.name, names, shortest.column),
+            lambda: Prepared(prepared.statement.where(store.bound_key_filter(column, kind)), prepared.slots),  # type: ignore[attr-defined]
+        )
+        each = [values | {"fedorm_keys": batch} for batch in batches(wanted, store.keys_per_statement(1))]
+        return self._in_batches(store, narrowed.statement, each)
+
+    def _in_batches(self, store: SQLStore, statement: Any, each: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Run a statement with each of some values: several at once, where other connections see the same rows.
+
+        Only connections that the pool has to spare are taken: waiting for one while holding another may never end.
+        """
+        engine = store.bind_for(sync=self._session.uses_threads)
+        jobs = min(len(each), AT_ONCE, spare_connections(engine)) if len(each) > 1 else 1
+        if jobs < 2 or not self._may_read_outside(store.service):
+            return [row for values in each for row in self._execute(store.service, statement, values)]
+        waiting, rows = deque(each), list[Any]()
+
+        def work() -> None:
+            with engine.connect() as connection:
+                while waiting:
+                    rows.extend(connection.execute(statement, waiting.popleft()).fetchall())
+
+        self._session.bridge.side_by_side([work] * jobs)
         return rows
 
     # -- documents

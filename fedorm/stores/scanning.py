@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine, Table, event
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql import Select
 
 WRITTEN = "fedorm_written"
@@ -53,3 +54,9 @@ def note_writes(engine: Engine) -> None:
 
     event.listen(engine, "commit", clear)
     event.listen(engine, "rollback", clear)
+
+
+def spare_connections(engine: Engine) -> int:
+    """Return how many connections an engine's pool has left of those that it keeps."""
+    pool = engine.pool
+    return max(0, pool.size() - pool.checkedout()) if isinstance(pool, QueuePool) else 0

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Numeric, String, func, insert, select, text
+from sqlalchemy import Numeric, String, event, func, insert, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import FederatedBase, Federation, UnsupportedQueryError
@@ -192,3 +192,31 @@ async def test_more_keys_than_expected_are_not_sent(fed: Federation) -> None:
         rows = (await session.execute(statement)).all()
         session.add(Sale(id=SALES + 1, shop_id=1, kind=None, total=Decimal("1.00")))
         assert len((await session.execute(statement)).all()) == len(rows) + 1
+
+
+async def test_batches_of_keys_are_looked_up_at_once(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More keys than one statement takes go over several connections, and every row comes once.
+
+    Where the session has written they go over its own, which sees what it wrote.
+    """
+    store = fed.stores["strategy_sales"]
+    monkeypatch.setattr(type(store), "keys_per_statement", lambda self, width: 50)
+    connections: list[int] = []
+
+    def seen(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        if "sales" in statement and "shop_id" in statement:
+            connections.append(id(connection.connection.dbapi_connection))
+
+    event.listen(store.engine, "before_cursor_execute", seen)  # type: ignore[attr-defined]
+    statement = SALE_OF_SHOP.where(Shop.id.in_(range(1, 501))).order_by(Sale.id)
+    lookup = statement.execution_options(join_strategy="lookup")
+    async with fed.session() as session:
+        expected = (await session.execute(statement.execution_options(join_strategy="hash"))).all()
+        connections.clear()
+        assert (await session.execute(lookup)).all() == expected
+        assert len(connections) == 10
+        assert len(set(connections)) > 1
+        session.add(Sale(id=SALES + 1, shop_id=1, kind=None, total=Decimal("1.00")))
+        connections.clear()
+        assert len((await session.execute(lookup)).all()) == len(expected) + 1
+        assert len(set(connections)) == 1
