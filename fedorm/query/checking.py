@@ -18,6 +18,8 @@ from fedorm.query.rules.typing import FLOATS, INTEGERS, TEXTS, kind_of
 from fedorm.query.tables import storage_type
 
 _MISSING = re.compile(r'Function with name "?(?P<name>\w+)"? does not exist')
+_OPEN_LIMIT = re.compile(r"\b(LIMIT|OFFSET) \$\w+")
+"""Without its value, DuckDB does not look at one of a correlated query."""
 _TYPES: Mapping[exp.DType, pa.DataType] = {
     **dict.fromkeys(INTEGERS, pa.int64()),
     **dict.fromkeys(FLOATS, pa.float64()),
@@ -43,8 +45,9 @@ def check_finish(plan: Plan, connection: duckdb.DuckDBPyConnection) -> None:
         is_known &= None not in columns.values()
         arrays = [pa.array([], pa.string() if kind is None else kind) for kind in columns.values()]
         connection.register(step.name, pa.Table.from_arrays(arrays, names=list(columns)))
+    finish = _OPEN_LIMIT.sub(r"\1 1", plan.finish)
     try:
-        connection.execute(exp.Command(this="PREPARE", expression=f"fedorm_finish AS {plan.finish}").sql("duckdb"))
+        connection.execute(exp.Command(this="PREPARE", expression=f"fedorm_finish AS {finish}").sql("duckdb"))
     except duckdb.CatalogException as error:
         found = _MISSING.search(str(error))
         if found is None:

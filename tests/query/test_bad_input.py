@@ -13,6 +13,7 @@ from fedorm import (
     CrossServiceStatementError,
     Federation,
     UnknownColumnError,
+    UnknownFunctionError,
     UnknownTableError,
     UnroutedStatementError,
     UnsupportedQueryError,
@@ -49,6 +50,11 @@ REFUSED: list[tuple[str, type[Exception], str]] = [
     (f"select x.id from {BOTH}", UnknownColumnError, "nothing in FROM is called 'x', but u, o"),
     (f"select id from {BOTH}", UnknownColumnError, r"'id' .* ambiguous: write u\.id or o\.id"),
     (f"select count(*) over (partition by nope) from {BOTH}", UnknownColumnError, "'nope'"),
+    (f"select frobnicate(u.id) from {BOTH}", UnknownFunctionError, "frobnicate"),
+    (f"select uper(u.email) from {BOTH}", UnknownFunctionError, r"function uper\(\): did you mean upper"),
+    (f"select u.id from {BOTH} where lenght(u.email) > 1", UnknownFunctionError, "length"),
+    (f"select o.total from {BOTH} group by u.id", UnsupportedQueryError, "GROUP BY"),
+    (f"select upper(u.email, 2, 3) from {BOTH}", UnsupportedQueryError, "number of provided arguments"),
     # Writes
     (
         "insert into users.users (id, email) select id, 'x' from orders.orders",
@@ -111,6 +117,8 @@ REFUSED: list[tuple[str, type[Exception], str]] = [
 async def test_texts(db: AsyncFederatedSession) -> None:
     """Each is refused, nothing is sent, and the session goes on as if nothing had been."""
     sent = db.info["sent"]
+    # So that the servers' statistics, which plans are made with, have been asked for.
+    await db.explain(text(f"select u.email, o.total from {BOTH} order by 2"))
     before = sent()
     for statement, kind, match in REFUSED:
         with pytest.raises(kind, match=match) as raised:
