@@ -121,3 +121,41 @@ def selects(draw: st.DrawFn) -> str:
         if draw(st.booleans()):
             text += f" LIMIT {draw(st.integers(0, 5))} OFFSET {draw(st.integers(0, 2))}"
     return text
+
+
+@st.composite
+def pages(draw: st.DrawFn) -> str:
+    """A page of one table's rows, joined with another's; of rows that are alike it does not matter which."""
+    first, second = draw(st.lists(st.sampled_from(list(TABLES.values())), min_size=2, max_size=2, unique=True))
+    joined = draw(st.sampled_from(["JOIN", "JOIN", "LEFT JOIN"]))
+    key = draw(st.sampled_from(["i", "k"]))
+    where = ""
+    if draw(st.booleans()):
+        aliases = ["x0"] if joined == "LEFT JOIN" and draw(st.booleans()) else ["x0", "x1"]
+        where = f" WHERE {draw(predicates(aliases, depth=1, subqueries=False))}"
+    way = st.sampled_from(["", " DESC", " NULLS FIRST", " DESC NULLS LAST"])
+    ordered = ", ".join(f"x0.{column}{draw(way)}" for column in draw(st.permutations(["i", "n", "d", "k"])))
+    offset = draw(st.sampled_from(["", " OFFSET 1", " OFFSET 4"]))
+    return (
+        f"SELECT x0.k AS k, x0.i AS i, x0.d AS d FROM {first} x0 {joined} {second} x1 ON x0.i = x1.{key}{where}"
+        f" ORDER BY {ordered} LIMIT {draw(st.integers(0, 9))}{offset}"
+    )
+
+
+@st.composite
+def totals(draw: st.DrawFn) -> str:
+    """Aggregates of one table's rows by what another one says of them."""
+    first, second = draw(st.lists(st.sampled_from(list(TABLES.values())), min_size=2, max_size=2, unique=True))
+    possible = ["count(*)", "count(x0.i)", "sum(x0.i)", "min(x0.d)", "max(x0.n)", "max(x0.k)", "sum(x0.k)"]
+    if first != TABLES["c"]:
+        possible.append("sum(x0.n)")  # Sums of floats depend on their order.
+    chosen = draw(st.lists(st.sampled_from(possible), min_size=1, max_size=4))
+    outputs = [f"{one} AS a{number}" for number, one in enumerate(chosen)]
+    group = draw(st.sampled_from(["", "x1.i", "x1.t", "x0.i", "x1.d, x0.d"]))
+    keys = [f"{one.strip()} AS g{number}" for number, one in enumerate(group.split(","))] if group else []
+    where = f" WHERE {draw(predicates(['x0', 'x1'], depth=1, subqueries=False))}" if draw(st.booleans()) else ""
+    having = f" HAVING {draw(st.sampled_from(['count(*) > 1', 'sum(x0.i) > 0']))}" if draw(st.booleans()) else ""
+    return (
+        f"SELECT {', '.join([*keys, *outputs])} FROM {first} x0 JOIN {second} x1 ON x0.{draw(st.sampled_from('ik'))}"
+        f" = x1.{draw(st.sampled_from('ik'))}{where}" + (f" GROUP BY {group}" if group else "") + having
+    )

@@ -19,7 +19,10 @@ from sqlalchemy import BigInteger, Column, Date, Numeric, String, Table, insert,
 from sqlalchemy.orm import Session
 
 from fedorm import FederatedBase, FederatedDocument, Federation
-from tests.query.statements import selects
+from fedorm.query import estimating, executor, heads, planner, runner
+from fedorm.query.plan import Plan, Scan
+from fedorm.query.rules import costs
+from tests.query.statements import pages, selects, totals
 
 EXAMPLES = int(os.environ.get("FEDORM_EXAMPLES", "150"))
 DAYS = [datetime.date(2024, 1, 1), datetime.date(2024, 2, 29), datetime.date(1999, 12, 31), None]
@@ -84,9 +87,46 @@ def bag(found: list[Any]) -> Counter[tuple[Any, ...]]:
     return Counter(tuple(float(value) if isinstance(value, Decimal) else value for value in row) for row in found)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_as_over_one_database(fresh_database: Callable[[str], str], seed: int) -> None:
+def all_ways(patch: pytest.MonkeyPatch, way: str) -> None:
+    """Make the planner take for the cheapest way what it would take for large tables."""
+    if way == "duckdb":
+        patch.setattr(executor, "MOST_ROWS", -1)
+    if way == "outside":
+        patch.setattr(costs, "_ATTACHED", -1e6)
+        patch.setattr(estimating, "TINY", -1)
+        patch.setattr(estimating, "FEW", -1)
+    if way in ("aggregated", "first"):
+        # As if every column had few values, of very many rows.
+        patch.setattr(estimating.Estimator, "size", lambda self, table: 1e7)
+        patch.setattr(estimating.Estimator, "distinct", lambda self, *_: dict.fromkeys(("k", "i", "t", "n", "d"), 2.0))
+        patch.setattr(runner._SessionFacts, "outside", lambda *_: False)
+    if way == "first":
+        patch.setattr(planner, "FEW", 1e9)
+        patch.setattr(heads, "MOST_PARTS", 3)
+
+
+WAYS = [("auto", 1), ("auto", 2), ("auto", 3), ("lookup", 4)]
+WAYS += [("duckdb", 5), ("outside", 6), ("aggregated", 7), ("first", 8)]
+
+
+def was_taken(way: str, plans: list[Plan]) -> bool:
+    """Say whether some statement was run in the way that is to be tested."""
+    steps = [step for plan in plans for step in plan.steps]
+    if way == "lookup":
+        return any(step.key_filters for step in steps)
+    if way == "outside":
+        return any(isinstance(step, Scan) and step.outside for step in steps)
+    if way == "aggregated":
+        return any(step.name.startswith("g") for step in steps)
+    return way != "first" or any(plan.head is not None for plan in plans)
+
+
+@pytest.mark.parametrize(("way", "seed"), WAYS)
+def test_as_over_one_database(
+    fresh_database: Callable[[str], str], way: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows of PostgreSQL, MariaDB and MongoDB, whatever is asked; NULLs, duplicates and cases included."""
+    all_ways(monkeypatch, way)
     contents = {name: rows(seed * 10 + number) for number, name in enumerate([*SQL, "right_side.c"])}
     database = whole(contents)
     fed = Federation(
@@ -111,7 +151,10 @@ def test_as_over_one_database(fresh_database: Callable[[str], str], seed: int) -
 
     def check(session: Session, statement: str) -> None:
         expected = database.execute(sqlglot.transpile(statement, read="postgres", write="duckdb")[0]).fetchall()
-        found = session.execute(text(statement)).all()
+        asked = text(statement)
+        if way == "lookup":
+            asked = asked.execution_options(join_strategy="lookup")
+        found = session.execute(asked).all()
         if " LIMIT " in statement and " ORDER BY " in statement:
             assert [bag([row]) for row in found] == [bag([row]) for row in expected], statement
         assert bag(list(found)) == bag(expected), statement
@@ -125,7 +168,7 @@ def test_as_over_one_database(fresh_database: Callable[[str], str], seed: int) -
             suppress_health_check=list(HealthCheck),
             derandomize=True,
         )
-        @given(selects())
+        @given({"first": pages, "aggregated": totals}.get(way, selects)())
         def run(statement: str) -> None:
             try:
                 check(session, statement)
@@ -134,3 +177,5 @@ def test_as_over_one_database(fresh_database: Callable[[str], str], seed: int) -
                 raise
 
         run()
+        assert session.queries is not None
+        assert was_taken(way, list(session.queries._plans.values()))
