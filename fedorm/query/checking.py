@@ -53,10 +53,10 @@ def check_finish(plan: Plan, connection: duckdb.DuckDBPyConnection) -> None:
         if found is None:
             raise _refused(error) from error
         raise UnknownFunctionError(found["name"], near=_near(found["name"], connection)) from error
-    except duckdb.ParserException as error:
-        raise _refused(error) from error
-    except duckdb.BinderException as error:
-        if is_known and "parameter" not in str(error).lower():
+    except (duckdb.ParserException, duckdb.BinderException) as error:
+        # A parameter has its type, and is a constant, when the statement runs.
+        of_parameters = plan.parameters and re.search("parameter|constant", str(error), re.IGNORECASE)
+        if is_known and not of_parameters:
             raise _refused(error) from error
     except duckdb.Error:
         pass  # Of values: they are other ones when it runs.

@@ -7,13 +7,14 @@ MACROS = (
     "fedorm_divisor(d) AS CASE WHEN d = 0 THEN error('division by zero') ELSE d END",
     # Parts before the first character count, too.
     "fedorm_substring(s, first, n) AS CASE WHEN n < 0 THEN error('negative substring length not allowed')"
-    " ELSE substring(s, greatest(first, 1), greatest(n + least(first - 1, 0), 0)) END",
-    "fedorm_substring_from(s, first) AS substring(s, greatest(first, 1))",
+    " WHEN first IS NOT NULL AND n IS NOT NULL"
+    " THEN substring(s, greatest(first, 1), greatest(n + least(first - 1, 0), 0)) END",
+    "fedorm_substring_from(s, first) AS CASE WHEN first IS NOT NULL THEN substring(s, greatest(first, 1)) END",
     "fedorm_overlay(s, put, first, n) AS left(s, first - 1) || put || substring(s, first + n)",
     # The shortest digits, with an exponent from 15 digits on.
     "fedorm_plain_text(x) AS CASE WHEN isnan(x) THEN 'NaN' WHEN isinf(x) THEN if(x > 0, 'Infinity', '-Infinity')"
-    " WHEN x = 0 THEN '0' WHEN abs(x) >= 1e15 AND abs(x) < 1e16 THEN regexp_replace(regexp_replace("
-    "CAST(x AS VARCHAR), '^(-?\\d)(\\d*?)0*\\.0$', '\\1.\\2e+15'), '\\.e', 'e')"
+    " WHEN x = 0 THEN '0' WHEN abs(x) >= 1e15 AND abs(x) < 1e16 THEN rtrim(rtrim(regexp_replace("
+    "CAST(x AS VARCHAR), '^(-?\\d)(\\d+)\\.(\\d+)$', '\\1.\\2\\3'), '0'), '.') || 'e+15'"
     " ELSE regexp_replace(CAST(x AS VARCHAR), '\\.0$', '') END",
     "fedorm_float_text(x) AS CASE WHEN x IS NOT NULL THEN fedorm_plain_text(CAST(x AS DOUBLE)) END",
     # A decimal of a float has the float's 15 digits.

@@ -158,6 +158,8 @@ def bind(
         parameter, literal = (str(node.this), None) if is_parameter else (None, node.to_py())
         if isinstance(literal, str):
             literal = _moment(literal, kind)
+        elif isinstance(literal, Decimal) and isinstance(kind, types.Float):
+            literal = float(literal)
         value = parameters[parameter] if parameter is not None else literal
         kind = _unrounded(kind, value)
         slots.append(Slot(name, parameter, literal, kind))

@@ -16,7 +16,7 @@ _ALLOWED = (
     exp.Column, exp.Identifier, exp.Literal, exp.Null, exp.Boolean, exp.Placeholder, exp.Neg,
 )  # fmt: skip
 _NUMBERS = exp.DataType.NUMERIC_TYPES
-_TIMES = exp.DataType.TEMPORAL_TYPES
+_TIMES = set(exp.DataType.TEMPORAL_TYPES)
 
 
 def conjuncts(condition: exp.Expr | None) -> list[exp.Expr]:
@@ -93,6 +93,8 @@ def is_safe(condition: exp.Expr) -> bool:
     """
     if not all(isinstance(node, _ALLOWED) for node in condition.walk()):
         return False
+    if any(not isinstance(node.expression, exp.Null) for node in condition.find_all(exp.Is)):
+        return False  # IS TRUE is not for all of them.
     return all(
         _is_safe_leaf(node) for node in condition.walk() if isinstance(node, (*_COMPARISONS, exp.In, exp.Between))
     )
@@ -111,6 +113,8 @@ def _is_safe_leaf(node: exp.Expr) -> bool:
 
 def _is_read_alike(node: exp.Expr, kinds: set[exp.DType]) -> bool:
     """Say whether all databases read the texts in a condition as the same numbers or times."""
+    if kinds & _TIMES and len(kinds) > 1:
+        return False  # A date is a time in no zone, in that of the connection, or is not compared with times at all.
     texts = [str(one.this) for one in node.find_all(exp.Literal) if one.is_string]
     if not texts:
         return True

@@ -73,6 +73,56 @@ def _quotient(annotator: Any, node: exp.Div) -> exp.Expr:
     return node
 
 
+def _added(annotator: Any, node: exp.Add | exp.Sub) -> exp.Expr:
+    """Reckon with dates as PostgreSQL does: a date and an interval make a timestamp."""
+    one, two = kind_of(node.left), kind_of(node.right)
+    made = _TIMES.get((type(node) is exp.Sub, one, two))
+    if made is None and not isinstance(node, exp.Sub):
+        made = _TIMES.get((False, two, one))
+    if exp.DType.DATE in (one, two) and {one, two} & INTEGERS:
+        made = "date"
+    if made is None:
+        return _mixed(annotator, node)
+    node.type = exp.DataType.build(made)
+    return node
+
+
+def values_of(node: exp.Expr) -> list[exp.Expr]:
+    """Return what makes up the type of a node: both sides, or what it chooses among."""
+    if isinstance(node, exp.Case):
+        found = [one.args["true"] for one in node.args["ifs"]] + [node.args.get("default")]
+    elif isinstance(node, exp.If):
+        found = [node.args["true"], node.args.get("false")]
+    else:
+        found = [node.this, *(node.expressions if isinstance(node, exp.Func) else [node.args["expression"]])]
+    return [one for one in found if one is not None]
+
+
+def _mixed(annotator: Any, node: exp.Expr) -> exp.Expr:
+    """Return a float for numbers of which one is a float, else a decimal if one is a decimal."""
+    kinds = {kind_of(value) for value in values_of(node)} - {exp.DType.NULL}
+    if kinds and kinds <= DECIMALS | FLOATS | INTEGERS and kinds & (DECIMALS | FLOATS):
+        node.type = exp.DataType.build("double" if kinds & FLOATS else "decimal")
+        return node
+    if exp.DType.INTERVAL in kinds and isinstance(node, exp.Mul):
+        node.type = exp.DataType.build("interval")
+        return node
+    made: exp.Expr = Postgres.EXPRESSION_METADATA[type(node)]["annotator"](annotator, node)
+    return made
+
+
+_DATE, _TIMESTAMP, _TIMESTAMPTZ = exp.DType.DATE, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ
+_TIMES: dict[tuple[bool, exp.DType, exp.DType], str] = {
+    **{(sub, _DATE, exp.DType.INTERVAL): "timestamp" for sub in (False, True)},
+    **{(sub, _TIMESTAMP, exp.DType.INTERVAL): "timestamp" for sub in (False, True)},
+    **{(sub, _TIMESTAMPTZ, exp.DType.INTERVAL): "timestamptz" for sub in (False, True)},
+    **{(True, one, two): "interval" for one in (_TIMESTAMP, _TIMESTAMPTZ, _DATE) for two in (_TIMESTAMP, _TIMESTAMPTZ)},
+    **{(True, one, _DATE): "interval" for one in (_TIMESTAMP, _TIMESTAMPTZ)},
+    (True, _DATE, _DATE): "int",
+}
+"""What a sum, or a difference (then ``True``), of two types is."""
+
+
 def _truncated(annotator: Any, node: exp.TimestampTrunc) -> exp.Expr:
     kind = kind_of(node.this)
     node.type = exp.DataType.build("timestamptz") if kind == exp.DType.DATE else node.this.type
@@ -84,6 +134,12 @@ _METADATA: dict[Any, Any] = {
     exp.Literal: {"annotator": _literal},
     exp.Sum: {"annotator": _sum},
     exp.Div: {"annotator": _quotient},
+    **{
+        kind: {"annotator": _mixed}
+        for kind in (exp.Mul, exp.Mod, exp.Coalesce, exp.Case, exp.If, exp.Greatest, exp.Least)
+    },
+    exp.Add: {"annotator": _added},
+    exp.Sub: {"annotator": _added},
     exp.TimestampTrunc: {"annotator": _truncated},
     **{kind: {"annotator": _like_argument} for kind in (exp.Avg, exp.Round, exp.Trunc, exp.Ceil, exp.Floor)},
 }

@@ -11,7 +11,7 @@ from collections.abc import Callable, Container
 
 from sqlglot import exp
 
-from fedorm.query.rules.meaning import arrays, casts, comparisons, numbers, texts, times
+from fedorm.query.rules.meaning import arrays, casts, comparisons, numbers, scales, texts, times
 from fedorm.query.rules.meaning.writing import call, not_null, refused
 from fedorm.query.rules.typing import CHARS, kind_of, width_of
 
@@ -25,6 +25,7 @@ def for_finish(tree: exp.Query, lists: Container[str]) -> exp.Query:
     """
     made: exp.Query = tree.copy()
     padded = _padded_outputs(made)
+    scales.one_scale_of_branches(made)
     for node in reversed(list(made.bfs())):  # Those inside come before those around them.
         if isinstance(node, exp.In) and len(node.expressions) == 1 and _is_list(node.expressions[0], lists):
             node.replace(exp.EQ(this=node.this, expression=exp.Any(this=exp.Paren(this=node.expressions[0]))))
@@ -122,6 +123,9 @@ _RULES: dict[type[exp.Expr], Rule] = {
     exp.In: comparisons.among,
     exp.Between: comparisons.between,
     exp.Is: comparisons.is_truth,
+    **dict.fromkeys((exp.Coalesce, exp.Case, exp.If, exp.Greatest, exp.Least), scales.one_scale),
+    exp.Add: times.shift,
+    exp.Sub: times.shift,
     exp.TimestampTrunc: times.truncate,
     exp.Extract: times.extract,
     exp.MakeInterval: times.interval,

@@ -41,11 +41,12 @@ def _decimal(node: exp.Expr, value: exp.Expr, source: exp.DType) -> exp.Expr:
     if isinstance(inner, exp.Literal):
         found = re.fullmatch(r"\s*[+-]?(\d*)\.?(\d*)\s*", str(inner.this))
         if found is not None:
-            return exp.cast(value.copy(), f"decimal(38, {len(found[2])})")
+            digits = max(18, len(found[1]) + len(found[2]))
+            return exp.cast(value.copy(), f"decimal({digits}, {len(found[2])})")
     if source in DECIMALS and not isinstance(inner, exp.Div | exp.Avg | exp.Sum | exp.Round):
         return value.copy()
     if source in INTEGERS:
-        return exp.cast(value.copy(), "decimal(38, 0)")
+        return exp.cast(value.copy(), "decimal(19, 0)")
     if source in TEXTS or source == exp.DType.UNKNOWN:
         return exp.cast(value.copy(), "decimal(38, 20)")
     if source in FLOATS or source in DECIMALS:

@@ -46,7 +46,7 @@ def whole_quotient(node: exp.Expr) -> exp.Expr:
         return exp.Paren(this=exp.Div(this=one.copy(), expression=two, typed=True))
     rest = exp.Paren(this=exp.Sub(this=one.copy(), expression=exp.Mod(this=one.copy(), expression=two.copy())))
     quotient = exp.Div(this=exp.cast(rest, "double"), expression=two)
-    return exp.cast(call("round", quotient), "decimal(38, 0)")
+    return exp.cast(call("round", quotient), "decimal(24, 0)")
 
 
 def rounded(node: exp.Expr) -> exp.Expr:

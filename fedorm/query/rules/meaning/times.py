@@ -5,7 +5,16 @@ from __future__ import annotations
 from sqlglot import exp
 
 from fedorm.query.rules.meaning.writing import call, refused, text
-from fedorm.query.rules.typing import kind_of
+from fedorm.query.rules.typing import INTEGERS, kind_of
+
+
+def shift(node: exp.Expr) -> exp.Expr:
+    """Add days to a date, or take some away; DuckDB wants them narrow."""
+    one, two = node.this, node.args["expression"]
+    for key, days, date in (("this", one, two), ("expression", two, one)):
+        if kind_of(date) == exp.DType.DATE and kind_of(days) in INTEGERS:
+            node.set(key, exp.cast(days.copy(), "int"))
+    return node
 
 
 def truncate(node: exp.Expr) -> exp.Expr:
