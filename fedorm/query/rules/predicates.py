@@ -77,12 +77,29 @@ def pushed_predicates(scope: Scope, alias: str, is_safe: Callable[[exp.Expr], bo
         if (alias in nullable) if sources is None else (alias not in sources):
             continue
         columns = list(part.find_all(exp.Column))
-        if columns and all(column.table == alias for column in columns) and is_safe(part):
-            bare = part.copy()
+        if not columns or not all(column.table == alias for column in columns):
+            continue
+        bare = part.copy() if is_safe(part) else _with_plain_moments(part)
+        if is_safe(bare):
             for column in bare.find_all(exp.Column):
                 column.set("table", None)
             found.append(bare)
     return tuple(found)
+
+
+def _with_plain_moments(condition: exp.Expr) -> exp.Expr:
+    """Return a condition that has ``born < '2000-01-01'`` for ``born < CAST('2000-01-01' AS DATE)``.
+
+    So it is if the column has that type, too; the text then becomes a value of the driver's own.
+    """
+    made = condition.copy()
+    for cast in list(made.find_all(exp.Cast)):
+        leaf = cast.find_ancestor(*_COMPARISONS, exp.In, exp.Between)
+        kinds = {column.type.this for column in leaf.find_all(exp.Column) if column.type} if leaf is not None else set()
+        is_text = isinstance(cast.this, exp.Literal) and cast.this.is_string and not isinstance(cast, exp.TryCast)
+        if is_text and kinds == {cast.to.this} and not cast.to.expressions:  # timestamp(0) would round.
+            cast.replace(cast.this)
+    return made
 
 
 def is_safe(condition: exp.Expr) -> bool:

@@ -2,7 +2,7 @@
 select u.email, o.total from users u join orders o on o.user_id = u.id where o.total > 5 and u.born < date '2000-01-01'
 =>
 1. s1 at trade: SELECT total, user_id FROM orders WHERE "total" > 5
-2. s0 at people: SELECT email, id, born FROM users [id in s1.user_id]
+2. s0 at people: SELECT email, id, born FROM users WHERE "born" < '2000-01-01' [id in s1.user_id]
 finish: SELECT "u"."email" AS "email", "o"."total" AS "total" FROM "s0" AS "u" JOIN "s1" AS "o" ON "o"."total" > 5 AND "o"."user_id" = "u"."id" WHERE TRUE AND "u"."born" < CAST('2000-01-01' AS DATE)
 
 -- A condition over two tables stays
@@ -94,3 +94,19 @@ select u.email from users u join orders o on o.user_id = u.id where (u.active an
 1. s0 at people: SELECT email, id, active, born FROM users
 1. s1 at trade: SELECT user_id, total FROM orders
 finish: SELECT "u"."email" AS "email" FROM "s0" AS "u" JOIN "s1" AS "o" ON "o"."user_id" = "u"."id" WHERE ("o"."total" > 5 AND "u"."active") OR "u"."born" IS NULL
+
+-- A date that is cast is a date; a moment of another type than its column is not
+-- strategy: hash
+select o.id from users u join orders o on o.user_id = u.id where u.born in (date '2000-01-01', '2001-01-01'::date) and o.made > timestamp '2000-01-01 10:00' and o.made < date '2002-01-01'
+=>
+1. s0 at people: SELECT id, born FROM users WHERE "born" IN ('2000-01-01', '2001-01-01')
+1. s1 at trade: SELECT id, made, user_id FROM orders WHERE "made" > '2000-01-01 10:00'
+finish: SELECT "o"."id" AS "id" FROM "s0" AS "u" JOIN "s1" AS "o" ON "o"."made" < CAST('2002-01-01' AS DATE) AND "o"."made" > CAST('2000-01-01 10:00:00' AS TIMESTAMP) AND "o"."user_id" = "u"."id" WHERE TRUE AND TRUE AND "u"."born" IN (CAST('2000-01-01' AS DATE), CAST('2001-01-01' AS DATE))
+
+-- Nor is one that is rounded
+-- strategy: hash
+select o.id from users u join orders o on o.user_id = u.id where o.made > timestamp(0) '2000-01-01 10:00:00.7'
+=>
+1. s0 at people: SELECT id FROM users
+1. s1 at trade: SELECT id, made, user_id FROM orders
+finish: SELECT "o"."id" AS "id" FROM "s0" AS "u" JOIN "s1" AS "o" ON "o"."made" > CAST('2000-01-01 10:00:00.700000' AS TIMESTAMP(0)) AND "o"."user_id" = "u"."id" WHERE TRUE
