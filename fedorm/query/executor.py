@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -86,11 +86,14 @@ class Execution:
         """Open a step's rows as a stream; what it yields returns the next ones."""
         (step,) = (one for one in self._plan.steps if one.name == name)
         assert isinstance(step, Scan)
-        with self._watched(step) as seen, self._reader.stream(step) as fetch:
+        with self._watched(step) as seen, ExitStack() as opened:
+            with self._named(step):
+                fetch = opened.enter_context(self._reader.stream(step))
             started, seen.rows = time.perf_counter(), 0
 
             def next_rows(size: int) -> Sequence[Any]:
-                rows = fetch(size)
+                with self._named(step):
+                    rows = fetch(size)
                 seen.rows = (seen.rows or 0) + len(rows)
                 self.took[name] = (time.perf_counter() - started) * 1000
                 return rows
@@ -144,18 +147,22 @@ class Execution:
     def _timed(self, step: Step) -> Rows:
         started = time.perf_counter()
         with self._watched(step) as seen:
-            try:
+            with self._named(step):
                 most = self.session.stores[step.service].most_keys
                 rows = self._reader.read(step, [self._keys(one, most) for one in step.key_filters])
-            except Exception as error:
-                store = self.session.stores[step.service]
-                error.add_note(
-                    f"step {step.name} of a federated select, at service {step.service!r}: {sent(step, store)}"
-                )
-                raise
             seen.rows = len(rows.rows)
         self.took[step.name] = self.took.get(step.name, 0.0) + (time.perf_counter() - started) * 1000
         return rows
+
+    @contextmanager
+    def _named(self, step: Step) -> Iterator[None]:
+        """Say of an error which step, service and statement it comes from."""
+        try:
+            yield
+        except Exception as error:
+            store = self.session.stores[step.service]
+            error.add_note(f"step {step.name} of a federated select, at service {step.service!r}: {sent(step, store)}")
+            raise
 
     def _watched(self, step: Step) -> AbstractContextManager[Observed]:
         store = self.session.store_named(step.service)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from fedorm.query.outside import Attached
 from fedorm.query.parsing import parse, refuse_text
 from fedorm.query.plan import Head, Plan, Scan
 from fedorm.query.planner import make_plan
+from fedorm.query.plans import PLANS, Plans
 from fedorm.query.remembering import Remembering
 from fedorm.query.rules.semijoins import Strategy
 from fedorm.query.small import UnfitError
@@ -40,8 +40,6 @@ from fedorm.stores.sql import SQLStore
 if TYPE_CHECKING:
     from fedorm.session import FederatedSession
 
-PLANS = 500
-"""How many statements' plans are kept."""
 STRATEGIES: tuple[Strategy, ...] = ("auto", "lookup", "hash", "nested_loop")
 
 
@@ -55,6 +53,8 @@ class _SessionFacts:
 
     def __init__(self, runner: QueryRunner, session: FederatedSession, inside: frozenset[str]) -> None:
         self._runner, self._session, self._inside = runner, session, inside
+        self.sizes: dict[tuple[str, str], float] = {}
+        """How many rows the tables have that were asked for."""
 
     @property
     def tables(self) -> Tables:
@@ -75,7 +75,9 @@ class _SessionFacts:
 
     def rows(self, service: str, table: str) -> float:
         """Return about how many rows a table has."""
-        return self._runner.statistics.rows(self._session, service).get(table, UNKNOWN)
+        rows = self._runner.statistics.rows(self._session, service).get(table, UNKNOWN)
+        self.sizes[service, table] = rows
+        return rows
 
     def distinct(self, service: str, table: str) -> Mapping[str, float]:
         """Return about how many different values columns of a table have, as far as that is known."""
@@ -122,7 +124,7 @@ class QueryRunner:
         self.stores = stores
         self.tables = Tables(stores, documents)
         self.statistics = Statistics(stores)
-        self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
+        self._plans = Plans()
         self._finisher = Finisher(memory_limit=memory_limit, spill_directory=spill_directory)
         self._workers = Workers("finish", 4)
         self._engines: dict[bool, Engine] = {}
@@ -153,19 +155,15 @@ class QueryRunner:
         ``inside`` names services that are to be read over the session's connections alone.
         """
         key = sql, frozenset(expanding), strategy, inside, self.tables.version
-        plan = self._plans.get(key)
+        facts = _SessionFacts(self, session, inside)
+        plan = self._plans.get(key, facts.rows)
         if plan is None:
             if strategy not in STRATEGIES:
                 raise UnsupportedQueryError(f"join_strategy={strategy!r}: one of {', '.join(STRATEGIES)}")
             self.planned += 1
-            facts = _SessionFacts(self, session, inside)
             plan = make_plan(sql, facts, key[1], strategy)
             self._finisher.check(plan)
-            self._plans[key] = plan
-            while len(self._plans) > PLANS:
-                self._plans.popitem(last=False)
-        else:
-            self._plans.move_to_end(key)
+            self._plans.put(key, plan, facts.sizes)
         session.crossed |= len(plan.services) > 1
         return plan
 

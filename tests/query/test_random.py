@@ -178,4 +178,4 @@ def test_as_over_one_database(
 
         run()
         assert session.queries is not None
-        assert was_taken(way, list(session.queries._plans.values()))
+        assert was_taken(way, session.queries._plans.all())

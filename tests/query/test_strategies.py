@@ -11,6 +11,7 @@ from sqlalchemy import Numeric, String, event, func, insert, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import FederatedBase, Federation, UnsupportedQueryError
+from fedorm.query import plans
 from fedorm.query.explain import Explanation
 from tests.query.conftest import databases, run
 
@@ -220,3 +221,20 @@ async def test_batches_of_keys_are_looked_up_at_once(fed: Federation, monkeypatc
         connections.clear()
         assert len((await session.execute(lookup)).all()) == len(expected) + 1
         assert len(set(connections)) == 1
+
+
+async def test_a_plan_lasts_as_long_as_its_tables_have_their_size(
+    fed: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement is planned once; when a table has become many times larger, once more."""
+    monkeypatch.setattr(plans, "FRESH", 0.0)
+    sizes: dict[str, float] = {"sales": 10.0, "shops": 10.0, "kinds": 10.0}
+    statement = SALE_OF_SHOP.where(Shop.id == 3)
+    async with fed.session() as session:
+        queries = session.sync_session.queries
+        assert queries is not None
+        monkeypatch.setattr(queries.statistics, "rows", lambda session, service: sizes)
+        for grown, planned in ((10.0, 1), (900.0, 1), (2_000.0, 1), (100_000.0, 2), (110_000.0, 2), (100.0, 3)):
+            sizes["sales"] = grown
+            await session.execute(statement)
+            assert queries.planned == planned
