@@ -18,7 +18,7 @@ from tests.query.conftest import databases, run
 SHOPS, SALES = 2_000, 12_000
 
 
-class Shop(FederatedBase):
+class Outlet(FederatedBase):
     __service__ = "strategy_shops"
     __tablename__ = "shops"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -26,7 +26,7 @@ class Shop(FederatedBase):
     region_id: Mapped[int | None]
 
 
-class Sale(FederatedBase):
+class Receipt(FederatedBase):
     __service__ = "strategy_sales"
     __tablename__ = "sales"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -61,11 +61,11 @@ async def _fill(urls: dict[str, str]) -> None:
         async with fed.session() as session:
             await session.execute(insert(Kind), [{"id": n, "name": f"kind {n}"} for n in range(1, 6)])
             await session.execute(
-                insert(Shop),
+                insert(Outlet),
                 [{"id": n, "city": f"c{n % 50}", "region_id": n % 7 or None} for n in range(1, SHOPS + 1)],
             )
             await session.execute(
-                insert(Sale),
+                insert(Receipt),
                 [
                     {
                         "id": n,
@@ -90,44 +90,44 @@ async def fed(services: dict[str, str]) -> Any:
         yield federation
 
 
-SALE_OF_SHOP = select(Sale.id, Sale.total, Shop.city).join(Shop, Shop.id == Sale.shop_id)
+SALE_OF_SHOP = select(Receipt.id, Receipt.total, Outlet.city).join(Outlet, Outlet.id == Receipt.shop_id)
 STATEMENTS: dict[str, Callable[[], Any]] = {
-    "few keys": lambda: SALE_OF_SHOP.where(Shop.id.in_([3, 5, 8])).order_by(Sale.id),
-    "many keys": lambda: SALE_OF_SHOP.where(Shop.id.between(10, 1500)).order_by(Sale.id),
+    "few keys": lambda: SALE_OF_SHOP.where(Outlet.id.in_([3, 5, 8])).order_by(Receipt.id),
+    "many keys": lambda: SALE_OF_SHOP.where(Outlet.id.between(10, 1500)).order_by(Receipt.id),
     "sums": lambda: (
-        select(Kind.name, func.count(), func.count(Sale.total), func.sum(Sale.total), func.sum(Sale.shop_id))
-        .join(Sale, Sale.kind == Kind.id)
-        .where(Sale.id > 100, Kind.name != "kind 2")
+        select(Kind.name, func.count(), func.count(Receipt.total), func.sum(Receipt.total), func.sum(Receipt.shop_id))
+        .join(Receipt, Receipt.kind == Kind.id)
+        .where(Receipt.id > 100, Kind.name != "kind 2")
         .group_by(Kind.name)
         .having(func.count() > 5)
         .order_by(Kind.name)
     ),
-    "ends": lambda: select(func.min(Sale.total), func.max(Sale.id)).join(Kind, Kind.id == Sale.kind),
+    "ends": lambda: select(func.min(Receipt.total), func.max(Receipt.id)).join(Kind, Kind.id == Receipt.kind),
     "sums of nothing": lambda: (
-        select(func.count(), func.sum(Sale.total), func.sum(Sale.id))
-        .join(Kind, Kind.id == Sale.kind)
-        .where(Sale.id < 0)
+        select(func.count(), func.sum(Receipt.total), func.sum(Receipt.id))
+        .join(Kind, Kind.id == Receipt.kind)
+        .where(Receipt.id < 0)
     ),
-    "first of an inner join": lambda: SALE_OF_SHOP.where(Shop.city == "c7").order_by(Sale.id.desc()).limit(5),
-    "later ones": lambda: SALE_OF_SHOP.order_by(Sale.id).limit(7).offset(40),
+    "first of an inner join": lambda: SALE_OF_SHOP.where(Outlet.city == "c7").order_by(Receipt.id.desc()).limit(5),
+    "later ones": lambda: SALE_OF_SHOP.order_by(Receipt.id).limit(7).offset(40),
     "first of a left join": lambda: (
-        select(Sale.id, Shop.city)
-        .outerjoin(Shop, Shop.id == Sale.shop_id)
-        .order_by(Sale.total, Sale.id.desc())
+        select(Receipt.id, Outlet.city)
+        .outerjoin(Outlet, Outlet.id == Receipt.shop_id)
+        .order_by(Receipt.total, Receipt.id.desc())
         .limit(9)
     ),
     "NULL first": lambda: (
-        select(Sale.id, Sale.total, Shop.city)
-        .outerjoin(Shop, Shop.id == Sale.shop_id)
-        .order_by(Sale.total.desc(), Sale.id)
+        select(Receipt.id, Receipt.total, Outlet.city)
+        .outerjoin(Outlet, Outlet.id == Receipt.shop_id)
+        .order_by(Receipt.total.desc(), Receipt.id)
         .limit(4)
     ),
     "NULL where it is asked for": lambda: (
-        SALE_OF_SHOP.order_by(Sale.total.asc().nulls_first(), Sale.id).limit(3).offset(2)
+        SALE_OF_SHOP.order_by(Receipt.total.asc().nulls_first(), Receipt.id).limit(3).offset(2)
     ),
-    "none of them": lambda: SALE_OF_SHOP.where(Shop.city == "nowhere").order_by(Sale.id).limit(5),
-    "no rows wanted": lambda: SALE_OF_SHOP.order_by(Sale.id).limit(0),
-    "by both": lambda: SALE_OF_SHOP.order_by(Shop.city, Sale.id).limit(6),
+    "none of them": lambda: SALE_OF_SHOP.where(Outlet.city == "nowhere").order_by(Receipt.id).limit(5),
+    "no rows wanted": lambda: SALE_OF_SHOP.order_by(Receipt.id).limit(0),
+    "by both": lambda: SALE_OF_SHOP.order_by(Outlet.city, Receipt.id).limit(6),
 }
 
 
@@ -161,7 +161,9 @@ async def test_the_first_rows_are_read_alone(fed: Federation) -> None:
 
 async def test_rare_rows_are_found_all_the_same(fed: Federation) -> None:
     """When the first parts hold too few of them everything is read after all."""
-    rare = SALE_OF_SHOP.where(Shop.region_id == 3, Shop.city == "c3", Sale.total > 9).order_by(Sale.id).limit(40)
+    rare = (
+        SALE_OF_SHOP.where(Outlet.region_id == 3, Outlet.city == "c3", Receipt.total > 9).order_by(Receipt.id).limit(40)
+    )
     async with fed.session() as session:
         found = (await session.execute(rare)).all()
         assert found == (await session.execute(rare.execution_options(join_strategy="hash"))).all()
@@ -174,7 +176,7 @@ async def test_a_table_is_aggregated_where_it_is(fed: Federation) -> None:
         sales = _steps(explanation)["sales"]
         assert sales.measured.rows <= 6
         assert "GROUP BY" in sales.sent
-        assert "Sale.id > 100" not in explanation.root.sent
+        assert "Receipt.id > 100" not in explanation.root.sent
 
 
 async def test_an_unknown_strategy_is_refused(fed: Federation) -> None:
@@ -186,12 +188,12 @@ async def test_an_unknown_strategy_is_refused(fed: Federation) -> None:
 
 async def test_more_keys_than_expected_are_not_sent(fed: Federation) -> None:
     """A range that turns out to be wide makes DuckDB read the sales by itself, where the session has not written."""
-    statement = SALE_OF_SHOP.where(Shop.id.between(1, SHOPS)).order_by(Sale.id)
+    statement = SALE_OF_SHOP.where(Outlet.id.between(1, SHOPS)).order_by(Receipt.id)
     async with fed.session() as session:
         steps = _steps(await session.explain(statement, analyze=True))
         assert steps["sales"].measured.rows == SALES
         rows = (await session.execute(statement)).all()
-        session.add(Sale(id=SALES + 1, shop_id=1, kind=None, total=Decimal("1.00")))
+        session.add(Receipt(id=SALES + 1, shop_id=1, kind=None, total=Decimal("1.00")))
         assert len((await session.execute(statement)).all()) == len(rows) + 1
 
 
@@ -209,7 +211,7 @@ async def test_batches_of_keys_are_looked_up_at_once(fed: Federation, monkeypatc
             connections.append(id(connection.connection.dbapi_connection))
 
     event.listen(store.engine, "before_cursor_execute", seen)  # type: ignore[attr-defined]
-    statement = SALE_OF_SHOP.where(Shop.id.in_(range(1, 501))).order_by(Sale.id)
+    statement = SALE_OF_SHOP.where(Outlet.id.in_(range(1, 501))).order_by(Receipt.id)
     lookup = statement.execution_options(join_strategy="lookup")
     async with fed.session() as session:
         expected = (await session.execute(statement.execution_options(join_strategy="hash"))).all()
@@ -217,7 +219,7 @@ async def test_batches_of_keys_are_looked_up_at_once(fed: Federation, monkeypatc
         assert (await session.execute(lookup)).all() == expected
         assert len(connections) == 10
         assert len(set(connections)) > 1
-        session.add(Sale(id=SALES + 1, shop_id=1, kind=None, total=Decimal("1.00")))
+        session.add(Receipt(id=SALES + 1, shop_id=1, kind=None, total=Decimal("1.00")))
         connections.clear()
         assert len((await session.execute(lookup)).all()) == len(expected) + 1
         assert len(set(connections)) == 1
@@ -229,7 +231,7 @@ async def test_a_plan_lasts_as_long_as_its_tables_have_their_size(
     """A statement is planned once; when a table has become many times larger, once more."""
     monkeypatch.setattr(plans, "FRESH", 0.0)
     sizes: dict[str, float] = {"sales": 10.0, "shops": 10.0, "kinds": 10.0}
-    statement = SALE_OF_SHOP.where(Shop.id == 3)
+    statement = SALE_OF_SHOP.where(Outlet.id == 3)
     async with fed.session() as session:
         queries = session.sync_session.queries
         assert queries is not None
