@@ -164,6 +164,30 @@ async def test_a_service_that_goes_away(fleet: Federation) -> None:
         assert await calls(session) == FOUND
 
 
+async def test_a_stream_of_a_step_that_times_out(port_urls: dict[str, str], no_stray_tasks: None) -> None:
+    """The first rows of a large table, which are read a part at a time, have the same notes when they do not come."""
+    first = select(Port.id, Ship.name).join(Ship, Ship.id == Port.ship_id).order_by(Port.id).limit(2)
+    urls = {**port_urls, "ports": {"url": port_urls["ports"], "timeout": 1}}
+    async with opened(urls) as fed, fed.session() as session:
+        await session.execute(
+            text("insert into ports select n, n % 3 + 1 from generate_series(10, 50000) as made(n)"),
+            bind_arguments={"service": "ports"},
+        )
+        await session.commit()
+        await session.execute(text("analyze ports"), bind_arguments={"service": "ports"})
+        await session.commit()
+        assert (await session.execute(first)).all() == [(1, "ship 1"), (2, "ship 2")]
+        await session.rollback()
+        async with fed.session() as locking:
+            await locking.execute(text("lock table ports"), bind_arguments={"service": "ports"})
+            with pytest.raises(ServiceTimeoutError, match="service 'ports'") as raised:
+                await session.execute(first)
+            await locking.rollback()
+        assert any("at service 'ports': SELECT" in note and "ORDER BY" in note for note in raised.value.__notes__)
+        await session.rollback()
+        assert (await session.execute(first)).all() == [(1, "ship 1"), (2, "ship 2")]
+
+
 # -- DuckDB's own connections
 
 
