@@ -90,10 +90,10 @@ async def fed(services: dict[str, str]) -> Any:
         yield federation
 
 
-SALE_OF_SHOP = select(Receipt.id, Receipt.total, Outlet.city).join(Outlet, Outlet.id == Receipt.shop_id)
+RECEIPTS = select(Receipt.id, Receipt.total, Outlet.city).join(Outlet, Outlet.id == Receipt.shop_id)
 STATEMENTS: dict[str, Callable[[], Any]] = {
-    "few keys": lambda: SALE_OF_SHOP.where(Outlet.id.in_([3, 5, 8])).order_by(Receipt.id),
-    "many keys": lambda: SALE_OF_SHOP.where(Outlet.id.between(10, 1500)).order_by(Receipt.id),
+    "few keys": lambda: RECEIPTS.where(Outlet.id.in_([3, 5, 8])).order_by(Receipt.id),
+    "many keys": lambda: RECEIPTS.where(Outlet.id.between(10, 1500)).order_by(Receipt.id),
     "sums": lambda: (
         select(Kind.name, func.count(), func.count(Receipt.total), func.sum(Receipt.total), func.sum(Receipt.shop_id))
         .join(Receipt, Receipt.kind == Kind.id)
@@ -108,8 +108,8 @@ STATEMENTS: dict[str, Callable[[], Any]] = {
         .join(Kind, Kind.id == Receipt.kind)
         .where(Receipt.id < 0)
     ),
-    "first of an inner join": lambda: SALE_OF_SHOP.where(Outlet.city == "c7").order_by(Receipt.id.desc()).limit(5),
-    "later ones": lambda: SALE_OF_SHOP.order_by(Receipt.id).limit(7).offset(40),
+    "first of an inner join": lambda: RECEIPTS.where(Outlet.city == "c7").order_by(Receipt.id.desc()).limit(5),
+    "later ones": lambda: RECEIPTS.order_by(Receipt.id).limit(7).offset(40),
     "first of a left join": lambda: (
         select(Receipt.id, Outlet.city)
         .outerjoin(Outlet, Outlet.id == Receipt.shop_id)
@@ -123,11 +123,11 @@ STATEMENTS: dict[str, Callable[[], Any]] = {
         .limit(4)
     ),
     "NULL where it is asked for": lambda: (
-        SALE_OF_SHOP.order_by(Receipt.total.asc().nulls_first(), Receipt.id).limit(3).offset(2)
+        RECEIPTS.order_by(Receipt.total.asc().nulls_first(), Receipt.id).limit(3).offset(2)
     ),
-    "none of them": lambda: SALE_OF_SHOP.where(Outlet.city == "nowhere").order_by(Receipt.id).limit(5),
-    "no rows wanted": lambda: SALE_OF_SHOP.order_by(Receipt.id).limit(0),
-    "by both": lambda: SALE_OF_SHOP.order_by(Outlet.city, Receipt.id).limit(6),
+    "none of them": lambda: RECEIPTS.where(Outlet.city == "nowhere").order_by(Receipt.id).limit(5),
+    "no rows wanted": lambda: RECEIPTS.order_by(Receipt.id).limit(0),
+    "by both": lambda: RECEIPTS.order_by(Outlet.city, Receipt.id).limit(6),
 }
 
 
@@ -161,9 +161,7 @@ async def test_the_first_rows_are_read_alone(fed: Federation) -> None:
 
 async def test_rare_rows_are_found_all_the_same(fed: Federation) -> None:
     """When the first parts hold too few of them everything is read after all."""
-    rare = (
-        SALE_OF_SHOP.where(Outlet.region_id == 3, Outlet.city == "c3", Receipt.total > 9).order_by(Receipt.id).limit(40)
-    )
+    rare = RECEIPTS.where(Outlet.region_id == 3, Outlet.city == "c3", Receipt.total > 9).order_by(Receipt.id).limit(40)
     async with fed.session() as session:
         found = (await session.execute(rare)).all()
         assert found == (await session.execute(rare.execution_options(join_strategy="hash"))).all()
@@ -188,7 +186,7 @@ async def test_an_unknown_strategy_is_refused(fed: Federation) -> None:
 
 async def test_more_keys_than_expected_are_not_sent(fed: Federation) -> None:
     """A range that turns out to be wide makes DuckDB read the sales by itself, where the session has not written."""
-    statement = SALE_OF_SHOP.where(Outlet.id.between(1, SHOPS)).order_by(Receipt.id)
+    statement = RECEIPTS.where(Outlet.id.between(1, SHOPS)).order_by(Receipt.id)
     async with fed.session() as session:
         steps = _steps(await session.explain(statement, analyze=True))
         assert steps["sales"].measured.rows == SALES
@@ -211,7 +209,7 @@ async def test_batches_of_keys_are_looked_up_at_once(fed: Federation, monkeypatc
             connections.append(id(connection.connection.dbapi_connection))
 
     event.listen(store.engine, "before_cursor_execute", seen)  # type: ignore[attr-defined]
-    statement = SALE_OF_SHOP.where(Outlet.id.in_(range(1, 501))).order_by(Receipt.id)
+    statement = RECEIPTS.where(Outlet.id.in_(range(1, 501))).order_by(Receipt.id)
     lookup = statement.execution_options(join_strategy="lookup")
     async with fed.session() as session:
         expected = (await session.execute(statement.execution_options(join_strategy="hash"))).all()
@@ -231,7 +229,7 @@ async def test_a_plan_lasts_as_long_as_its_tables_have_their_size(
     """A statement is planned once; when a table has become many times larger, once more."""
     monkeypatch.setattr(plans, "FRESH", 0.0)
     sizes: dict[str, float] = {"sales": 10.0, "shops": 10.0, "kinds": 10.0}
-    statement = SALE_OF_SHOP.where(Outlet.id == 3)
+    statement = RECEIPTS.where(Outlet.id == 3)
     async with fed.session() as session:
         queries = session.sync_session.queries
         assert queries is not None
