@@ -132,13 +132,25 @@ class CacheSettings(BaseModel):
     """About how much of it they may take."""
 
 
+class QuerySettings(BaseModel):
+    """What a select over several services may use of this machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    memory_limit: str | None = Field(default=None, pattern=r"^\d+(\.\d+)? ?([KMGT]i?B|%)$")
+    """The memory of its finish, as "512MB" or "2GiB"; None: most of the machine's."""
+    spill_directory: Path | None = None
+    """Where what does not fit goes; None: a folder that is made where the process runs."""
+
+
 class FederationSettings(BaseModel):
-    """The settings of every service of a federation, by name, and of its result cache."""
+    """The settings of every service of a federation, by name, of its selects over several, and of its result cache."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     services: dict[str, ServiceSettings]
     cache: CacheSettings = CacheSettings()
+    query: QuerySettings = QuerySettings()
 
     @field_validator("services")
     @classmethod
@@ -159,14 +171,17 @@ def _encode(password: str) -> str:
     return quote(password, safe="%!$&'()*+,;=~")
 
 
-def settings_from_mapping(services: Mapping[str, Any], cache: Mapping[str, Any] | None = None) -> FederationSettings:
-    """Validate ``{name: url | {"url": ..., "pool_size": ...}}``, and ``{"ttl": ..., "url": ...}`` for the cache.
+def settings_from_mapping(
+    services: Mapping[str, Any], cache: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
+) -> FederationSettings:
+    """Validate ``{name: url | {"url": ..., "pool_size": ...}}``, and the tables ``cache`` and ``query``.
 
     Raises ``ConfigurationError`` naming service and setting; no value is repeated, as it may be a secret.
     """
     shaped = {name: {"url": entry} if isinstance(entry, str) else entry for name, entry in services.items()}
     try:
-        return FederationSettings.model_validate({"services": shaped, "cache": dict(cache or {})})
+        given = {"services": shaped, "cache": dict(cache or {}), "query": dict(query or {})}
+        return FederationSettings.model_validate(given)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'][problem['loc'][0] == 'services' :])) or 'services'}: {problem['msg']}"
@@ -176,14 +191,17 @@ def settings_from_mapping(services: Mapping[str, Any], cache: Mapping[str, Any] 
         raise ConfigurationError(f"the federation's settings are not valid: {problems}") from None
 
 
-def with_cache(services: Mapping[str, Any] | FederationSettings, cache: Mapping[str, Any]) -> FederationSettings:
-    """Validate settings, those of ``cache`` that are not None in the place of what is there."""
-    given = {name: value for name, value in cache.items() if value is not None}
+def with_options(
+    services: Mapping[str, Any] | FederationSettings, cache: Mapping[str, Any], query: Mapping[str, Any]
+) -> FederationSettings:
+    """Validate settings, those of ``cache`` and ``query`` that are not None in the place of what is there."""
+    caches, queries = ({name: value for name, value in one.items() if value is not None} for one in (cache, query))
     if not isinstance(services, FederationSettings):
-        return settings_from_mapping(services, given)
-    known = services.cache.model_dump(exclude_unset=True)
-    changed = settings_from_mapping({}, {**known, **given}).cache
-    return services.model_copy(update={"cache": changed})
+        return settings_from_mapping(services, caches, queries)
+    caches = services.cache.model_dump(exclude_unset=True) | caches
+    queries = services.query.model_dump(exclude_unset=True) | queries
+    changed = settings_from_mapping({}, caches, queries)
+    return services.model_copy(update={"cache": changed.cache, "query": changed.query})
 
 
 def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
@@ -209,7 +227,8 @@ def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
             for option in {"ca", "cert", "key"} & entry["tls"].keys():
                 if isinstance(entry["tls"][option], str):
                     entry["tls"][option] = file.absolute().parent / entry["tls"][option]
-    return settings_from_mapping(expanded, _expand(document.get("cache", {}), f"{file}: cache"))
+    more = {name: _expand(document.get(name, {}), f"{file}: {name}") for name in ("cache", "query")}
+    return settings_from_mapping(expanded, more["cache"], more["query"])
 
 
 def _expand(value: Any, where: str) -> Any:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import configure_mappers
 
 from fedorm.bridge import AsyncBridge, Bridge, ThreadBridge, Turns
 from fedorm.catalog import catalog
-from fedorm.config import FederationSettings, settings_from_file, with_cache
+from fedorm.config import FederationSettings, settings_from_file, with_options
 from fedorm.exc import (
     FederationOpenError,
     FedormError,
@@ -57,7 +57,8 @@ class Federation(ObservedStores):
 
     With ``cache_ttl`` the rows of every statement are kept for so many seconds, else those of statements with
     ``execution_options(cache_ttl=...)``: in memory, up to ``cache_entries`` and about ``cache_bytes``, or in the Redis
-    at ``cache_url``.
+    at ``cache_url``. A select over several services keeps within ``memory_limit``, as "512MB", and lays what does not
+    fit into ``spill_directory``.
     """
 
     def __init__(
@@ -72,7 +73,8 @@ class Federation(ObservedStores):
         cache_bytes: int | None = None,
     ) -> None:
         cache = {"ttl": cache_ttl, "url": cache_url, "entries": cache_entries, "bytes": cache_bytes}
-        settings = with_cache(services, cache)
+        query = {"memory_limit": memory_limit, "spill_directory": spill_directory}
+        settings = with_options(services, cache, query)
         self.stores: dict[str, Store] = {name: store_for(name, one) for name, one in settings.services.items()}
         self._observe_stores(settings.cache)
         self._async_bridge = AsyncBridge()
@@ -87,8 +89,7 @@ class Federation(ObservedStores):
         }
         self._tables = Tables(self.stores, documents)
         self._queries: QueryRunner | None = None
-        self._memory_limit = memory_limit
-        self._spill_directory = None if spill_directory is None else os.fspath(spill_directory)
+        self._query_settings = settings.query
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
@@ -224,9 +225,7 @@ class Federation(ObservedStores):
                 if error.name not in ("sqlglot", "duckdb", "pyarrow"):
                     raise
                 raise MissingDriverError(service="a select over several", package=error.name, extra="query") from error
-            self._queries = QueryRunner(
-                self.stores, memory_limit=self._memory_limit, spill_directory=self._spill_directory
-            )
+            self._queries = QueryRunner(self.stores, self._query_settings)
             self._queries.cache, self._queries.observer = self.cache, self.meter.observer
             self._queries.tables = self._tables
         return self._queries

@@ -428,3 +428,21 @@ async def test_opening_again_after_closing(urls: dict[str, str]) -> None:
         async with fed, fed.session() as session:
             await session.execute(text("select 1"), bind_arguments={"service": "users"})
     await fed.close()
+
+
+async def test_limits_of_queries_in_a_file(tmp_path: Any) -> None:
+    """The table [query] says what a select over several services may use; what is no size is refused at once."""
+    file = tmp_path / "fedorm.toml"
+    services = f'[services.one]\nurl = "sqlite+aiosqlite:///{tmp_path}/one.db"\n'
+    file.write_text(services + f'[query]\nmemory_limit = "200MB"\nspill_directory = "{tmp_path}"\n')
+    async with Federation.from_file(file) as fed, fed.session() as session:
+        queries = session.sync_session.queries
+        assert queries is not None
+        settings = "SELECT current_setting('memory_limit'), current_setting('temp_directory')"
+        found = queries._finisher._database.execute(settings).fetchone()
+        assert found == ("190.7 MiB", str(tmp_path))
+    file.write_text(services + '[query]\nmemory_limit = "much"\n')
+    with pytest.raises(ConfigurationError, match="memory_limit"):
+        Federation.from_file(file)
+    with pytest.raises(ConfigurationError, match="memory_limit"):
+        Federation({"one": f"sqlite+aiosqlite:///{tmp_path}/one.db"}, memory_limit="512 bananas")

@@ -14,6 +14,7 @@ import pyarrow as pa
 from sqlalchemy import Table
 from sqlglot import exp
 
+from fedorm.config import QuerySettings
 from fedorm.exc import UnsupportedQueryError
 from fedorm.query.checking import check_finish
 from fedorm.query.macros import MACROS
@@ -32,12 +33,12 @@ logger = logging.getLogger(__name__)
 class Finisher:
     """One in-memory database for a federation; each statement gets a connection of its own to it."""
 
-    def __init__(self, *, memory_limit: str | None = None, spill_directory: str | None = None) -> None:
+    def __init__(self, limits: QuerySettings | None = None) -> None:
+        limits = limits or QuerySettings()
         self._database = duckdb.connect(":memory:")
-        config = {"memory_limit": memory_limit, "temp_directory": spill_directory}
-        for name, value in config.items():
+        for name, value in {"memory_limit": limits.memory_limit, "temp_directory": limits.spill_directory}.items():
             if value is not None:
-                self._database.execute(f"SET {name} = $value", {"value": value})
+                self._database.execute(f"SET {name} = $value", {"value": str(value)})
         self._database.execute("SET preserve_insertion_order = false")  # It would hold what may be streamed.
         for macro in MACROS:
             self._database.execute(f"CREATE MACRO {macro}")

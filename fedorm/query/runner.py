@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from fedorm.cache.results import ResultCache
 from fedorm.catalog import STRATEGY
+from fedorm.config import QuerySettings
 from fedorm.exc import UnsupportedQueryError
 from fedorm.query.arrow import as_promised
 from fedorm.query.dialect import FederatedDialect, compiled_for, federated_engine
@@ -117,15 +118,13 @@ class _SessionFacts:
 class QueryRunner:
     """Plans statements over several services and runs them for sessions."""
 
-    def __init__(
-        self, stores: Mapping[str, Store], *, memory_limit: str | None = None, spill_directory: str | None = None
-    ) -> None:
+    def __init__(self, stores: Mapping[str, Store], limits: QuerySettings) -> None:
         documents = {name: store.document_tables for name, store in stores.items() if isinstance(store, DocumentStore)}
         self.stores = stores
         self.tables = Tables(stores, documents)
         self.statistics = Statistics(stores)
         self._plans = Plans()
-        self._finisher = Finisher(memory_limit=memory_limit, spill_directory=spill_directory)
+        self._finisher = Finisher(limits)
         self._workers = Workers("finish", 4)
         self._engines: dict[bool, Engine] = {}
         self.planned = 0
