@@ -34,16 +34,27 @@ class Finisher:
     """One in-memory database for a federation; each statement gets a connection of its own to it."""
 
     def __init__(self, limits: QuerySettings | None = None) -> None:
-        limits = limits or QuerySettings()
-        self._database = duckdb.connect(":memory:")
-        for name, value in {"memory_limit": limits.memory_limit, "temp_directory": limits.spill_directory}.items():
-            if value is not None:
-                self._database.execute(f"SET {name} = $value", {"value": str(value)})
-        self._database.execute("SET preserve_insertion_order = false")  # It would hold what may be streamed.
-        for macro in MACROS:
-            self._database.execute(f"CREATE MACRO {macro}")
+        self._limits = limits or QuerySettings()
+        self._database = self._opened()
         self._attached: dict[str, Attached | None] = {}
         self._attaching = threading.Lock()
+
+    def _opened(self) -> duckdb.DuckDBPyConnection:
+        database, limits = duckdb.connect(":memory:"), self._limits
+        for name, value in {"memory_limit": limits.memory_limit, "temp_directory": limits.spill_directory}.items():
+            if value is not None:
+                database.execute(f"SET {name} = $value", {"value": str(value)})
+        database.execute("SET preserve_insertion_order = false")  # It would hold what may be streamed.
+        for macro in MACROS:
+            database.execute(f"CREATE MACRO {macro}")
+        return database
+
+    def renew(self, broken: duckdb.DuckDBPyConnection) -> None:
+        """Open a new database in the place of one that a defect of DuckDB has made unusable."""
+        with self._attaching:
+            if self._database is broken:
+                logger.warning("DuckDB has failed by a defect of its own, and is started anew")
+                self._database, self._attached = self._opened(), {}
 
     def attached(self, service: str, scanner: Scanner) -> Attached | None:
         """Attach a service's database at the first call; None where that is not possible, for which the log has why.
@@ -69,20 +80,35 @@ class Finisher:
             logger.info("table %s is read over the session: %s", table.name, type(error).__name__)
             return None
 
+    def _cursor(self) -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]:
+        """Return the database and a connection to it that means what PostgreSQL means."""
+        for _ in range(2):
+            database = self._database
+            try:
+                connection = database.cursor()
+                connection.execute(_POSTGRESQL)
+            except duckdb.FatalException:
+                self.renew(database)  # Another statement has met a defect.
+            else:
+                return database, connection
+        raise UnsupportedQueryError("DuckDB cannot be started")
+
     def check(self, plan: Plan) -> None:
         """Refuse a plan whose finish DuckDB cannot bind, before anything is read; see ``check_finish``."""
-        connection = self._database.cursor()
+        _, connection = self._cursor()
         try:
-            connection.execute(_POSTGRESQL)
             check_finish(plan, connection)
         finally:
             connection.close()
 
-    def start(self, tables: Mapping[str, pa.Table], views: Mapping[str, exp.Query]) -> Finishing:
+    def start(
+        self, tables: Mapping[str, pa.Table], views: Mapping[str, exp.Query], *, optimizes: bool = True
+    ) -> Finishing:
         """Return a connection that knows the tables and views by their names."""
-        connection = self._database.cursor()
+        database, connection = self._cursor()
         try:
-            connection.execute(_POSTGRESQL)
+            if not optimizes:
+                connection.execute("PRAGMA disable_optimizer")
             for name, table in tables.items():
                 connection.register(name, table)
             for name, query in views.items():
@@ -92,7 +118,7 @@ class Finisher:
         except BaseException:
             connection.close()
             raise
-        return Finishing(connection)
+        return Finishing(connection, database)
 
     def close(self) -> None:
         """Give the memory back, and the connections of what is attached."""
@@ -102,8 +128,8 @@ class Finisher:
 class Finishing:
     """One statement in DuckDB. All methods but ``interrupt`` block: run them in a thread."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: duckdb.DuckDBPyConnection, database: duckdb.DuckDBPyConnection) -> None:
+        self._connection, self.database = connection, database
         self._kinds: list[str] = []
         self._reader: pa.RecordBatchReader | None = None
 

@@ -25,6 +25,10 @@ class OutsideError(UnsupportedQueryError):
     """DuckDB could not finish a statement for which it reads services by itself."""
 
 
+class DefectError(UnsupportedQueryError):
+    """DuckDB has a defect that a statement has met; without its optimizer it may not meet it."""
+
+
 class Finish:
     """Makes the result of a statement out of what its steps have found, and of views of what DuckDB reads itself."""
 
@@ -41,6 +45,8 @@ class Finish:
         self._tables, self._views = tables, views
         self._sql, self._parameters = sql, parameters
         self._running: Finishing | None = None
+        self._database: duckdb.DuckDBPyConnection | None = None
+        self._optimizes = True
         self._ended = False
         self._ahead: list[tuple[Any, ...]] = []
         self._turn = threading.Lock()
@@ -64,25 +70,49 @@ class Finish:
         return self._whole(read, profile=True)
 
     def _whole(self, read: Callable[[Finishing], T], *, profile: bool = False) -> T:
-        def work() -> T:
-            with self._turn, self._told():
-                running = self._start(profile=profile)
+        def attempt() -> T:
+            with self._told():
                 try:
-                    return read(running)
+                    return read(self._start(profile=profile))
+                finally:
+                    self._let_go()
+
+        def work() -> T:
+            with self._turn:
+                try:
+                    return self._twice(attempt)
                 finally:
                     self._end()
 
         return self._do(work)
+
+    def _twice(self, attempt: Callable[[], T]) -> T:
+        """Try without DuckDB's optimizer what meets a defect with it: most of them are there."""
+        try:
+            return attempt()
+        except DefectError:
+            if self._ended or not self._optimizes:
+                raise
+            self._optimizes = False
+            return attempt()
 
     # -- streaming
 
     def started(self) -> Finish:
         """Run the statement and read its first rows."""
 
-        def work() -> list[tuple[Any, ...]]:
-            with self._turn, self._told():
+        def attempt() -> list[tuple[Any, ...]]:
+            with self._told():
                 try:
                     return self._start().batch()
+                except BaseException:
+                    self._let_go()
+                    raise
+
+        def work() -> list[tuple[Any, ...]]:
+            with self._turn:
+                try:
+                    return self._twice(attempt)
                 except BaseException:
                     self._end()
                     raise
@@ -128,17 +158,21 @@ class Finish:
     def _start(self, *, profile: bool = False) -> Finishing:
         if self._ended:
             raise duckdb.InterruptException("nobody waits for the result any more")
-        running = self._running = self._finisher.start(self._tables, self._views)
+        running = self._finisher.start(self._tables, self._views, optimizes=self._optimizes)
+        self._running, self._database = running, running.database
         if profile:
             running.profile()
         running.run(self._sql, self._parameters)
         return running
 
-    def _end(self) -> None:
-        running, self._running, self._ended = self._running, None, True
-        self._tables = {}
+    def _let_go(self) -> None:
+        running, self._running = self._running, None
         if running is not None:
             running.close()
+
+    def _end(self) -> None:
+        self._ended, self._tables = True, {}
+        self._let_go()
 
     def _do(self, work: Callable[[], T]) -> T:
         try:
@@ -177,6 +211,10 @@ class Finish:
             ) from error
         except duckdb.InterruptException:
             raise
+        except (duckdb.InternalException, duckdb.FatalException) as error:
+            if self._database is not None:
+                self._finisher.renew(self._database)
+            raise DefectError(f"DuckDB has failed by a defect of its own: {_first_line(error)}") from error
         except duckdb.Error as error:
             kind = OutsideError if self._views else UnsupportedQueryError
             # What a scanner says may repeat its connection's settings.

@@ -172,7 +172,8 @@ def test_as_over_one_database(
         def run(statement: str) -> None:
             try:
                 check(session, statement)
-            except Exception:
+            except Exception as error:
+                error.add_note(statement)
                 session.rollback()  # The next one is to find the session as it should be.
                 raise
 
