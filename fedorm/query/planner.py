@@ -36,7 +36,7 @@ from fedorm.query.rules.services import for_service
 from fedorm.query.rules.topn import TopN, top_n
 from fedorm.query.rules.typing import annotate
 from fedorm.query.small import small_finish
-from fedorm.query.tables import Tables, column_types, result_type
+from fedorm.query.tables import Tables, column_types, result_type, storage_type
 
 
 def make_plan(sql: str, facts: Facts, lists: Container[str] = (), strategy: Strategy = "auto") -> Plan:
@@ -76,7 +76,11 @@ class _Builder:
     def build(self, tree: exp.Query, names: tuple[str, ...], lists: Container[str]) -> Plan:
         takes = self._facts.takes_queries
         service = single_service(tree, takes)
-        own = self._meant(tree, service, whole=True) if service is not None else None
+        own = (
+            self._meant(tree, service, whole=True, enumerations=self._enumerations(tree))
+            if service is not None
+            else None
+        )
         if service is not None and own is not None:
             step = self._piece(tree, own, service, "all its tables are there")
             return Plan(((step,),), None, names, frozenset(), self._rows())
@@ -84,7 +88,7 @@ class _Builder:
         for query, owner in list(outermost(tree, takes)):
             columns = query.named_selects
             if len(set(columns)) == len(columns) and self._estimator.is_worth_asking(query):
-                own = self._meant(query, owner, whole=False)
+                own = self._meant(query, owner, whole=False, enumerations=self._enumerations(query))
                 if own is None:
                     continue
                 piece = self._piece(query, own, owner, "all tables of this query are there")
@@ -180,9 +184,22 @@ class _Builder:
 
     # -- what a service does by itself
 
-    def _meant(self, query: exp.Query, service: str, *, whole: bool) -> exp.Query | None:
+    def _enumerations(self, query: exp.Query) -> set[tuple[str, str]]:
+        """Return the columns of a query, by alias and name, that are of a type of their own and texts in the finish."""
+        return {
+            (table.alias_or_name, str(column.name))
+            for table in query.find_all(exp.Table)
+            if table.db
+            for column in self._sources[table.db, table.name][1].columns
+            if isinstance(storage_type(column.type), types.Enum)
+        }
+
+    def _meant(
+        self, query: exp.Query, service: str, *, whole: bool, enumerations: Container[tuple[str, str]] = ()
+    ) -> exp.Query | None:
         """Return a query as a service is asked to mean it as the finish would; None where it cannot."""
-        return for_service(query, whole=whole, collate=not self._facts.orders_texts(service))
+        collate = not self._facts.orders_texts(service)
+        return for_service(query, whole=whole, collate=collate, enumerations=enumerations)
 
     def _piece(self, query: exp.Query, own: exp.Query, service: str, why: str) -> Piece:
         kinds = tuple(_kind(self._sources, column) for column in query.selects)

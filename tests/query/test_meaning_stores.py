@@ -14,6 +14,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Double,
+    Enum,
     MetaData,
     String,
     Table,
@@ -132,3 +133,22 @@ async def test_conditions(fresh_database: Callable[[str], str], side: str) -> No
                     different.append((condition, expected, found))
     whole.dispose()
     assert different == []
+
+
+STATES = Table(
+    "states",
+    FederatedBase.metadata_of("rows_side"),
+    Column("k", BigInteger, primary_key=True, autoincrement=False),
+    Column("s", Enum("new", "old", "a", name="state")),
+)
+
+
+async def test_enumerations_are_texts(fresh_database: Callable[[str], str]) -> None:
+    """Compared and ordered as texts, also where PostgreSQL answers by itself and has an order of its own for them."""
+    async with Federation({"rows_side": fresh_database("postgresql"), "other": fresh_database("postgresql")}) as fed:
+        await fed.create_all()
+        async with fed.session() as session:
+            await session.execute(insert(STATES), [{"k": 1, "s": "new"}, {"k": 2, "s": "a"}, {"k": 3, "s": None}])
+            ordered = "SELECT s FROM rows_side.states WHERE s IN ('new', 'a') ORDER BY s"
+            assert (await session.scalars(text(ordered))).all() == ["a", "new"]
+            assert await session.scalar(text("SELECT max(s) FROM rows_side.states WHERE s > 'b'")) == "new"

@@ -5,7 +5,7 @@ Both take texts in the order of their code points, know no zone but UTC, and div
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from sqlglot import exp
 
@@ -18,13 +18,21 @@ _RANGES = (exp.LT, exp.LTE, exp.GT, exp.GTE)
 _ZONED, _DAY = exp.DType.TIMESTAMPTZ, exp.DType.DATE
 
 
-def for_service(query: exp.Query, *, whole: bool, collate: bool) -> exp.Query | None:
+def for_service(
+    query: exp.Query, *, whole: bool, collate: bool, enumerations: Container[tuple[str, str]] = ()
+) -> exp.Query | None:
     """Return a query as its service is to be asked; None where the service cannot be made to mean the same.
 
     ``whole``: the answer is that of the statement, and goes through no finish. ``collate``: the service's own order of
-    texts is another one.
+    texts is another one. ``enumerations`` are columns, by alias and name, whose texts have an order and a type of their
+    own there.
     """
     made = query.copy()
+    for column in list(made.find_all(exp.Column)):
+        if (column.table, column.name) in enumerations:
+            plain = exp.cast(column.copy(), "text")
+            plain.type = column.type
+            column.replace(plain)
     if collate and not all(_collated(node) for node in reversed(list(made.bfs()))):
         return None
     for node in reversed(list(made.bfs())):
