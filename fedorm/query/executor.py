@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sqlalchemy import types
+from sqlalchemy import CursorResult, types
 
 from fedorm.query.explain import sent
 from fedorm.query.measured import Measured
@@ -20,6 +20,30 @@ from fedorm.stores.sql import SQLStore
 
 if TYPE_CHECKING:
     from fedorm.session import FederatedSession
+
+
+class Parts:
+    """The rows of a service's own answer, a part at a time."""
+
+    def __init__(
+        self,
+        result: CursorResult[Any],
+        made: Callable[[Sequence[Any]], list[tuple[Any, ...]]],
+        named: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._result, self._made, self._named = result, made, named
+
+    def batch(self) -> list[tuple[Any, ...]]:
+        """Return the next rows, none at the end."""
+        with self._named():
+            return self._made(self._result.fetchmany(_PART))
+
+    def close(self) -> None:
+        """Read no more."""
+        self._result.close()
+
+
+_PART = 10_000
 
 
 class Execution:
@@ -125,13 +149,32 @@ class Execution:
         """Return what the steps have found as Arrow tables."""
         return {name: rows.arrow() for name, rows in self.found.items()}
 
+    def parts(self) -> Parts | None:
+        """Run the only step of a plan without a finish, whose rows come while they are read.
+
+        None where its connection would answer nothing else meanwhile.
+        """
+        (step,) = self._plan.steps
+        store = self.session.stores[step.service]
+        if not isinstance(step, Piece) or not isinstance(store, SQLStore) or not store.answers_while_streaming:
+            return None
+        with self._watched(step), self._named(step):
+            result = self._reader.stream_of(step)
+        return Parts(result, self._with_integers(step), lambda: self._named(step))
+
     def result(self) -> list[tuple[Any, ...]]:
         """Run the only step of a plan without a finish and return its rows."""
         (step,) = self._plan.steps
         assert isinstance(step, Piece)
+        return self._with_integers(step)(self._timed(step).rows)
+
+    @staticmethod
+    def _with_integers(step: Piece) -> Callable[[Sequence[Any]], list[tuple[Any, ...]]]:
+        """Return what makes rows of tuples in which sums of integers are integers."""
         whole = [number for number, kind in enumerate(step.kinds) if isinstance(kind, types.Integer)]
-        rows = [tuple(row) for row in self._timed(step).rows]
-        return [_with_integers(row, whole) for row in rows] if whole and step.sums else rows
+        if not whole or not step.sums:
+            return lambda rows: [tuple(row) for row in rows]
+        return lambda rows: [_with_integers(tuple(row), whole) for row in rows]
 
     def measured(self) -> dict[str, Measured]:
         """Return how it went, by step."""

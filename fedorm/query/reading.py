@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sqlalchemy import types
+from sqlalchemy import CursorResult, types
 from sqlglot import exp
 
 from fedorm.exc import UnsupportedQueryError
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4
 """How many batches of keys are looked up at the same time."""
+
+AS_A_STREAM = {"stream_results": True, "max_row_buffer": 10_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,9 @@ class Reader:
         assert isinstance(store, SQLStore)
         prepared = self._prepared((scan.name, ()), lambda: prepare_scan(store, scan, (), parameters=self._parameters))
         connection = self._session.connection(bind_arguments={"service": scan.service})
-        options = {"stream_results": True, "max_row_buffer": 10_000}
-        result = connection.execute(prepared.statement, prepared.values(self._parameters), execution_options=options)
+        result = connection.execute(
+            prepared.statement, prepared.values(self._parameters), execution_options=AS_A_STREAM
+        )
         try:
             yield result.fetchmany
         finally:
@@ -130,6 +133,17 @@ class Reader:
         return tuple(result_type(scan.table.c[name].type) for name in scan.columns)
 
     # -- whole queries
+
+    def stream_of(self, piece: Piece) -> CursorResult[Any]:
+        """Send a piece to its service, whose rows come while they are read."""
+        store = self._session.store_named(piece.service)
+        assert isinstance(store, SQLStore)
+        names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        prepared = self._prepared(
+            (piece.name, *names), lambda: prepare_piece(store, piece, *names, parameters=self._parameters)
+        )
+        connection = self._session.connection(bind_arguments={"service": piece.service})
+        return connection.execute(prepared.statement, prepared.values(self._parameters), execution_options=AS_A_STREAM)
 
     def _ask(self, piece: Piece, keys: Sequence[Keys]) -> Sequence[Any]:
         """Send a piece, narrowed by keys that fit into one list or range, to its service."""

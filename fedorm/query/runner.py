@@ -214,9 +214,11 @@ class QueryRunner:
         session._autoflush()
         plan = self._plan_for(session, sql, expanding, options.get(STRATEGY, "auto"))
         names = list(plan.names)
-        if plan.finish is None:
-            return names, self._execution(session, plan, parameters).result()
         streams = options.get("stream_results") or options.get("yield_per")
+        if plan.finish is None:
+            execution = self._execution(session, plan, parameters)
+            parts = execution.parts() if streams else None
+            return names, execution.result() if parts is None else parts
 
         def read(plan: Plan) -> Any:
             if plan.head is not None:

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import FederatedBase, FederatedDocument, FederatedSession, Federation
+from fedorm.query.executor import Parts
 from fedorm.query.finish import Finishing
 
 ROWS = 200_000
@@ -151,6 +152,35 @@ async def test_half_of_a_stream(busy: Federation, made: list[int]) -> None:
     async with busy.session() as session:
         await session.stream(STATEMENT, execution_options={"yield_per": 1000})
     assert sum(made) <= 80_000
+
+
+async def test_a_stream_of_one_service(busy: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain SQL that one service answers is streamed from there; what is left half-read is in nobody's way."""
+    numbers: list[int] = []
+    batch = Parts.batch
+
+    def counted(self: Parts) -> list[tuple[Any, ...]]:
+        rows = batch(self)
+        numbers.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(Parts, "batch", counted)
+    plain = text("select id, value from readings.readings order by id").execution_options(yield_per=1000)
+    async with busy.session() as session:
+        result = await session.stream(plain)
+        assert [tuple(row) for row in await result.fetchmany(2)] == [(1, Decimal("0.01")), (2, Decimal("0.02"))]
+        assert await session.scalar(text("select count(*) from readings.readings")) == ROWS
+        assert (await result.fetchone()).id == 3
+        await result.close()
+        assert sum(numbers) <= 20_000
+        number = 0
+        async for part in (await session.stream(plain)).partitions():
+            number += len(part)
+        assert number == ROWS
+        sums = text("select sensor_id, sum(sensor_id) from readings.readings group by 1 order by 1")
+        found = [tuple(row) async for row in await session.stream(sums, execution_options={"yield_per": 3})]
+        assert found == [(number, number * ROWS // 10) for number in range(10)]
+        assert type(found[1][1]) is int
 
 
 async def test_streams_beside_each_other(busy: Federation) -> None:
