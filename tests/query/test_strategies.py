@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
+import duckdb
 import pytest
-from sqlalchemy import Numeric, String, event, func, insert, select, text
+from sqlalchemy import Numeric, String, event, func, insert, null, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import FederatedBase, Federation, UnsupportedQueryError
 from fedorm.query import plans
 from fedorm.query.explain import Explanation
+from fedorm.query.finish import Finishing
 from tests.query.conftest import databases, run
 
 SHOPS, SALES = 2_000, 12_000
@@ -238,3 +240,43 @@ async def test_a_plan_lasts_as_long_as_its_tables_have_their_size(
             sizes["sales"] = grown
             await session.execute(statement)
             assert queries.planned == planned
+
+
+async def test_the_first_row_of_each_window(fed: Federation) -> None:
+    """Also of a window whose order is no order at all."""
+    ranked = (
+        select(Outlet.region_id, Receipt.id, func.row_number().over(partition_by=Outlet.region_id, order_by=null()))
+        .join(Receipt, Receipt.shop_id == Outlet.id)
+        .add_columns(func.count().over(partition_by=Outlet.region_id).label("among"))
+        .subquery()
+    )
+    first = select(ranked).where(ranked.c[2] == 1)
+    async with fed.session() as session:
+        rows = (await session.execute(first.execution_options(join_strategy="hash"))).all()
+        assert len(rows) == 7
+        assert all(row.id is not None and row.among > 0 for row in rows)
+
+
+async def test_a_defect_of_duckdb_ends_no_other_statement(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that an internal error has made unusable is replaced; the statement is tried without the optimizer."""
+    failed: list[bool] = []
+    run = Finishing.run
+
+    def fails_once(self: Finishing, sql: str, parameters: Any) -> None:
+        if not failed:
+            failed.append(True)
+
+            raise duckdb.InternalException("INTERNAL Error: told to")
+        run(self, sql, parameters)
+
+    statement = STATEMENTS["sums"]().order_by(func.abs(func.min(Receipt.id)))
+    async with fed.session() as session:
+        expected = (await session.execute(statement)).all()
+        queries = session.sync_session.queries
+        assert queries is not None
+        before = queries._finisher._database
+        monkeypatch.setattr(Finishing, "run", fails_once)
+        assert (await session.execute(statement)).all() == expected
+        assert failed == [True]
+        assert queries._finisher._database is not before
+        assert (await session.execute(statement)).all() == expected
