@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
 from sqlalchemy import Engine, Table, make_url, types
@@ -16,7 +17,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect, PGIdentifierPreparer
 from sqlalchemy.pool import NullPool
 
 from fedorm.catalog import SESSION, owner_of
-from fedorm.stores.exact import TextUuid
+from fedorm.stores.exact import TextUuid, plain
 
 _EXPANDING = re.compile(r"\(__\[POSTCOMPILE_([^\]~]+)[^\]]*\]\)")
 
@@ -57,6 +58,16 @@ def _service_or_schema(table: Any) -> Any:
     return (owner_of(table) if isinstance(table, Table) else None) or getattr(table, "schema", None)
 
 
+class _Numeric(types.Numeric[Any]):
+    """Decimals without the zeros of a scale that nobody declared: the finish gives all of a column the same scale."""
+
+    def result_processor(self, dialect: Any, coltype: object) -> Any:
+        """Take them away."""
+        if self.precision is not None or not self.asdecimal:
+            return super().result_processor(dialect, coltype)  # type: ignore[no-untyped-call]
+        return lambda value: plain(value) if isinstance(value, Decimal) and value.is_finite() else value
+
+
 class FederatedDialect(PGDialect):
     """PostgreSQL's words, no server, and values that pass as they are."""
 
@@ -67,7 +78,7 @@ class FederatedDialect(PGDialect):
     supports_native_uuid = False
     supports_native_decimal = True
     supports_server_side_cursors = False
-    colspecs = {**PGDialect.colspecs, types.Uuid: TextUuid}
+    colspecs = {**PGDialect.colspecs, types.Uuid: TextUuid, types.Numeric: _Numeric, types.Float: types.Float}
 
     def __init__(self, runner: Runner, *, is_async: bool) -> None:
         super().__init__(paramstyle="named", dbapi=_Driver)  # type: ignore[no-untyped-call]

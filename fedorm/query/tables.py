@@ -125,7 +125,19 @@ def storage_type(kind: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
 def result_type(kind: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
     """Return the type by which a column is read: its storage type; the names of an enumeration's members are texts."""
     kind = storage_type(kind)
+    if isinstance(kind, types.ARRAY):
+        read = kind.copy()
+        read.item_type = _item_type(kind.item_type)
+        return read
     return types.String() if isinstance(kind, types.Enum) else kind
+
+
+def _item_type(kind: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
+    """Return the type by which an array's elements are read; drivers give arrays of enumerations as one text."""
+    kind = storage_type(kind)
+    if isinstance(kind, types.Enum) and kind.native_enum:
+        return postgresql.ENUM(*kind.enums, name=kind.name, schema=kind.schema, create_type=False)
+    return result_type(kind)
 
 
 def to_database(kind: types.TypeEngine[Any], value: Any) -> Any:

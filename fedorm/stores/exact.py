@@ -130,8 +130,9 @@ class ExactNumeric(types.Numeric[Any]):
         return value
 
     def result_processor(self, dialect: Any, coltype: object) -> Processor:
-        """Return a ``Decimal`` (a float for ``asdecimal=False``) without the zeros of a scale nobody declared."""
+        """Return a ``Decimal`` (a float for ``asdecimal=False``) with the declared scale, or without needless zeros."""
         asdecimal, declared = self.asdecimal, self.precision is not None
+        unit = Decimal(1).scaleb(-(self.scale or 0))
 
         def process(value: Any) -> Any:
             if value is None:
@@ -140,7 +141,7 @@ class ExactNumeric(types.Numeric[Any]):
                 value = Decimal(str(value))
             if not asdecimal:
                 return float(value)
-            return value if declared else plain(value)
+            return _with_zeros(value, unit) if declared else plain(value)
 
         return process
 
@@ -169,8 +170,10 @@ class FloatBackedNumeric(ExactNumeric):
         exponent = Decimal(1).scaleb(-(self.scale or 0)) if self.precision is not None else None
 
         def process(value: Any) -> Any:
-            if value is None or not asdecimal:
-                return value
+            if value is None:
+                return None
+            if not asdecimal:
+                return float(value)
             number = Decimal(f"{value:.15g}") if isinstance(value, float) else Decimal(value)
             return plain(number) if exponent is None else number.quantize(exponent, ROUND_HALF_UP, _WIDE)
 
@@ -238,6 +241,13 @@ class TextUuid(types.Uuid[Any]):
             return found if as_uuid else str(found)
 
         return process
+
+
+def _with_zeros(value: Decimal, unit: Decimal) -> Decimal:
+    """Return ``value`` with at least the digits after the point that ``unit`` has."""
+    if value.same_quantum(unit) or value.as_tuple().exponent < unit.as_tuple().exponent:  # type: ignore[operator]
+        return value
+    return value.quantize(unit, context=_WIDE)
 
 
 def plain(value: Decimal) -> Decimal:
