@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Executable, Table, event, inspect
+from sqlalchemy import Executable, event
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction
+from sqlalchemy.orm import InstanceState, ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.orm.session import SessionTransactionOrigin
 from sqlalchemy.util import IdentitySet, greenlet_spawn
 
 from fedorm.bridge import Bridge
-from fedorm.catalog import STRATEGY, owner_of, service_of, services_of
+from fedorm.catalog import STRATEGY, service_of
 from fedorm.columns import execute_columns
 from fedorm.documents import Documents
 from fedorm.entity import is_document
-from fedorm.exc import UnknownServiceError, UnroutedStatementError, UnsupportedOperationError, UnsupportedQueryError
+from fedorm.exc import UnsupportedOperationError, UnsupportedQueryError
 from fedorm.loading import Loader
 from fedorm.measuring import execute_measured, measured
 from fedorm.options import FederatedLoad, federated_load
 from fedorm.relationship import FederatedAttribute
+from fedorm.routing import RoutedSession
 from fedorm.statements import execute_federated, insert_in_blocks, needs_dispatch, refuse_crossing, route_to_several
 from fedorm.stats import Meter
 from fedorm.stores.base import Capability, DocumentStore, Store
-from fedorm.stores.sql import SQLStore
 from fedorm.transaction import FederatedTransaction
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class FederatedSession(Session):
+class FederatedSession(RoutedSession):
     """A ``Session`` that sends each model, table and document to the service that owns it."""
 
     def __init__(
@@ -52,9 +52,7 @@ class FederatedSession(Session):
         cache_ttl: float | None = None,
         **options: Any,
     ) -> None:
-        self.stores = stores
         self.bridge = bridge
-        self.uses_threads = uses_threads
         self._queries = queries
         self.meter = meter
         self.cache_ttl = cache_ttl
@@ -67,7 +65,7 @@ class FederatedSession(Session):
         """How many loads of federated relationships are under way."""
         self._releasing = False
         self._thorough = True
-        super().__init__(**options)
+        super().__init__(stores=stores, uses_threads=uses_threads, **options)
 
     @cached_property
     def documents(self) -> Documents:
@@ -78,72 +76,6 @@ class FederatedSession(Session):
     def has_documents(self) -> bool:
         """Say whether the session has ever had to do with documents."""
         return "documents" in self.__dict__
-
-    # -- routing
-
-    def get_bind(
-        self,
-        mapper: Any = None,
-        *,
-        clause: Any = None,
-        bind: Any = None,
-        service: str | None = None,
-        **other: Any,
-    ) -> Any:
-        """Return the engine of the service that a model, a table or a statement belongs to.
-
-        The first of these that is given decides: 1. ``bind`` itself; 2. ``service``, as in
-        ``bind_arguments={"service": "orders"}``; 3. the model or mapper; 4. the tables named in ``clause``.
-        Raises ``UnknownServiceError`` for a service this federation does not have and ``UnroutedStatementError``
-        when nothing names one; never guesses.
-        """
-        if bind is not None:
-            return bind
-        if service is None:
-            service = self._service_of(mapper, clause)
-        return self._engine_of(self.store_named(service))
-
-    def _service_of(self, mapper: Any, clause: Any) -> str:
-        if isinstance(mapper, Table):
-            mapper, clause = None, mapper
-        if mapper is not None:
-            mapped = cast("Mapper[Any]", inspect(mapper))
-            service = getattr(mapped.class_, "__service__", None)
-            if service is None and isinstance(mapped.local_table, Table):
-                service = owner_of(mapped.local_table)
-            if service is not None:
-                return str(service)
-        services = services_of(clause) if clause is not None else set()
-        if services:
-            # Of several, any: the engine refuses the statement and names them all.
-            return min(services)
-        raise UnroutedStatementError(
-            "nothing in this statement says which service it is for: use a model or a table of one, or pass "
-            'bind_arguments={"service": "..."} to execute()'
-        )
-
-    def _engine_of(self, store: Store) -> Engine:
-        if not isinstance(store, SQLStore):
-            raise UnsupportedOperationError(
-                "holds documents, not tables: use add(), get() and find()", service=store.service, address=store.address
-            )
-        return store.bind_for(sync=self.uses_threads)
-
-    def store_named(self, service: str, used_by: str | None = None) -> Store:
-        """Return the store of a service. Raises ``UnknownServiceError``."""
-        store = self.stores.get(service)
-        if store is None:
-            raise UnknownServiceError(service, known=self.stores, used_by=used_by)
-        return store
-
-    def store_of(self, model: type[Any]) -> Store:
-        """Return the store of a model. Raises ``UnknownServiceError``."""
-        return self.store_named(model.__service__, used_by=model.__name__)
-
-    @property
-    def queries(self) -> QueryRunner | None:
-        """What answers statements over several services; None in a session that was made without."""
-        return self._queries() if self._queries is not None else None
 
     # -- unit of work
 
@@ -351,15 +283,12 @@ class FederatedSession(Session):
                 self.documents.abort()
                 self.documents.clear()
 
-    def connected(self, service: str) -> Connection | None:
-        """Return the connection to a service that this session's transaction has already, None without one."""
-        engine, transaction = self._engine_of(self.store_named(service)), self._transaction
-        while transaction is not None:
-            found = transaction._connections.get(engine)
-            if found is not None:
-                return found[0]
-            transaction = transaction._parent
-        return None
+    # -- selects over several services
+
+    @property
+    def queries(self) -> QueryRunner | None:
+        """What answers statements over several services; None in a session that was made without."""
+        return self._queries() if self._queries is not None else None
 
     def explain(
         self, statement: Executable, parameters: Mapping[str, Any] | None = None, *, analyze: bool = False
