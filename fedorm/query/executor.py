@@ -166,7 +166,8 @@ class Execution:
         """Run the only step of a plan without a finish and return its rows."""
         (step,) = self._plan.steps
         assert isinstance(step, Piece)
-        return self._with_integers(step)(self._timed(step).rows)
+        found = self.found[step.name] = self._timed(step)
+        return self._with_integers(step)(found.rows)
 
     @staticmethod
     def _with_integers(step: Piece) -> Callable[[Sequence[Any]], list[tuple[Any, ...]]]:

@@ -74,6 +74,9 @@ async def test_one_services_text_is_sent_whole(filled: Federation) -> None:
             'WHERE "o"."total" > %(t)s'
         )
         assert "because: all its tables are there" in explained
+        measured = (await session.explain(statement, {"t": 1}, analyze=True)).root.measured
+        assert measured is not None
+        assert measured.rows == 1
         assert (await session.execute(statement, {"t": 1})).scalar_one() == 0
 
 
