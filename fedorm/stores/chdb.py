@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import URL, Connection, Engine, MetaData, TextClause, create_engine, text
-from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+from sqlalchemy import Connection, Engine, MetaData, TextClause, create_engine, text
 
 from fedorm.bridge import ThreadBridge
 from fedorm.config import ServiceSettings
@@ -17,11 +16,11 @@ from fedorm.stores import clickhouse_reflection
 from fedorm.stores.base import Capability
 from fedorm.stores.clickhouse_sql import PARTS, HexBinary, adapt_types, is_insert, literal, native_tables
 from fedorm.stores.offload import Workers, offload
+from fedorm.stores.offloaded import OffloadedStore
 from fedorm.stores.reflecting import Wanted
-from fedorm.stores.sql import SQLStore
 
 
-class ChDBStore(SQLStore):
+class ChDBStore(OffloadedStore):
     """A folder, or memory, that the engine of ClickHouse works in; a process can have one at a time."""
 
     kind = "chdb"
@@ -41,27 +40,9 @@ class ChDBStore(SQLStore):
         # One thread: the engine is one for the process and is not made for several at once.
         self._workers = Workers(service, 1)
 
-    def connect_args(self, url: URL, *, is_async: bool) -> dict[str, Any]:
-        """Return nothing: the URL says it all."""
-        return {}
-
-    def make_async_engine(self) -> Engine:
-        """Make the engine for greenlets, over a thread."""
-        engine = self._make_engine(AsyncAdaptedQueuePool)
-        engine.dialect.is_async = True
-        return engine
-
-    def make_sync_engine(self) -> Engine:
-        """Make the engine for threads."""
-        return self._make_engine(QueuePool)
-
-    def _make_engine(self, pool: type[QueuePool]) -> Engine:
-        pool_class: Any = self._pool_class(pool)
-        # The dialect is told that it is async below, after the check that compares the two.
-        pool_class._is_asyncio = False
-        options = self._engine_options(pool_class, {})
+    def make_offloaded(self, options: dict[str, Any]) -> Engine:
+        """Make an engine of one connection, over one thread."""
         options |= {"pool_size": 1, "max_overflow": 0}
-        options.pop("connect_args")
         engine = create_engine(self.url.set(drivername="chdb"), **options)
         return offload(engine, self._workers, lambda connection: connection.close(), self._connect)
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from sqlalchemy import URL, Connection, Engine, MetaData, TextClause, create_engine, text
-from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
 from fedorm.bridge import ThreadBridge
@@ -24,15 +23,15 @@ from fedorm.stores import clickhouse_reflection
 from fedorm.stores.base import Capability
 from fedorm.stores.clickhouse_sql import PARTS, adapt_types, native_tables
 from fedorm.stores.offload import Workers, offload
+from fedorm.stores.offloaded import OffloadedStore
 from fedorm.stores.reflecting import Wanted
-from fedorm.stores.sql import SQLStore
 
 _AUTHENTICATION = {192, 193, 194, 516}
 _TIMEOUT = {159, 160, 209}
 _NETWORK = {3, 81, 210}
 
 
-class ClickHouseStore(SQLStore):
+class ClickHouseStore(OffloadedStore):
     """A ClickHouse server over ``clickhouse+native://`` or ``clickhouse+http://``; rows can only be appended."""
 
     kind = "clickhouse"
@@ -63,27 +62,8 @@ class ClickHouseStore(SQLStore):
 
     # -- engines
 
-    def connect_args(self, url: URL, *, is_async: bool) -> dict[str, Any]:
-        """Return nothing: these drivers read the URL alone."""
-        return {}
-
-    def make_async_engine(self) -> Engine:
-        """Make the engine for greenlets, over threads."""
-        engine = self._make_engine(AsyncAdaptedQueuePool)
-        # Nothing of it blocks the loop any more, which is what SQLAlchemy's asyncio extension asks.
-        engine.dialect.is_async = True
-        return engine
-
-    def make_sync_engine(self) -> Engine:
-        """Make the engine for threads."""
-        return self._make_engine(QueuePool)
-
-    def _make_engine(self, pool: type[QueuePool]) -> Engine:
-        pool_class: Any = self._pool_class(pool)
-        # The dialect is told that it is async below, after the check that compares the two.
-        pool_class._is_asyncio = False
-        options = self._engine_options(pool_class, {})
-        options.pop("connect_args")
+    def make_offloaded(self, options: dict[str, Any]) -> Engine:
+        """Make an engine over the service's threads."""
         engine = create_engine(self._driver_url(), **options)
         return offload(engine, self._workers, _disconnect, self._connect)
 
