@@ -32,7 +32,7 @@ class Customer(FederatedBase):
 
 
 class Part(FederatedDocument):
-    __service__ = "stock"
+    __service__ = "warehouse"
     code: str
 
     class Settings:
@@ -296,13 +296,13 @@ async def test_no_plan_is_older_than_a_reflection(ledger: Federation) -> None:
 
 def test_without_async(fresh_database: Fresh) -> None:
     """The same in code that is not async, documents included."""
-    with Federation({"ledger": fresh_database("postgresql"), "stock": fresh_database("mongodb")}) as fed:
+    with Federation({"ledger": fresh_database("postgresql"), "warehouse": fresh_database("mongodb")}) as fed:
         with fed.sync_session() as session:
             session.execute(text("CREATE TABLE lines (n integer, code text)"), bind_arguments={"service": "ledger"})
             session.execute(text("INSERT INTO lines VALUES (1, 'a')"), bind_arguments={"service": "ledger"})
             session.commit()
         assert set(fed.sync_reflect("ledger")) == {"lines"}
-        assert fed.sync_reflect("stock") == {}
+        assert fed.sync_reflect("warehouse") == {}
         lines = fed.tables["ledger.lines"]
         with fed.sync_session() as session:
             assert [tuple(row) for row in session.execute(select(lines))] == [(1, "a")]
@@ -412,8 +412,8 @@ def test_types_of_clickhouse(declared: str, expected: tuple[str, bool]) -> None:
 
 async def test_a_collection_by_a_sample(fresh_database: Fresh) -> None:
     """Fields and their types by the documents that are there, those inside of documents included."""
-    async with Federation({"stock": fresh_database("mongodb"), "ledger": fresh_database("postgresql")}) as fed:
-        store: Any = fed.stores["stock"]
+    async with Federation({"warehouse": fresh_database("mongodb"), "ledger": fresh_database("postgresql")}) as fed:
+        store: Any = fed.stores["warehouse"]
         database = store._side(sync=False).database
         ids = [ObjectId(), ObjectId()]
         await database["bins"].insert_many(
@@ -426,9 +426,9 @@ async def test_a_collection_by_a_sample(fresh_database: Fresh) -> None:
             ]
         )  # fmt: skip
         await prepared(fed, "ledger", "CREATE TABLE lines (code text); INSERT INTO lines VALUES ('a'), ('b')")
-        bins = (await fed.reflect("stock"))["bins"]
+        bins = (await fed.reflect("warehouse"))["bins"]
         await fed.reflect("ledger")
-        assert set(fed.tables) == {"ledger.customers", "ledger.lines", "stock.parts", "stock.bins"}
+        assert set(fed.tables) == {"ledger.customers", "ledger.lines", "warehouse.parts", "warehouse.bins"}
         assert {column.name: type(column.type) for column in bins.columns} == {
             "_id": type(Part.c.id.type),
             "code": types.Text,
@@ -457,7 +457,7 @@ async def test_a_collection_by_a_sample(fresh_database: Fresh) -> None:
         assert await rows(fed, joined) == expected
         assert await rows(fed, select(bins.c["place.city"]).where(bins.c.count == 3)) == [("Ulm",)]
         spelled = text(
-            'select b.code, b."place.city" from stock.bins b join ledger.lines l on l.code = b.code order by 1'
+            'select b.code, b."place.city" from warehouse.bins b join ledger.lines l on l.code = b.code order by 1'
         )
         assert await rows(fed, spelled) == [("a", "Ulm"), ("b", "Bonn")]
         assert await rows(fed, select(bins.c.code).where(bins.c._id == ids[1])) == [("b",)]
@@ -465,8 +465,8 @@ async def test_a_collection_by_a_sample(fresh_database: Fresh) -> None:
 
 async def test_a_collection_by_its_validator(fresh_database: Fresh) -> None:
     """What the validator says goes before what documents show, and for fields that no document has."""
-    async with Federation({"stock": fresh_database("mongodb")}) as fed:
-        store: Any = fed.stores["stock"]
+    async with Federation({"warehouse": fresh_database("mongodb")}) as fed:
+        store: Any = fed.stores["warehouse"]
         database = store._side(sync=False).database
         schema = {
             "bsonType": "object",
@@ -484,7 +484,7 @@ async def test_a_collection_by_its_validator(fresh_database: Fresh) -> None:
         }
         await database.create_collection("bins", validator={"$jsonSchema": schema})
         await database["bins"].insert_one({"_id": "b1", "code": "a", "weight": 3, "extra": 1})
-        bins = (await fed.reflect("stock", only=["bins"]))["bins"]
+        bins = (await fed.reflect("warehouse", only=["bins"]))["bins"]
         assert {column.name: type(column.type).__name__ for column in bins.columns} == {
             "_id": "Text",
             "code": "Text",
