@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import types
+from sqlalchemy.dialects import postgresql
 
 from fedorm.query.tables import storage_type
 
@@ -58,8 +59,10 @@ def arrow_type(kind: types.TypeEngine[Any]) -> pa.DataType | None:
         declared = kind.precision is not None and kind.precision <= WIDEST
         return pa.decimal128(kind.precision, kind.scale or 0) if declared else pa.decimal128(WIDEST, 10)
     if isinstance(kind, types.ARRAY):
-        inner = arrow_type(storage_type(kind.item_type)) if (kind.dimensions or 1) == 1 else None
-        return None if inner is None else pa.list_(inner)
+        inner = arrow_type(storage_type(kind.item_type))
+        for _ in range(kind.dimensions or 1):
+            inner = None if inner is None else pa.list_(inner)
+        return inner
     return _arrow_type(kind)[0]
 
 
@@ -72,6 +75,8 @@ def _lists(values: Sequence[Any], kind: types.ARRAY[Any]) -> pa.Array:
         ends.append(len(elements))
     if any(isinstance(one, list | tuple) for one in elements):  # Of more than one dimension.
         return pa.array([None if value is None else list(value) for value in values])
+    if (kind.dimensions or 1) > 1:
+        return pa.array(values, arrow_type(kind))
     missing = pa.array([value is None for value in values], pa.bool_())
     return pa.ListArray.from_arrays(
         pa.array(ends, pa.int32()), _array(elements, storage_type(kind.item_type)), mask=missing
@@ -105,7 +110,7 @@ def _arrow_type(kind: types.TypeEngine[Any]) -> tuple[pa.DataType | None, Callab
         return pa.date32(), None
     if isinstance(kind, types.Time):
         return pa.time64("us"), None
-    if isinstance(kind, types.Interval):
+    if isinstance(kind, types.Interval | postgresql.INTERVAL):
         return pa.duration("us"), None
     if isinstance(kind, types.LargeBinary):
         return pa.binary(), bytes
@@ -148,8 +153,10 @@ def _promised(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     kind = column.type
     if pa.types.is_integer(kind) and kind.bit_width < 64:
         return column.cast(pa.int64())
-    if pa.types.is_list(kind) and kind.value_field.name != "item":
-        return column.cast(pa.list_(kind.value_type))
+    if pa.types.is_float32(kind):
+        return column.cast(pa.float64())
+    if pa.types.is_list(kind) and str(kind) != str(named := _items(kind)):  # For == names do not count.
+        return column.cast(named)
     if kind == pa.month_day_nano_interval():
         values = column.to_pylist()
         if all(value is None or not value.months for value in values):
@@ -161,6 +168,11 @@ def _promised(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return None
 
 
+def _items(kind: pa.DataType) -> pa.DataType:
+    """Return the type of lists whose elements are called as Arrow calls them; DuckDB does not everywhere."""
+    return pa.list_(_items(kind.value_type)) if pa.types.is_list(kind) else kind
+
+
 _DAY = 24 * 60 * 60 * 1_000_000
 """Microseconds."""
 WIDEST = 38
@@ -168,4 +180,4 @@ WIDEST = 38
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return "null" if value is types.JSON.NULL else json.dumps(value, ensure_ascii=False)

@@ -137,7 +137,7 @@ class Finishing:
 
     def run(self, sql: str, parameters: Mapping[str, Any]) -> None:
         """Run the statement; its rows are not made yet."""
-        result = self._connection.execute(sql, dict(parameters))
+        result = self._connection.execute(sql, {name: _bound(value) for name, value in parameters.items()})
         self._kinds = [str(column[1]) for column in result.description]
 
     def table(self) -> pa.Table:
@@ -181,6 +181,15 @@ class Finishing:
         """Let go of the tables."""
         self._reader = None
         self._connection.close()
+
+
+def _bound(value: Any) -> Any:
+    """Return a value as DuckDB takes it whole, and finds it by its hash."""
+    if isinstance(value, list | tuple):
+        return [_bound(one) for one in value]
+    if isinstance(value, datetime.timedelta):  # Days below zero with hours above it would equal nothing.
+        return duckdb.Value(f"{value // datetime.timedelta(microseconds=1)} microseconds", duckdb.sqltype("INTERVAL"))
+    return value + 0.0 if isinstance(value, float) else value  # One zero.
 
 
 def _values(column: Any, kind: str) -> list[Any]:

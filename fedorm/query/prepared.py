@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Executable, Select, bindparam, column, select, text, type_coerce, types
+from sqlalchemy import Column, Executable, Select, bindparam, cast, column, select, text, type_coerce, types
 from sqlglot import exp
 
 from fedorm.query.plan import Order, Piece, Scan
 from fedorm.query.rules.moments import moment
-from fedorm.query.tables import result_type, storage_type, to_database
+from fedorm.query.tables import JsonText, ReadJson, result_type, storage_type, to_database
 from fedorm.stores.base import Capability
+from fedorm.stores.exact import Compared
 from fedorm.stores.sql import SQLStore
 
 KindOf = Callable[[exp.Expr], types.TypeEngine[Any] | None]
@@ -49,11 +50,14 @@ class Prepared:
 
 def prepare_scan(store: SQLStore, scan: Scan, ranges: Sequence[str], parameters: Mapping[str, Any]) -> Prepared:
     """Return a scan's select; each column of ``ranges`` has to be between ``low<n>`` and ``high<n>``."""
-    columns = [type_coerce(scan.table.c[name], result_type(scan.table.c[name].type)) for name in scan.columns]
+    columns = [_read(store, scan.table.c[name]) for name in scan.columns]
     statement: Select[Any] = select(*columns).select_from(scan.table)
     slots: list[Slot] = []
     for number, predicate in enumerate(scan.predicates):
         made = exp.Paren(this=predicate.copy())
+        if store.sql_dialect == "clickhouse":  # There the name alone could be that of a value made of the column.
+            for named in made.find_all(exp.Column):
+                named.set("table", exp.to_identifier(str(scan.table.name), quoted=True))
         bound, binds = bind(made, lambda node: compared_type(scan, node), f"q{number}_", parameters)
         slots += bound
         statement = statement.where(text(_written(made, store, identify=True)).bindparams(*binds))
@@ -66,6 +70,14 @@ def prepare_scan(store: SQLStore, scan: Scan, ranges: Sequence[str], parameters:
     if scan.limit is not None:
         statement = statement.limit(bindparam("fedorm_limit", type_=types.Integer()))
     return Prepared(statement, tuple(slots))
+
+
+def _read(store: SQLStore, column: Column[Any]) -> Any:
+    """Return a column as it is read."""
+    kind = result_type(column.type)
+    if isinstance(kind, ReadJson) and Capability.WHOLE_QUERIES in store.capabilities:
+        return type_coerce(cast(column, types.Text()), JsonText()).label(column.name)
+    return type_coerce(column, kind)
 
 
 def _ordered(store: SQLStore, column: Any, order: Order) -> Sequence[Any]:
@@ -130,6 +142,10 @@ def _written(tree: exp.Expr, store: SQLStore, *, identify: bool = False) -> str:
     """Return a tree as SQL for ``text()``, for which a colon in a name, or in a comment, would begin a parameter."""
     for name in tree.find_all(exp.Identifier):
         name.set("this", str(name.this).replace(":", "\\:"))
+    if store.sql_dialect == "clickhouse":  # Older servers do not know TRUE and FALSE.
+        tree = tree.transform(
+            lambda node: exp.Literal.number(int(bool(node.this))) if isinstance(node, exp.Boolean) else node
+        )
     return tree.sql(dialect=store.sql_dialect, identify=identify, comments=False)
 
 
@@ -180,7 +196,7 @@ def _unrounded(kind: types.TypeEngine[Any] | None, value: Any) -> types.TypeEngi
     """Return the type of a column as that of what it is compared with, which may be finer: 0.499 is less than 0.50."""
     some = next((one for one in value if one is not None), None) if isinstance(value, list | tuple) else value
     if isinstance(kind, types.Numeric) and not isinstance(kind, types.Float):
-        return types.Numeric()
+        return Compared()
     if isinstance(kind, types.Integer) and isinstance(some, Decimal | float):
         return None
     if isinstance(kind, types.Date) and isinstance(some, datetime.datetime):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -129,7 +131,46 @@ def result_type(kind: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
         read = kind.copy()
         read.item_type = _item_type(kind.item_type)
         return read
+    if isinstance(kind, types.JSON):
+        return ReadJson(kind)
     return types.String() if isinstance(kind, types.Enum) else kind
+
+
+class ReadJson(types.TypeDecorator[Any]):
+    """JSON as it is read for the finish: its own null is ``JSON.NULL`` and not ``None``, which is SQL's."""
+
+    impl = types.JSON
+    cache_ok = True
+
+    def __init__(self, kind: types.JSON) -> None:
+        super().__init__()
+        self.kind = self.impl = kind  # type: ignore[assignment]
+
+    def result_processor(self, dialect: Any, coltype: object) -> Callable[[Any], Any]:
+        """Tell the two apart; a driver that reads JSON by itself has not."""
+        inner = super().result_processor(dialect, coltype)
+
+        def process(value: Any) -> Any:
+            if value is None:
+                return None
+            read = inner(value) if inner is not None else value
+            return types.JSON.NULL if read is None else read
+
+        return process
+
+
+class JsonText(types.TypeDecorator[Any]):
+    """The same, of JSON that is asked for as text, for drivers that would read it by themselves."""
+
+    impl = types.Text
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Any) -> Any:
+        """Read the text."""
+        if value is None:
+            return None
+        read = json.loads(value)
+        return types.JSON.NULL if read is None else read
 
 
 def _item_type(kind: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
@@ -144,4 +185,6 @@ def to_database(kind: types.TypeEngine[Any], value: Any) -> Any:
     """Return a value of the finish as a parameter of the storage type ``kind``."""
     if isinstance(value, list | tuple):
         return [to_database(kind, one) for one in value]
+    if isinstance(value, float) and isinstance(kind, types.Numeric) and not isinstance(kind, types.Float):
+        return Decimal(str(value))  # As it is written, and not the fraction that the float is.
     return UUID(str(value)) if isinstance(kind, types.Uuid) and kind.as_uuid and value is not None else value

@@ -16,6 +16,8 @@ from sqlalchemy import MetaData, Table, types
 
 from fedorm.stores.exact import (
     UTC,
+    Compared,
+    ExactCompared,
     ExactNumeric,
     Processor,
     RangedBigInteger,
@@ -183,6 +185,7 @@ def adapt_types(dialect: Any, native: Any, *, precise: bool, binary: type[types.
         types.DateTime: _DateTime if precise else _DateTimeInSeconds,
         types.Date: _Date if precise else _DateIn16Bits,
         types.Numeric: _Numeric,
+        Compared: ExactCompared,
         types.Float: types.Float,
         types.Integer: RangedInteger,
         types.SmallInteger: RangedSmallInteger,

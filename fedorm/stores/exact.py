@@ -146,6 +146,18 @@ class ExactNumeric(types.Numeric[Any]):
         return process
 
 
+class Compared(types.Numeric[Any]):
+    """Decimals that a column is compared with: they may have more digits than it."""
+
+
+class ExactCompared(ExactNumeric, Compared):
+    """The same, sent as they are, where those of no declared scale would be held to the database's widest type."""
+
+    def bind_processor(self, dialect: Any) -> Processor:
+        """Round nothing."""
+        return lambda value: None if value is None else Decimal(str(value))
+
+
 class FloatBackedNumeric(ExactNumeric):
     """Decimals in a database that has only 8-byte floats: those of 15 digits are exact, others are refused."""
 

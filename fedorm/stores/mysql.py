@@ -12,7 +12,7 @@ from sqlalchemy.dialects import mysql
 
 from fedorm.exc import AuthenticationError, ServiceTimeoutError, ServiceUnavailableError, TLSError
 from fedorm.stores.base import Capability
-from fedorm.stores.exact import ExactNumeric, Zoned, use
+from fedorm.stores.exact import Compared, ExactCompared, ExactNumeric, Zoned, use
 from fedorm.stores.reflecting import Wanted, restore_json
 from fedorm.stores.scanning import WRITTEN, Scanner, note_writes
 from fedorm.stores.sql import SQLStore, execute_within
@@ -78,7 +78,16 @@ class MySQLStore(SQLStore):
             for kind in vars(mysql).values()
             if isinstance(kind, type) and issubclass(kind, types.Float | types.TIMESTAMP)
         }
-        use(dialect, {types.DateTime: _DateTime, types.Numeric: _Numeric, types.Float: types.Float, **own})
+        use(
+            dialect,
+            {
+                types.DateTime: _DateTime,
+                types.Numeric: _Numeric,
+                Compared: ExactCompared,
+                types.Float: types.Float,
+                **own,
+            },
+        )
         compiler = type(dialect.type_compiler_instance)
 
         class WideTypes(compiler):  # type: ignore[misc, valid-type]

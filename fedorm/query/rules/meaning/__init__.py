@@ -26,6 +26,7 @@ def for_finish(tree: exp.Query, lists: Container[str]) -> exp.Query:
     made: exp.Query = tree.copy()
     padded = _padded_outputs(made)
     scales.one_scale_of_branches(made)
+    numbers.one_zero(made)
     for node in reversed(list(made.bfs())):  # Those inside come before those around them.
         if isinstance(node, exp.In) and len(node.expressions) == 1 and _is_list(node.expressions[0], lists):
             node.replace(exp.EQ(this=node.this, expression=exp.Any(this=exp.Paren(this=node.expressions[0]))))

@@ -65,3 +65,13 @@ def hexadecimal(node: exp.Expr) -> exp.Expr:
     if kind_of(node.this) in (exp.DType.INT, exp.DType.SMALLINT):
         value = exp.BitwiseAnd(this=exp.Paren(this=value), expression=exp.Literal.number(2**32 - 1))
     return exp.Lower(this=call("to_hex", value))
+
+
+def one_zero(tree: exp.Expr) -> None:
+    """Make 0.0 and -0.0 equal where floats are looked up by their hashes: in joins, and among lists."""
+    for node in list(tree.find_all(exp.EQ, exp.In)):
+        sides = (node.this, node.expression) if isinstance(node, exp.EQ) else (node.this,)
+        if all(isinstance(side, exp.Column) for side in sides):
+            for side in sides:
+                if side.is_type(*exp.DataType.FLOAT_TYPES):
+                    side.replace(exp.Paren(this=exp.Add(this=side.copy(), expression=exp.Literal.number("0.0"))))
