@@ -17,7 +17,9 @@ from tests.query.conftest import databases, read_outside, run
 from tests.query.samples import MODELS, ROWS, SAMPLES, Label, Sample, rows_of
 
 UTC = datetime.UTC
-KINDS = [pytest.param(kind, marks=[pytest.mark.clickhouse] if kind in ("clickhouse", "chdb") else []) for kind in SAMPLES]
+KINDS = [
+    pytest.param(kind, marks=[pytest.mark.clickhouse] if kind in ("clickhouse", "chdb") else []) for kind in SAMPLES
+]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 Places = Callable[[str], dict[str, str]]
 
