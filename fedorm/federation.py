@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -31,6 +32,7 @@ from fedorm.reflection import Reflection
 from fedorm.session import AsyncFederatedSession, FederatedSession
 from fedorm.stats import Observer
 from fedorm.stores.base import DocumentStore, Store, store_for
+from fedorm.stores.offload import Workers
 from fedorm.telemetry import trace_if_set
 
 if TYPE_CHECKING:
@@ -219,13 +221,9 @@ class Federation(ObservedStores):
 
     def _query_runner(self) -> QueryRunner:
         if self._queries is None:
-            try:
-                from fedorm.query.runner import QueryRunner
-            except ModuleNotFoundError as error:
-                if error.name not in ("sqlglot", "duckdb", "pyarrow"):
-                    raise
-                raise MissingDriverError(service="a select over several", package=error.name, extra="query") from error
-            self._queries = QueryRunner(self.stores, self._query_settings)
+            runner = _imported("fedorm.query.runner")
+        if self._queries is None:  # Nor has another task come first.
+            self._queries = runner.QueryRunner(self.stores, self._query_settings)
             self._queries.cache, self._queries.observer = self.cache, self.meter.observer
             self._queries.tables = self._tables
         return self._queries
@@ -320,6 +318,19 @@ class Federation(ObservedStores):
 
     def __repr__(self) -> str:
         return f"<Federation {', '.join(f'{name}={store.address}' for name, store in self.stores.items())}>"
+
+
+def _imported(module: str) -> Any:
+    """Import a module in a thread: for the most of a second that it takes, an event loop must not stand still."""
+    importing = Workers("import", 1)
+    try:
+        return importing.run(importlib.import_module, module)
+    except ModuleNotFoundError as error:
+        if error.name not in ("sqlglot", "duckdb", "pyarrow"):
+            raise
+        raise MissingDriverError(service="a select over several", package=error.name, extra="query") from error
+    finally:
+        importing.close()
 
 
 def _raise_first(results: list[Any]) -> None:
