@@ -223,9 +223,8 @@ class Federation(ObservedStores):
         if self._queries is None:
             runner = _imported("fedorm.query.runner")
         if self._queries is None:  # Nor has another task come first.
-            self._queries = runner.QueryRunner(self.stores, self._query_settings)
+            self._queries = runner.QueryRunner(self.stores, self._tables, self._query_settings)
             self._queries.cache, self._queries.observer = self.cache, self.meter.observer
-            self._queries.tables = self._tables
         return self._queries
 
     def _close_queries(self) -> None:

@@ -36,13 +36,13 @@ class Remembering:
         options: Mapping[str, Any],
     ) -> tuple[list[str], Any]:
         """Return what the runner returns, or returned before."""
+        cache, ttl = self._runner.cache, ttl_of(options)
+        if cache is None or ttl is None or options.get("stream_results") or options.get("yield_per"):
+            return self._runner.run(session, sql, expanding, parameters, options)
         session._autoflush()
         plan = self._runner.plan(session, sql, expanding, options.get(STRATEGY, "auto"))
-        cache, ask = self._runner.cache, None
-        ttl = ttl_of(options)
-        if cache is not None and ttl is not None and not options.get("stream_results") and not options.get("yield_per"):
-            ask = _ask(session, plan, sql, parameters, ttl)
-        if cache is None or ask is None:
+        ask = _ask(session, plan, sql, parameters, ttl)
+        if ask is None:
             return self._runner.run(session, sql, expanding, parameters, options)
 
         def fetch() -> Rows:

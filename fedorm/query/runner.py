@@ -118,10 +118,8 @@ class _SessionFacts:
 class QueryRunner:
     """Plans statements over several services and runs them for sessions."""
 
-    def __init__(self, stores: Mapping[str, Store], limits: QuerySettings) -> None:
-        documents = {name: store.document_tables for name, store in stores.items() if isinstance(store, DocumentStore)}
-        self.stores = stores
-        self.tables = Tables(stores, documents)
+    def __init__(self, stores: Mapping[str, Store], tables: Tables, limits: QuerySettings) -> None:
+        self.stores, self.tables = stores, tables
         self.statistics = Statistics(stores)
         self._plans = Plans()
         self._finisher = Finisher(limits)
@@ -161,7 +159,7 @@ class QueryRunner:
                 raise UnsupportedQueryError(f"join_strategy={strategy!r}: one of {', '.join(STRATEGIES)}")
             self.planned += 1
             plan = make_plan(sql, facts, key[1], strategy)
-            self._finisher.check(plan)
+            self._workers.run(self._finisher.check, plan)
             self._plans.put(key, plan, facts.sizes)
         session.crossed |= len(plan.services) > 1
         return plan
