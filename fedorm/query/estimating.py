@@ -12,7 +12,7 @@ from sqlglot import exp
 from fedorm.query.plan import Scan
 from fedorm.query.rules import costs
 from fedorm.query.rules.aggregates import Partial
-from fedorm.query.rules.predicates import conjuncts
+from fedorm.query.rules.predicates import conjuncts_of
 from fedorm.query.rules.selectivity import selectivity
 from fedorm.query.rules.semijoins import Estimate
 from fedorm.query.tables import Tables, storage_type
@@ -161,12 +161,6 @@ def _indexed(table: Table) -> frozenset[str]:
     first = [next(iter(table.primary_key.columns), None)]
     first += [next(iter(index.columns), None) for index in table.indexes]
     return frozenset(str(column.name) for column in first if column is not None)
-
-
-def conjuncts_of(query: exp.Query) -> list[exp.Expr]:
-    """Return the conditions of a query's WHERE that all have to hold."""
-    where = query.args.get("where")
-    return conjuncts(where.this if where else None)
 
 
 def of_one_table(parts: Sequence[exp.Expr]) -> list[exp.Expr]:

@@ -19,7 +19,7 @@ from sqlglot.schema import MappingSchema
 
 from fedorm.exc import UnsupportedQueryError
 from fedorm.query.document_conditions import can_send
-from fedorm.query.estimating import FEW, Estimator, Facts, Sources, conjuncts_of, narrowest, of_one_table
+from fedorm.query.estimating import FEW, Estimator, Facts, Sources, narrowest, of_one_table
 from fedorm.query.parsing import DIALECT, parse, refuse_locks, unresolved
 from fedorm.query.plan import Head, KeyFilter, Piece, Plan, Scan, Step
 from fedorm.query.rules import costs
@@ -29,7 +29,7 @@ from fedorm.query.rules.meaning import for_finish
 from fedorm.query.rules.nested import derive_nested_joins
 from fedorm.query.rules.nulls import order_nulls_apart
 from fedorm.query.rules.pieces import outermost, single_service
-from fedorm.query.rules.predicates import is_safe, pushed_predicates
+from fedorm.query.rules.predicates import conjuncts_of, is_safe, pushed_predicates
 from fedorm.query.rules.selectivity import selectivity
 from fedorm.query.rules.semijoins import Estimate, Strategy, in_waves, key_pairs
 from fedorm.query.rules.services import for_service

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from fedorm.query.plan import Step
 from fedorm.query.reading import Rows, number_of
-from fedorm.query.rules.predicates import conjuncts
+from fedorm.query.rules.predicates import conjuncts, conjuncts_of, is_of
 from fedorm.query.values import FAMILIES, family_of, plain_values
 
 MOST_ROWS = 10_000
@@ -157,15 +157,9 @@ class _Maker:
         start, joins = tree.args.get("from_"), tree.args.get("joins") or []
         if start is None:
             raise _OtherShape
-        where = tree.args.get("where")
-        free = conjuncts(where.this if where else None)
+        free = conjuncts_of(tree)
         for join in joins:
-            if (join.side or "").upper() not in ("", "LEFT") or (join.kind or "").upper() not in (
-                "",
-                "INNER",
-                "CROSS",
-                "OUTER",
-            ):
+            if join.side.upper() not in ("", "LEFT") or join.kind.upper() not in ("", "INNER", "CROSS", "OUTER"):
                 raise _OtherShape
             if join.args.get("using") or join.args.get("method"):
                 raise _OtherShape
@@ -186,7 +180,7 @@ class _Maker:
         for number, source in enumerate(sources):
             if not source.left:
                 # A condition on one source alone: fewer rows to join, and to look at.
-                own = [part for part in free if self._is_about(part, self._aliases[number])]
+                own = [part for part in free if is_of(part, self._aliases[number])]
                 free = [part for part in free if all(part is not one for one in own)]
                 start_at = self._starts[self._aliases[number]]
                 moved = tuple(_moved(self._condition(part), start_at) for part in own)
@@ -225,11 +219,6 @@ class _Maker:
             return None
         place = self._place(node) - self._starts[node.table]
         return family_of(self._columns[node.table][1][place])
-
-    @staticmethod
-    def _is_about(part: exp.Expr, alias: str) -> bool:
-        columns = list(part.find_all(exp.Column))
-        return bool(columns) and all(column.table == alias for column in columns)
 
     def _key(self, part: exp.Expr) -> tuple[int, int] | None:
         """Return where the columns are of an equality between one before it and the source added last."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
-from fedorm.query.rules.predicates import conjuncts, is_safe
+from fedorm.query.rules.predicates import conjuncts, conjuncts_of, is_exact, is_of
 
 COUNT = "fedorm__count"
 
@@ -96,8 +96,7 @@ def _partial(scope: Scope) -> Partial | None:
 
 
 def _conditions(select: exp.Select) -> Sequence[exp.Expr]:
-    where = select.args.get("where")
-    parts = conjuncts(where.this if where else None)
+    parts = conjuncts_of(select)
     for join in select.args.get("joins") or ():
         parts += conjuncts(join.args.get("on"))
     return parts
@@ -113,18 +112,6 @@ def _is_simple(aggregate: exp.AggFunc) -> bool:
     if isinstance(aggregate, exp.Count):
         return isinstance(aggregate.this, exp.Star | exp.Column) and not aggregate.expressions
     return type(aggregate) in (exp.Sum, exp.Min, exp.Max) and isinstance(aggregate.this, exp.Column)
-
-
-def is_of(part: exp.Expr, alias: str) -> bool:
-    """Say whether a condition is over one table alone."""
-    columns = list(part.find_all(exp.Column))
-    return bool(columns) and all(column.table == alias for column in columns)
-
-
-def is_exact(part: exp.Expr) -> bool:
-    """Say whether every database takes the same rows: those that compare numbers and times."""
-    text = any(column.is_type(*exp.DataType.TEXT_TYPES) for column in part.find_all(exp.Column))
-    return is_safe(part) and not text
 
 
 def _name(aggregate: exp.AggFunc) -> str:

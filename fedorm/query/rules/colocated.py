@@ -9,9 +9,8 @@ from functools import partial
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
-from fedorm.query.rules.aggregates import is_exact
 from fedorm.query.rules.pieces import Takes
-from fedorm.query.rules.predicates import conditions, conjuncts, nullable_sources
+from fedorm.query.rules.predicates import conditions, conjuncts, conjuncts_of, is_exact, nullable_sources
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,8 +83,7 @@ def _take(scope: Scope, group: dict[str, exp.Table], belongs: Callable[[exp.Expr
     select = scope.expression
     inside: list[exp.Expr] = []
     outside: list[exp.Expr] = []
-    where = select.args.get("where")
-    for part in conjuncts(where.this if where else None):
+    for part in conjuncts_of(select):
         (inside if belongs(part) else outside).append(part)
     members = set(group)
     start = select.args.get("from_") or select.args["from"]

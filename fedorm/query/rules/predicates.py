@@ -28,6 +28,12 @@ def conjuncts(condition: exp.Expr | None) -> list[exp.Expr]:
     ]  # fmt: skip
 
 
+def conjuncts_of(query: exp.Expr) -> list[exp.Expr]:
+    """Return the conditions of a query's WHERE that all have to hold."""
+    where = query.args.get("where")
+    return conjuncts(where.this if where else None)
+
+
 def nullable_sources(select: exp.Select) -> set[str]:
     """Return the aliases whose rows an outer join may fill up with NULL."""
     nullable: set[str] = set()
@@ -51,8 +57,7 @@ def conditions(scope: Scope) -> Iterator[tuple[exp.Expr, set[str] | None]]:
     None: any source that no outer join makes nullable. A set: just those.
     """
     select = scope.expression
-    where = select.args.get("where")
-    for part in conjuncts(where.this if where else None):
+    for part in conjuncts_of(select):
         yield part, None
     for join in select.args.get("joins") or ():
         for part in conjuncts(join.args.get("on")):
@@ -76,8 +81,7 @@ def pushed_predicates(scope: Scope, alias: str, is_safe: Callable[[exp.Expr], bo
     for part, sources in conditions(scope):
         if (alias in nullable) if sources is None else (alias not in sources):
             continue
-        columns = list(part.find_all(exp.Column))
-        if not columns or not all(column.table == alias for column in columns):
+        if not is_of(part, alias):
             continue
         bare = part.copy() if is_safe(part) else _with_plain_moments(part)
         if is_safe(bare):
@@ -145,3 +149,15 @@ def _is_negated(node: exp.Expr) -> bool:
             return True
         parent = parent.parent
     return False
+
+
+def is_of(part: exp.Expr, alias: str) -> bool:
+    """Say whether a condition is over one table alone."""
+    columns = list(part.find_all(exp.Column))
+    return bool(columns) and all(column.table == alias for column in columns)
+
+
+def is_exact(part: exp.Expr) -> bool:
+    """Say whether every database takes the same rows: those that compare numbers and times."""
+    text = any(column.is_type(*exp.DataType.TEXT_TYPES) for column in part.find_all(exp.Column))
+    return is_safe(part) and not text

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from fedorm.query.plan import Order, Scan, Step
-from fedorm.query.rules.aggregates import is_exact, is_of
-from fedorm.query.rules.predicates import conjuncts
+from fedorm.query.rules.predicates import conjuncts_of, is_exact, is_of
 
 _PARTS = {"expressions", "from_", "joins", "where", "order", "limit", "offset", "hint"}
 _ORDERED = (*exp.DataType.NUMERIC_TYPES, *exp.DataType.TEMPORAL_TYPES, exp.DType.BOOLEAN)
@@ -53,8 +52,7 @@ def top_n(tree: exp.Query, steps: Mapping[str, Step]) -> TopN | None:
     step = steps.get(tables.get(alias, ""))
     if owners or alias in optional or not isinstance(step, Scan):
         return None
-    where = tree.args.get("where")
-    free = [part for part in conjuncts(where.this if where else None) if not _is_true(part)]
+    free = [part for part in conjuncts_of(tree) if not _is_true(part)]
     exact = len(optional) == len(joins) and all(is_of(part, alias) and is_exact(part) for part in free)
     exact = exact and len(free) <= len(step.predicates)
     return TopN(step.name, tuple(order for _, order in ordered), limit, exact)
