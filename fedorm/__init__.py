@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from fedorm.async_session import AsyncFederatedSession
 from fedorm.exc import (
     AuthenticationError,
     ConfigurationError,
@@ -45,7 +46,7 @@ from fedorm.model import FederatedBase
 from fedorm.options import federated_load
 from fedorm.orphans import Orphans
 from fedorm.relationship import Federated, federated_relationship
-from fedorm.session import AsyncFederatedSession, FederatedSession
+from fedorm.session import FederatedSession
 
 if TYPE_CHECKING:
     from fedorm.stores.document import FederatedDocument

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from sqlalchemy import Table
 from sqlalchemy.orm import configure_mappers
 
+from fedorm.async_session import AsyncFederatedSession
 from fedorm.bridge import AsyncBridge, Bridge, ThreadBridge, Turns
 from fedorm.catalog import catalog
 from fedorm.config import FederationSettings, settings_from_file, with_options
@@ -29,7 +30,7 @@ from fedorm.observed import ObservedStores
 from fedorm.orphans import Orphans, find_orphans
 from fedorm.query.tables import Tables
 from fedorm.reflection import Reflection
-from fedorm.session import AsyncFederatedSession, FederatedSession
+from fedorm.session import FederatedSession
 from fedorm.stats import Observer
 from fedorm.stores.base import DocumentStore, Store, store_for
 from fedorm.stores.offload import Workers

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import func, inspect, select
 
+from fedorm.async_session import AsyncFederatedSession
 from fedorm.entity import is_document, primary_key
 from fedorm.exc import RelationshipError
 from fedorm.relationship import FederatedAttribute, convert_key
-from fedorm.session import AsyncFederatedSession
 from fedorm.stores.base import DocumentStore, batches
 from fedorm.stores.bson_types import field_name
 from fedorm.stores.sql import SQLStore

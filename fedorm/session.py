@@ -1,4 +1,4 @@
-"""``AsyncFederatedSession`` and ``FederatedSession``: SQLAlchemy's sessions over several services."""
+"""``FederatedSession``: SQLAlchemy's session over several services."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Executable, event
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstanceState, ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.orm.session import SessionTransactionOrigin
-from sqlalchemy.util import IdentitySet, greenlet_spawn
+from sqlalchemy.util import IdentitySet
 
 from fedorm.bridge import Bridge
 from fedorm.catalog import STRATEGY, service_of
@@ -347,32 +346,6 @@ class FederatedSession(RoutedSession):
                 address=store.address,
             )
         return store.query(self.documents, model, conditions, sync=self.uses_threads)
-
-
-class AsyncFederatedSession(AsyncSession):
-    """An ``AsyncSession`` over all services of a federation."""
-
-    sync_session_class = FederatedSession
-    sync_session: FederatedSession
-
-    def find(self, model: type[Any], *conditions: Any) -> Any:
-        """Return a Beanie query bound to this session: ``await session.find(Product, Product.price > 2).to_list()``."""
-        return self.sync_session.find(model, *conditions)
-
-    async def explain(
-        self, statement: Executable, parameters: Mapping[str, Any] | None = None, *, analyze: bool = False
-    ) -> Explanation:
-        """Return how a query over several services is, or for ``analyze`` was, run: ``print()`` it."""
-        explained: Explanation = await greenlet_spawn(self.sync_session.explain, statement, parameters, analyze=analyze)
-        return explained
-
-    async def arrow(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """Return the result of a query over any services as a ``pyarrow.Table``; of entities, their columns."""
-        return await greenlet_spawn(self.sync_session.arrow, statement, parameters)
-
-    async def load(self, instances: Iterable[Any], *paths: Any) -> None:
-        """Load relationships of ``instances``: ``federated_load(...)`` options, or attributes."""
-        await greenlet_spawn(self.sync_session.load, instances, *paths)
 
 
 def _dispatch(state: ORMExecuteState) -> Any:

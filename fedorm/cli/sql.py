@@ -21,7 +21,7 @@ from fedorm.cli.writers import CSVWriter, JSONLinesWriter, JSONWriter, Writer, r
 if TYPE_CHECKING:
     from sqlalchemy import TextClause
 
-    from fedorm.session import AsyncFederatedSession
+    from fedorm.async_session import AsyncFederatedSession
 
 BATCH = 1000
 """How many rows are written at a time."""

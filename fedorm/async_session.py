@@ -1,0 +1,43 @@
+"""``AsyncFederatedSession``: the session for code that awaits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Executable
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.util import greenlet_spawn
+
+from fedorm.session import FederatedSession
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fedorm.query.explain import Explanation
+
+
+class AsyncFederatedSession(AsyncSession):
+    """An ``AsyncSession`` over all services of a federation."""
+
+    sync_session_class = FederatedSession
+    sync_session: FederatedSession
+
+    def find(self, model: type[Any], *conditions: Any) -> Any:
+        """Return a Beanie query bound to this session: ``await session.find(Product, Product.price > 2).to_list()``."""
+        return self.sync_session.find(model, *conditions)
+
+    async def explain(
+        self, statement: Executable, parameters: Mapping[str, Any] | None = None, *, analyze: bool = False
+    ) -> Explanation:
+        """Return how a query over several services is, or for ``analyze`` was, run: ``print()`` it."""
+        explained: Explanation = await greenlet_spawn(self.sync_session.explain, statement, parameters, analyze=analyze)
+        return explained
+
+    async def arrow(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Return the result of a query over any services as a ``pyarrow.Table``; of entities, their columns."""
+        return await greenlet_spawn(self.sync_session.arrow, statement, parameters)
+
+    async def load(self, instances: Iterable[Any], *paths: Any) -> None:
+        """Load relationships of ``instances``: ``federated_load(...)`` options, or attributes."""
+        await greenlet_spawn(self.sync_session.load, instances, *paths)
