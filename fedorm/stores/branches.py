@@ -25,8 +25,8 @@ class Branch:
     """One service's part of a transaction over several.
 
     ``id`` is the transaction's: 12 digits for the milliseconds since 1970 at its start, 20 at random. ``decider`` is
-    the service that keeps the decision, and ``log`` the token of its decision log, by which a branch is told from one of
-    another application on the same server. Both may be set later, up to the moment at which the database is told.
+    the service that keeps the decision, and ``log`` the token of its decision log, by which a branch is told from one
+    of another application on the same server. Both may be set up to the moment at which the database is told.
     """
 
     id: str
