@@ -220,11 +220,39 @@ class FederationOpenError(FedormError):
 
 
 class PartialCommitError(FedormError):
-    """Some services committed and others did not; ``committed`` and ``failed`` name them."""
+    """Some services committed and others did not.
 
-    def __init__(self, *, committed: Sequence[str], failed: Sequence[str], cause: BaseException) -> None:
-        self.committed, self.failed = list(committed), list(failed)
-        super().__init__(f"the commit holds in {', '.join(committed)} but failed in {', '.join(failed)}: {cause}")
+    ``committed`` and ``failed`` name them; ``unknown`` those that went away at their commit, without an answer.
+    """
+
+    def __init__(
+        self, *, committed: Sequence[str], failed: Sequence[str], cause: BaseException, unknown: Sequence[str] = ()
+    ) -> None:
+        self.committed, self.failed, self.unknown = list(committed), list(failed), list(unknown)
+        held = f"the commit holds in {', '.join(committed)}" if committed else "the commit holds in no service for sure"
+        lost = f", is unknown in {', '.join(unknown)}" if unknown else ""
+        failures = f" but failed in {', '.join(failed)}" if failed else ""
+        super().__init__(f"{held}{lost}{failures}: {cause}")
+
+
+class TwoPhaseError(StoreError):
+    """A service cannot take part in a two-phase commit as it is asked to; nothing has been committed anywhere."""
+
+
+class InDoubtError(FedormError):
+    """A two-phase commit was decided, or may have been, and some services do not know it yet.
+
+    ``outcome`` is "committed", or "unknown" where the deciding service could not be asked any more. ``pending`` names
+    the services that hold a prepared transaction until the recovery settles it; what it wrote stays locked there.
+    """
+
+    def __init__(self, *, outcome: str, pending: Sequence[str], cause: BaseException | None) -> None:
+        self.outcome, self.pending = outcome, list(pending)
+        said = "holds" if outcome == "committed" else "may hold or not"
+        super().__init__(
+            f"the transaction {said}, and {', '.join(pending)} will know it after  await fed.recover()  or  "
+            f"fedorm recover, once the services are up: {cause}"
+        )
 
 
 class DuplicateKeyError(StoreError):

@@ -38,6 +38,7 @@ class MySQLStore(SQLStore):
     """A MySQL 8 or MariaDB 10.6 database, or later."""
 
     kind = "mysql"
+    names_branches_first = True
     sql_dialect = "mysql"
     extra = "mysql"
     async_driver = "aiomysql"

@@ -60,6 +60,8 @@ class SQLStore(SQLReading):
     sync_driver: ClassVar[str]
     packages: ClassVar[Sequence[str]]
     """The import names of the drivers, async first; a missing one is reported with the store's extra."""
+    names_branches_first: ClassVar[bool] = False
+    """Whether a branch of a transaction over several services has its final name from its start on."""
     answers_while_streaming: ClassVar[bool] = False
     """Whether a connection takes another statement while the rows of a stream are still coming."""
 

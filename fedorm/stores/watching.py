@@ -224,6 +224,11 @@ def info_of(pooled: Any) -> dict[Any, Any]:
     return {} if info is None else info
 
 
+def has_changed(connection: Any) -> bool:
+    """Say whether a connection's transaction is known to have changed something."""
+    return bool(info_of(_pooled(connection)).get(_CHANGED))
+
+
 def reads_own_changes(info: dict[Any, Any], reads: frozenset[str] | None) -> bool:
     """Say whether a connection's transaction has changed what a statement reads."""
     changed: set[str] = info.get(_CHANGED, set())
