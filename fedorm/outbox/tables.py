@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, Integer, MetaData, String, Table, Text, func
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Computed,
+    DateTime,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    column,
+    literal_column,
+)
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
@@ -41,6 +58,42 @@ def _now_mysql(element: Any, compiler: Any, **options: Any) -> str:
     return "(UTC_TIMESTAMP(6))"
 
 
+class partition_of(FunctionElement[Any]):  # noqa: N801
+    """The partition of an ordering key, computed by the database, whoever has written the event.
+
+    A SQLite file has one relay at work at a time, and a single partition.
+    """
+
+    inherit_cache = True
+
+
+@compiles(partition_of)
+def _single_partition(element: Any, compiler: Any, **options: Any) -> str:
+    return "0"
+
+
+@compiles(partition_of, "postgresql")
+def _partition_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    # As the server writes it down itself: Alembic compares the two.
+    return f"hashtext(({compiler.process(element.clauses, **options)})::text) & {PARTITIONS - 1}"
+
+
+@compiles(partition_of, "mysql")
+@compiles(partition_of, "mariadb")
+def _partition_mysql(element: Any, compiler: Any, **options: Any) -> str:
+    return f"crc32({compiler.process(element.clauses, **options)}) & {PARTITIONS - 1}"
+
+
+class State(enum.IntEnum):
+    """How far an event has come; a row in ``fedorm_outbox`` begins as ``WAITING``."""
+
+    WAITING = 0
+    HELD = 1
+    """Some target has not got it yet: which one, and why, is in ``fedorm_outbox_deliveries``."""
+    DELIVERED = 2
+    """Every target has it, and it is kept for a time."""
+
+
 @own_table
 def fedorm_outbox(metadata: MetaData) -> Table:
     """Return the table of a service's events that were not handed on yet, or are kept for a time afterwards."""
@@ -53,21 +106,67 @@ def fedorm_outbox(metadata: MetaData) -> Table:
         Column("key", String(255), nullable=False, server_default=""),
         Column("data", _JSON, nullable=False),
         Column("at", _MOMENT, nullable=False, server_default=utc_now()),
+        # Nullable for MariaDB, which knows no other computed columns.
+        Column("partition", SmallInteger, Computed(partition_of(column("key")), persisted=True)),
+        Column("state", SmallInteger, nullable=False, server_default="0"),
         Column("delivered_at", _MOMENT),
-        Column("attempts", Integer, nullable=False, server_default="0"),
-        Column("error", Text),
+        sqlite_autoincrement=True,  # A position is not given twice.
     )
-    Index("ix_fedorm_outbox_delivered_at", table.c.delivered_at)
+    waiting = table.c.state == literal_column("0")
+    Index(
+        "ix_fedorm_outbox_waiting",
+        *(table.c.state, table.c.partition, table.c.position),
+        postgresql_where=waiting,
+        sqlite_where=waiting,
+    )
     return table
+
+
+@own_table
+def fedorm_outbox_deliveries(metadata: MetaData) -> Table:
+    """Return the table of what single targets have not got yet: it is empty where nothing has failed.
+
+    The first event of a key has ``attempts``, ``error`` and ``next_at``, seconds since 1970; those behind it wait. One
+    that was put aside has ``failed_at``.
+    """
+    table = Table(
+        "fedorm_outbox_deliveries",
+        metadata,
+        Column("target", String(191), primary_key=True),
+        Column("position", _NUMBER, primary_key=True, autoincrement=False),
+        Column("partition", SmallInteger, nullable=False),
+        Column("key", String(255), nullable=False),
+        Column("attempts", Integer, nullable=False, server_default="0"),
+        Column("next_at", Double),
+        Column("error", Text),
+        Column("failed_at", Double),
+    )
+    Index("ix_fedorm_outbox_deliveries_position", table.c.position)
+    Index("ix_fedorm_outbox_deliveries_due", table.c.partition, table.c.next_at)
+    return table
+
+
+@own_table
+def fedorm_outbox_partitions(metadata: MetaData) -> Table:
+    """Return the table whose rows are locked, or leased by ``owner`` up to ``until``, while events are handed on."""
+    return Table(
+        "fedorm_outbox_partitions",
+        metadata,
+        Column("partition", SmallInteger, primary_key=True, autoincrement=False),
+        Column("owner", String(64)),
+        Column("until", Double, nullable=False, server_default="0"),
+    )
 
 
 @own_table
 def fedorm_inbox(metadata: MetaData) -> Table:
     """Return the table of the events whose effect a handler's service holds already."""
-    return Table(
+    table = Table(
         "fedorm_inbox",
         metadata,
-        Column("handler", String(255), primary_key=True),
+        Column("handler", String(191), primary_key=True),
         Column("id", String(36), primary_key=True),
-        Column("at", _MOMENT, nullable=False, server_default=func.now()),
+        Column("at", _MOMENT, nullable=False, server_default=utc_now()),
     )
+    Index("ix_fedorm_inbox_at", table.c.at)
+    return table
