@@ -30,6 +30,13 @@ class Documents(DocumentIdentityMap):
         """Say whether a flush would have anything to look at."""
         return bool(self.pending or self.doomed or self.tracked)
 
+    def held_services(self) -> set[str]:
+        """Return the services without transactions whose documents are written at the commit."""
+        waiting = [*self.pending.values(), *self.doomed.values()]
+        waiting += [entry for entry in self.tracked.values() if entry.suspect() and entry.changed()]
+        stores = {entry.store.service: entry.store for entry in waiting}
+        return {name for name, store in stores.items() if Capability.TRANSACTIONS not in store.capabilities}
+
     def plan(self, *, thorough: bool, at_commit: bool) -> list[tuple[DocumentStore, list[Write]]]:
         """Run hooks and validate all that is to be written; nothing is written before everything fits.
 

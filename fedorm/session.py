@@ -49,12 +49,15 @@ class FederatedSession(RoutedSession):
         queries: Callable[[], QueryRunner] | None = None,
         meter: Meter | None = None,
         cache_ttl: float | None = None,
+        twophase: bool = False,
         **options: Any,
     ) -> None:
         self.bridge = bridge
         self._queries = queries
         self.meter = meter
         self.cache_ttl = cache_ttl
+        self.two_phase = twophase
+        """Whether all services commit or none; SQLAlchemy's own ``twophase`` stays off, as its ids are random."""
         self.is_executing = False
         self.crossed = False
         """Whether the statement that runs has needed more than one service."""
@@ -160,6 +163,11 @@ class FederatedSession(RoutedSession):
             yield
         finally:
             self._thorough = True
+
+    def held_services(self) -> set[str]:
+        """Return the services without rollback for which something is held back until the commit."""
+        held = {service_of(type(instance)) for instance in self.held.values()}
+        return held | self.documents.held_services() if self.has_documents else held
 
     @contextmanager
     def releasing_held(self, sent: list[str]) -> Iterator[None]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import SessionTransaction
 from sqlalchemy.orm.session import SessionTransactionOrigin, SessionTransactionState
+from sqlalchemy.orm.state_changes import _StateChange, _StateChangeStates
 
-from fedorm.catalog import SERVICE, service_of
-from fedorm.exc import PartialCommitError
+from fedorm.agreement import Agreement, Part, Roles
+from fedorm.catalog import SERVICE
+from fedorm.exc import InDoubtError, PartialCommitError, ServiceTimeoutError, ServiceUnavailableError
 from fedorm.stores.base import Capability
+from fedorm.stores.sql import SQLStore
+from fedorm.twophase.decisions import Outcome
+from fedorm.twophase.protocol import Verdict
 
 if TYPE_CHECKING:
     from fedorm.session import FederatedSession
@@ -23,13 +28,15 @@ class FederatedTransaction(SessionTransaction):
     """A session's transaction over all the services it has touched.
 
     Everything is flushed before anything is committed. Then the services commit one by one: those that hold documents
-    first, then the others, each in the order of their names, so that two sessions never end in different orders.
+    first, then the others, each in the order of their names, so that two sessions never end in different orders. In a
+    session with ``twophase`` they commit together, by an ``Agreement``, when more than one has been written to.
     """
 
     def __init__(self, session: Any, origin: SessionTransactionOrigin, parent: Any = None) -> None:
         super().__init__(session, origin, parent)
         self._held = dict(self._owner.held) if self.nested else {}
         self._documents = self._owner.documents.snapshot() if self.nested else None
+        self._agreement = Agreement(self._owner) if self._owner.two_phase and self._parent is None else None
 
     @property
     def _owner(self) -> FederatedSession:
@@ -46,7 +53,23 @@ class FederatedTransaction(SessionTransaction):
             if store is not None and Capability.SAVEPOINTS not in store.capabilities:
                 # What has no savepoints takes part in the outer transaction.
                 return self._parent._connection_for_bind(bind, execution_options)
+        if self._agreement is not None and isinstance(bind, Engine) and bind not in self._connections:
+            store = self._owner.stores.get(bind.get_execution_options().get(SERVICE, ""))
+            if isinstance(store, SQLStore) and Capability.TWO_PHASE in store.capabilities:
+                return self._join(store, bind, execution_options)
         return super()._connection_for_bind(bind, execution_options)
+
+    @_StateChange.declare_states((SessionTransactionState.ACTIVE,), _StateChangeStates.NO_CHANGE)
+    def _join(self, store: SQLStore, bind: Engine, execution_options: Any) -> Connection:
+        """Do what SQLAlchemy does for a new bind, but begin a branch with a name of our own.
+
+        After a crash SQLAlchemy's random ids would match nothing.
+        """
+        assert self._agreement is not None
+        connection, transaction = self._agreement.join(store, bind, execution_options)
+        self._connections[connection] = self._connections[bind] = (connection, transaction, True, True)
+        self.session.dispatch.after_begin(self.session, self, connection)
+        return connection
 
     def commit(self, _to_root: bool = False) -> None:
         """Commit every service, or raise with nothing committed, or raise ``PartialCommitError``."""
@@ -54,14 +77,16 @@ class FederatedTransaction(SessionTransaction):
         if self._parent is not None:
             super().commit(_to_root)
             return
+        if self._agreement is not None and self._state is not SessionTransactionState.PREPARED:
+            roles = self._flush_together(self._agreement)
+            if roles is not None:
+                self._commit_together(self._agreement, roles)
+                return
         sent: list[str] = []
         if self._state is not SessionTransactionState.PREPARED:
-            held = {service_of(type(instance)) for instance in session.held.values()}
+            held = session.held_services()
             try:
-                with session.releasing_held(sent):
-                    self._prepare_impl()
-                    with session.assigned_only():
-                        session.flush()  # What listeners of before_commit have done to documents.
+                self._flush_all(sent)
             except BaseException as error:
                 if not sent:
                     raise
@@ -74,11 +99,65 @@ class FederatedTransaction(SessionTransaction):
             _, cancelled = session.bridge.to_its_end(lambda: self._commit_services(steps, sent))
         else:
             self._commit_services(steps, sent)
+        self._end(_to_root)
+        if cancelled is not None:
+            raise cancelled
+
+    def _flush_all(self, sent: list[str]) -> None:
+        """Flush everything everywhere; ``sent`` names the services that have no rollback and hold it from then on."""
+        session = self._owner
+        with session.releasing_held(sent):
+            self._prepare_impl()
+            with session.assigned_only():
+                session.flush()  # What listeners of before_commit have done to documents.
+
+    def _end(self, _to_root: bool = False) -> None:
+        """Leave the session as after a commit, when no service has anything to commit any more."""
+        session = self._owner
         super().commit(_to_root)
         if session.has_documents:
             session.documents.committed(expire=session.expire_on_commit)
+
+    # -- all or none
+
+    def _flush_together(self, agreement: Agreement) -> Roles | None:
+        """Flush everything that can be undone, and say who does what; None where one service alone was written to."""
+        session = self._owner
+        held = session.held_services()
+        if held:
+            session.flush()
+        else:
+            self._flush_all([])
+        documents = list(session.documents.transactions) if session.has_documents else []
+        return agreement.roles(self._parts(), documents, held)
+
+    def _commit_together(self, agreement: Agreement, roles: Roles) -> None:
+        session = self._owner
+        parts = self._parts()
+        for part in parts.values():
+            # From here on they are the agreement's: whatever ends this session must not end a prepared branch.
+            del self._connections[part.connection], self._connections[part.connection.engine]
+        verdict, cancelled = session.bridge.to_its_end(lambda: agreement.carry_out(roles, parts))
+        if verdict.outcome is Outcome.COMMITTED:
+            self._end()
+        else:
+            self.rollback()
+        if (error := self._error_of(verdict)) is not None:
+            raise error from (verdict.cause if error is not verdict.cause else None)
         if cancelled is not None:
             raise cancelled
+
+    @staticmethod
+    def _error_of(verdict: Verdict) -> BaseException | None:
+        if verdict.outcome is Outcome.ROLLED_BACK:
+            if verdict.pending and verdict.cause is not None:
+                names = ", ".join(verdict.pending)
+                verdict.cause.add_note(f"rolled back; the recovery will roll back what may be prepared in {names}")
+            return verdict.cause
+        if verdict.outcome is Outcome.COMMITTED and not verdict.pending:
+            return None
+        outcome = "committed" if verdict.outcome is Outcome.COMMITTED else "unknown"
+        return InDoubtError(outcome=outcome, pending=verdict.pending, cause=verdict.cause)
 
     def _steps(self) -> list[Step]:
         rows: list[Step] = []
@@ -91,6 +170,14 @@ class FederatedTransaction(SessionTransaction):
         # A document store may refuse at its commit what it took before, for a conflict or because the transaction
         # took too long; a database that has flushed hardly ever does.
         return documents + rows
+
+    def _parts(self) -> dict[str, Part]:
+        parts: dict[str, Part] = {}
+        for connection, transaction, should_commit, autoclose in set(self._connections.values()):
+            service = connection.get_execution_options().get(SERVICE)
+            if should_commit and service is not None:  # What is of no service is the federated select's, and empty.
+                parts[service] = Part(connection, transaction, autoclose)
+        return parts
 
     def _commits(self, connection: Connection, transaction: Any, autoclose: bool) -> Callable[[], None]:
         def commit() -> None:
@@ -109,17 +196,21 @@ class FederatedTransaction(SessionTransaction):
             try:
                 commit()
             except BaseException as error:
-                if not committed:
+                rest = [name for name, _ in steps[position + 1 :] if name not in committed]
+                unknown = _is_lost(error) and service not in committed
+                if not committed and not (unknown and rest):
                     raise
-                left = [name for name, _ in steps[position:] if name not in committed]
-                raise self._split(committed, left, error) from error
+                failed = rest if unknown or service in committed else [service, *rest]
+                raise self._split(committed, failed, error, [service] if unknown else []) from error
             if service not in committed:
                 committed.append(service)
 
-    def _split(self, committed: list[str], failed: list[str], cause: BaseException) -> PartialCommitError:
+    def _split(
+        self, committed: list[str], failed: list[str], cause: BaseException, unknown: Sequence[str] = ()
+    ) -> PartialCommitError:
         """Undo what can be undone, and return the error that says who has what."""
         self.rollback()
-        return PartialCommitError(committed=committed, failed=failed, cause=cause)
+        return PartialCommitError(committed=committed, failed=failed, cause=cause, unknown=unknown)
 
     def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
         """Undo in every service, and in the session's documents."""
@@ -137,3 +228,8 @@ class FederatedTransaction(SessionTransaction):
                 session.held.clear()
                 if session.has_documents:
                     session.documents.rollback()
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Say whether a service went away at its commit: it may have committed before."""
+    return isinstance(error, ServiceUnavailableError | ServiceTimeoutError) or not isinstance(error, Exception)

@@ -1,0 +1,287 @@
+"""A transaction over several services that all commit or none: who takes part in it, and how it is carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy import exc as sa_exc
+
+from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, TwoPhaseError
+from fedorm.stores.base import Capability, Store
+from fedorm.stores.branches import Branch, new_id
+from fedorm.stores.sql import SQLStore
+from fedorm.stores.watching import has_changed
+from fedorm.twophase import points
+from fedorm.twophase.decisions import DecisionLog, Outcome, decision_log
+from fedorm.twophase.protocol import (
+    Action,
+    Answer,
+    Ask,
+    Confirm,
+    Decide,
+    Delegate,
+    Failed,
+    Prepare,
+    Release,
+    Undo,
+    Verdict,
+    coordinate,
+)
+
+if TYPE_CHECKING:
+    from fedorm.session import FederatedSession
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A database's connection and transaction in a session's."""
+
+    connection: Connection
+    transaction: Any
+    """SQLAlchemy's, for two phases where the database can prepare."""
+    autoclose: bool
+
+    def let_go(self, *, broken: bool = False) -> None:
+        """Give the connection back to its pool; a ``broken`` one is thrown away, and its server told nothing more."""
+        if broken and not self.connection.closed:
+            self.connection.invalidate()
+        if self.autoclose:
+            self.connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Who does what in a commit; ``decider`` is the service whose log the branches' names lead to."""
+
+    prepared: tuple[str, ...]
+    last: str
+    decider: str
+    readers: tuple[str, ...]
+
+
+class Agreement:
+    """The branches of one transaction, from the first service that joins it."""
+
+    def __init__(self, session: FederatedSession) -> None:
+        self.id = new_id()
+        self._session = session
+        self._branches: dict[str, Branch] = {}
+        self._first_named: str | None = None
+        """The first service whose branch has its name, and so a decider, from its start on."""
+        self._parts: dict[str, Part] = {}
+        """Of SQL services, while the protocol runs."""
+        self._services: tuple[str, ...] = ()
+        self._deciding = False
+
+    # -- joining
+
+    def join(self, store: SQLStore, bind: Engine, options: Mapping[str, Any] | None) -> tuple[Connection, Any]:
+        """Connect to a service and begin its branch. Raises ``TwoPhaseError`` for a server that cannot prepare.
+
+        Asked once for each pool, so that a server is refused, and the log's table is made, before anything is written.
+        """
+        self._refuse_unable(store, bind)
+        branch = self._branches[store.service] = Branch(self.id, store.service)
+        log = self._log(store.service)
+        log.token()
+        if store.names_branches_first:
+            decider = self._first_named = self._first_named or store.service
+            self._name(branch, decider)
+        connection = bind.connect()
+        try:
+            if options:
+                connection = connection.execution_options(**options)
+            return connection, connection.begin_twophase(branch)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _refuse_unable(self, store: SQLStore, bind: Engine) -> None:
+        refusal = store.two_phase_refusal(bind)
+        if refusal is not None:
+            raise TwoPhaseError(refusal, service=store.service, address=store.address)
+
+    def _name(self, branch: Branch, decider: str) -> None:
+        branch.decider, branch.log = decider, self._log(decider).token()
+
+    def _log(self, service: str) -> DecisionLog:
+        session = self._session
+        return decision_log(session.store_named(service), session.bridge, sync=session.uses_threads)
+
+    # -- roles
+
+    def roles(self, parts: Mapping[str, Part], documents: Sequence[str], held: set[str]) -> Roles | None:
+        """Say who does what; None where one service alone has written, and an ordinary commit is all that it takes.
+
+        ``documents`` are services whose documents were written in a transaction, ``held`` those without rollback.
+        Raises ``TwoPhaseError`` when more than one of those that have written cannot prepare.
+        """
+        written = [*documents, *held, *self._writers(parts)]
+        if len(written) < 2:
+            return None
+        unable = sorted(name for name in written if Capability.TWO_PHASE not in self._store(name).capabilities)
+        if len(unable) > 1:
+            raise self._too_many(unable)
+        if held:
+            raise TwoPhaseError(
+                "has no transactions, so that it cannot take part in a two-phase commit", service=unable[0]
+            )
+        named = [name for name in written if name in parts and self._names_first(name)]
+        first = self._first_named if named else None
+        last = unable[0] if unable else first or max(written)
+        if first is not None and not unable and first not in written:
+            written.append(first)  # It has been read only, and gets the record.
+        prepared = tuple(sorted(set(written) - {last}))
+        readers = tuple(sorted(parts.keys() - set(written)))
+        return Roles(prepared, last, first or last, readers)
+
+    def _writers(self, parts: Mapping[str, Part]) -> list[str]:
+        def look(name: str, part: Part) -> bool:
+            store = self._store(name)
+            if has_changed(part.connection):
+                return True
+            return not (isinstance(store, SQLStore) and store.has_written_nothing(part.connection))
+
+        jobs = [partial(look, name, part) for name, part in parts.items()]
+        wrote = self._session.bridge.side_by_side(jobs) if jobs else []
+        return [name for name, one in zip(parts, wrote, strict=True) if one]
+
+    def _names_first(self, service: str) -> bool:
+        store = self._store(service)
+        return isinstance(store, SQLStore) and store.names_branches_first
+
+    def _store(self, service: str) -> Store:
+        return self._session.store_named(service)
+
+    def _too_many(self, unable: Sequence[str]) -> TwoPhaseError:
+        kinds = ", ".join(f"{name!r} ({self._store(name).kind})" for name in unable)
+        return TwoPhaseError(
+            f"the services {kinds} cannot prepare a transaction, and only one such service may take part in a "
+            f"two-phase commit, as the last one: write to them in transactions of their own, or by the outbox",
+            service=unable[0],
+        )
+
+    # -- carrying it out
+
+    def carry_out(self, roles: Roles, parts: Mapping[str, Part]) -> Verdict:
+        """Run the protocol; afterwards no connection of ``parts`` is held any more, however it ended."""
+        self._parts = dict(parts)
+        self._services = tuple(sorted({*roles.prepared, roles.last}))
+        try:
+            for name in roles.prepared:
+                if not self._names_first(name):
+                    self._name(self._branches[name], roles.decider)
+            steps = coordinate(prepared=roles.prepared, last=roles.last, decider=roles.decider, readers=roles.readers)
+            actions = next(steps)
+            while True:
+                jobs = [partial(self._answered, action) for action in actions]
+                actions = steps.send(self._session.bridge.side_by_side(jobs))
+        except StopIteration as end:
+            verdict: Verdict = end.value
+            return verdict
+        finally:
+            for part in self._parts.values():
+                self._abandon(part)
+            self._parts.clear()
+
+    def _abandon(self, part: Part) -> None:
+        """Let go of what the protocol was interrupted with; once a decision may be there, only the recovery knows it."""
+        try:
+            if not self._deciding:
+                part.transaction.rollback()
+        finally:
+            part.let_go(broken=self._deciding)
+
+    def _answered(self, action: Action) -> Answer:
+        name = f"{type(action).__name__.lower()} {action.service}"
+        points.reached(f"before {name}")
+        try:
+            answer = _METHODS[type(action)](self, action)
+        except Exception as error:
+            if (part := self._parts.pop(action.service, None)) is not None:
+                part.let_go(broken=True)
+            return Failed(error, unsure=_may_have_happened(error))
+        points.reached(f"after {name}")
+        return answer
+
+    def _release(self, action: Release) -> None:
+        part = self._parts[action.service]
+        part.transaction.commit()
+        self._parts.pop(action.service).let_go()
+
+    def _prepare(self, action: Prepare) -> None:
+        self._parts[action.service].transaction.prepare()
+
+    def _delegate(self, action: Delegate) -> None:
+        self._log(action.service).delegate(self.id, action.to, self._services)
+
+    def _decide(self, action: Decide) -> None:
+        self._deciding = True
+        part = self._parts.get(action.service)
+        log = self._log(action.service)
+        if part is None:
+            documents = self._session.documents
+            log.token()
+            log.record(documents.transactions[action.service], self.id, self._services)
+            dict(documents.commits())[action.service]()
+            return
+        log.record(part.connection, self.id, self._services)
+        part.transaction.commit()
+        self._parts.pop(action.service).let_go()
+
+    def _ask(self, action: Ask) -> Outcome:
+        return self._log(action.service).settle(self.id).outcome
+
+    def _confirm(self, action: Confirm) -> None:
+        part = self._parts.pop(action.service)
+        try:
+            part.transaction.commit()
+        except Exception as error:
+            part.let_go(broken=True)
+            if _may_have_happened(error):
+                self._end_elsewhere(action.service, commit=True)
+                return
+            raise
+        part.let_go()
+
+    def _end_elsewhere(self, service: str, *, commit: bool) -> None:
+        """End a prepared branch over another connection: its own was lost."""
+        session, store = self._session, cast(SQLStore, self._store(service))
+        with store.bind_for(sync=session.uses_threads).connect() as connection:
+            store.end_prepared(connection, self._branches[service], commit=commit)
+
+    def _undo(self, action: Undo) -> None:
+        part = self._parts.pop(action.service, None)
+        if part is None:
+            if action.service in self._branches:
+                # Its connection was lost: it may have been prepared all the same.
+                self._end_elsewhere(action.service, commit=False)
+            return  # Documents are undone with the session's own.
+        try:
+            part.transaction.rollback()
+        except BaseException:
+            part.let_go(broken=True)
+            raise
+        part.let_go()
+
+
+_METHODS: Mapping[type[Action], Callable[[Agreement, Any], Answer]] = {
+    Release: Agreement._release,
+    Prepare: Agreement._prepare,
+    Delegate: Agreement._delegate,
+    Decide: Agreement._decide,
+    Ask: Agreement._ask,
+    Confirm: Agreement._confirm,
+    Undo: Agreement._undo,
+}
+
+
+def _may_have_happened(error: BaseException) -> bool:
+    """Say whether a server may have done what ended with ``error``: all but its own refusals."""
+    if isinstance(error, ServiceUnavailableError | ServiceTimeoutError):
+        return True
+    return not isinstance(error, sa_exc.DBAPIError) or error.connection_invalidated
