@@ -27,6 +27,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
 from fedorm.bookkeeping import own_table
+from fedorm.outbox.waking import wake_with
 
 PARTITIONS = 64
 """Events of one key are in one partition, and a partition is handed on by one relay at a time, in order."""
@@ -119,6 +120,7 @@ def fedorm_outbox(metadata: MetaData) -> Table:
         postgresql_where=waiting,
         sqlite_where=waiting,
     )
+    wake_with(table)
     return table
 
 

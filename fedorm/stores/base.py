@@ -38,6 +38,8 @@ class Capability(enum.Enum):
     UPDATES = "changes and deletes single rows"
     WHOLE_QUERIES = "means by any query what PostgreSQL means"
     TLS = "encrypts its connections"
+    SKIP_LOCKED = "locks rows that nobody else holds, and passes over the others"
+    LISTEN = "tells at once that something was committed"
 
 
 class Store(ABC):

@@ -57,6 +57,7 @@ class MySQLStore(SQLStore):
             Capability.EXACT_SUMS,
             Capability.UPDATES,
             Capability.TLS,
+            Capability.SKIP_LOCKED,
         }
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN
 from sqlalchemy.types import TypeEngine
+from sqlalchemy.util import greenlet_spawn
 
 from fedorm.exc import AuthenticationError, ServiceTimeoutError, ServiceUnavailableError, TLSError
 from fedorm.stores.base import Capability
@@ -66,6 +68,8 @@ class PostgreSQLStore(SQLStore):
             Capability.EXACT_SUMS,
             Capability.UPDATES,
             Capability.TLS,
+            Capability.SKIP_LOCKED,
+            Capability.LISTEN,
         }
     )
 
@@ -190,6 +194,20 @@ class PostgreSQLStore(SQLStore):
     def has_written_nothing(self, connection: Connection) -> bool:
         """Ask the server: a transaction has a number from its first write on."""
         return connection.scalar(text("SELECT txid_current_if_assigned() IS NULL")) is True
+
+    async def listen(self, channel: str, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once the channel is listened to and at each notification, until the connection is lost."""
+        lost = asyncio.Event()
+        record = await greenlet_spawn(self.engine.raw_connection)
+        record.detach()  # It is not one of the pool's any more, and has no work to do for anybody else.
+        connection: Any = record.driver_connection
+        try:
+            connection.add_termination_listener(lambda *_: lost.set())
+            await connection.add_listener(channel, lambda *_: wake())
+            wake()  # Of what came before nobody was told.
+            await lost.wait()
+        finally:
+            await greenlet_spawn(record.close)
 
     def keys_per_statement(self, width: int) -> int:
         """Return how many keys of ``width`` columns fit: PostgreSQL takes 32,767 parameters."""

@@ -313,6 +313,13 @@ class SQLStore(SQLReading):
         """Return the type of a reflected column: SQLAlchemy's own, which every database understands."""
         return generic(kind)
 
+    async def listen(self, channel: str, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once the channel is listened to and at each notification, until the connection is lost.
+
+        A store with ``Capability.LISTEN`` has to.
+        """
+        raise self.error(UnsupportedOperationError, "has no notifications")
+
     # -- sessions
 
     def bind_for(self, *, sync: bool) -> Engine:
