@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # package and the program by which one sees that it is there
-servers='postgresql-15:/usr/lib/postgresql/*/bin/postgres mariadb-server:/usr/sbin/mariadbd clickhouse-server:/usr/sbin/clickhouse-server redis-server:/usr/bin/redis-server'
+servers='postgresql-15:/usr/lib/postgresql/*/bin/postgres mariadb-server:/usr/sbin/mariadbd clickhouse-server:/usr/sbin/clickhouse-server redis-server:/usr/bin/redis-server nats-server:/usr/sbin/nats-server rabbitmq-server:/usr/lib/rabbitmq/bin/rabbitmq-server-wait'
 missing=''
 for server in $servers; do
     # shellcheck disable=SC2086 # the pattern is meant to match
@@ -26,6 +26,8 @@ if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; the
             mariadb-server) pinned='mariadb-server=1:10.11.*' ;;
             clickhouse-server) pinned='clickhouse-server=18.16.*' ;;
             redis-server) pinned='redis-server=5:7.0.*' ;;
+            nats-server) pinned='nats-server=2.9.*' ;;
+            rabbitmq-server) pinned='rabbitmq-server=3.10.*' ;;
             *) pinned=$package ;; # its name holds its version
         esac
         apt-get install -y -qq --no-install-recommends "$pinned" >/dev/null

@@ -1,8 +1,8 @@
-"""A pytest plugin: real databases for tests, each test in databases of its own.
+"""A pytest plugin: real databases and message brokers for tests, each test in databases of its own.
 
 A server is started at the first use of its fixture, on a private port, and stopped with the run. Where an environment
 variable ``FEDORM_TEST_POSTGRESQL_URL`` (``_MYSQL_``, ``_MONGODB_``, ``_CLICKHOUSE_``,
-``_REDIS_``) gives a URL, that server is used.
+``_REDIS_``, ``_NATS_``, ``_KAFKA_``, ``_RABBITMQ_``) gives a URL, that server is used.
 Where a server cannot be had the test is skipped, and fails if ``CI=true``.
 """
 
@@ -24,9 +24,12 @@ import pytest
 
 from fedorm.testing.servers import (
     ClickHouseServer,
+    KafkaServer,
     MariaDBServer,
     MongoDBServer,
+    NATSServer,
     PostgreSQLServer,
+    RabbitMQServer,
     RedisServer,
     Server,
     ServerUnavailableError,
@@ -61,6 +64,9 @@ class _Servers:
         "mongodb": MongoDBServer,
         "clickhouse": ClickHouseServer,
         "redis": RedisServer,
+        "nats": NATSServer,
+        "kafka": KafkaServer,
+        "rabbitmq": RabbitMQServer,
     }
     admins: dict[str, Callable[[str], Admin]] = {
         "postgresql": PostgreSQLAdmin,
@@ -172,6 +178,9 @@ mysql_server = _server_fixture("mysql")
 mongodb_server = _server_fixture("mongodb")
 clickhouse_server = _server_fixture("clickhouse")
 redis_server = _server_fixture("redis")
+nats_server = _server_fixture("nats")
+kafka_server = _server_fixture("kafka")
+rabbitmq_server = _server_fixture("rabbitmq")
 postgresql_url = _url_fixture("postgresql")
 second_postgresql_url = _url_fixture("postgresql", "second_")
 mysql_url = _url_fixture("mysql")
@@ -191,11 +200,20 @@ def clickhouse_http_url(fedorm_servers: _Servers) -> Iterator[str]:
     server.drop_database(name)
 
 
-@pytest.fixture
-def redis_url(fedorm_servers: _Servers) -> str:
-    """Give the URL of a Redis, which all tests share: what is kept there is named by databases of a test's own."""
-    given = os.environ.get("FEDORM_TEST_REDIS_URL")
-    return given or fedorm_servers.server("redis").url()
+def _shared_url_fixture(kind: str) -> Any:
+    @pytest.fixture(name=f"{kind}_url")
+    def url(fedorm_servers: _Servers) -> str:
+        given = os.environ.get(f"FEDORM_TEST_{kind.upper()}_URL")
+        return given or fedorm_servers.server(kind).url()
+
+    url.__doc__ = f"The URL of a {kind} server, which all tests share: what is kept there has names of a test's own."
+    return url
+
+
+redis_url = _shared_url_fixture("redis")
+nats_url = _shared_url_fixture("nats")
+kafka_url = _shared_url_fixture("kafka")
+rabbitmq_url = _shared_url_fixture("rabbitmq")
 
 
 @pytest.fixture

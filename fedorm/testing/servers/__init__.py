@@ -1,8 +1,9 @@
-"""Start real database servers on private ports, each with its own data that vanishes with it."""
+"""Start real database servers and message brokers on private ports, each with its own data that vanishes with it."""
 
 from __future__ import annotations
 
 from fedorm.testing.servers.base import Server, live_servers
+from fedorm.testing.servers.brokers import KafkaServer, NATSServer, RabbitMQServer
 from fedorm.testing.servers.clickhouse import ClickHouseServer
 from fedorm.testing.servers.errors import ServerStartError, ServerUnavailableError
 from fedorm.testing.servers.mariadb import MariaDBServer
@@ -16,6 +17,9 @@ __all__ = [
     "MongoDBServer",
     "ClickHouseServer",
     "RedisServer",
+    "NATSServer",
+    "KafkaServer",
+    "RabbitMQServer",
     "Server",
     "ServerStartError",
     "ServerUnavailableError",

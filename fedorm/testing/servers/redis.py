@@ -16,16 +16,21 @@ port {port}
 requirepass {password}
 dir {directory}
 save ""
-appendonly no
+appendonly {appended}
+appendfsync always
 daemonize no
 """
 
 
 class RedisServer(Server):
-    """A Redis server that keeps everything in memory: after ``restart()`` it is empty."""
+    """A Redis server that keeps everything in memory: after ``restart()`` it is empty, unless it is ``durable``."""
 
     name = "Redis"
     default_database: ClassVar[str] = "0"
+
+    def __init__(self, run_as: str | None = None, *, durable: bool = False) -> None:
+        super().__init__(run_as)
+        self._durable = durable
 
     def url(self, database: str | None = None) -> str:
         """Return the URL of a database, which has a number for a name."""
@@ -38,7 +43,12 @@ class RedisServer(Server):
 
     def _initialize(self) -> None:
         self._binary()
-        settings = CONFIG.format(port=self.port, password=self.password, directory=self.own.directory)
+        settings = CONFIG.format(
+            port=self.port,
+            password=self.password,
+            directory=self.own.directory,
+            appended="yes" if self._durable else "no",
+        )
         self.own.write("redis.conf", settings)
 
     def _command(self) -> list[str]:
