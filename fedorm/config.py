@@ -143,14 +143,24 @@ class QuerySettings(BaseModel):
     """Where what does not fit goes; None: a folder that is made where the process runs."""
 
 
+class TransactionSettings(BaseModel):
+    """What becomes of transactions over several services that a crash has cut short."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recover_on_start: bool = False
+    """Whether a federation that is opened settles what is in doubt, before anything else."""
+
+
 class FederationSettings(BaseModel):
-    """The settings of every service of a federation, by name, of its selects over several, and of its result cache."""
+    """The settings of every service of a federation by name, and of what is about several of them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     services: dict[str, ServiceSettings]
     cache: CacheSettings = CacheSettings()
     query: QuerySettings = QuerySettings()
+    transactions: TransactionSettings = TransactionSettings()
 
     @field_validator("services")
     @classmethod
@@ -159,6 +169,9 @@ class FederationSettings(BaseModel):
             if not name.isidentifier():
                 raise ValueError(f"service name {name!r} must be an identifier: letters, digits, underscores")
         return services
+
+
+_TABLES = tuple(name for name in FederationSettings.model_fields if name != "services")
 
 
 def address_of(url: str) -> str:
@@ -172,16 +185,15 @@ def _encode(password: str) -> str:
 
 
 def settings_from_mapping(
-    services: Mapping[str, Any], cache: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
+    services: Mapping[str, Any], more: Mapping[str, Mapping[str, Any]] | None = None
 ) -> FederationSettings:
-    """Validate ``{name: url | {"url": ..., "pool_size": ...}}``, and the tables ``cache`` and ``query``.
+    """Validate ``{name: url | {"url": ..., "pool_size": ...}}``, and ``more`` tables: ``cache``, ``query``, ...
 
     Raises ``ConfigurationError`` naming service and setting; no value is repeated, as it may be a secret.
     """
     shaped = {name: {"url": entry} if isinstance(entry, str) else entry for name, entry in services.items()}
     try:
-        given = {"services": shaped, "cache": dict(cache or {}), "query": dict(query or {})}
-        return FederationSettings.model_validate(given)
+        return FederationSettings.model_validate({"services": shaped, **(more or {})})
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'][problem['loc'][0] == 'services' :])) or 'services'}: {problem['msg']}"
@@ -192,16 +204,15 @@ def settings_from_mapping(
 
 
 def with_options(
-    services: Mapping[str, Any] | FederationSettings, cache: Mapping[str, Any], query: Mapping[str, Any]
+    services: Mapping[str, Any] | FederationSettings, more: Mapping[str, Mapping[str, Any]]
 ) -> FederationSettings:
-    """Validate settings, those of ``cache`` and ``query`` that are not None in the place of what is there."""
-    caches, queries = ({name: value for name, value in one.items() if value is not None} for one in (cache, query))
+    """Validate settings, with those of ``more`` tables that are not None in the place of what is there."""
+    given = {table: {name: one for name, one in values.items() if one is not None} for table, values in more.items()}
     if not isinstance(services, FederationSettings):
-        return settings_from_mapping(services, caches, queries)
-    caches = services.cache.model_dump(exclude_unset=True) | caches
-    queries = services.query.model_dump(exclude_unset=True) | queries
-    changed = settings_from_mapping({}, caches, queries)
-    return services.model_copy(update={"cache": changed.cache, "query": changed.query})
+        return settings_from_mapping(services, given)
+    tables = {name: getattr(services, name).model_dump(exclude_unset=True) | values for name, values in given.items()}
+    changed = settings_from_mapping({}, tables)
+    return services.model_copy(update={name: getattr(changed, name) for name in given})
 
 
 def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
@@ -227,8 +238,8 @@ def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
             for option in {"ca", "cert", "key"} & entry["tls"].keys():
                 if isinstance(entry["tls"][option], str):
                     entry["tls"][option] = file.absolute().parent / entry["tls"][option]
-    more = {name: _expand(document.get(name, {}), f"{file}: {name}") for name in ("cache", "query")}
-    return settings_from_mapping(expanded, more["cache"], more["query"])
+    more = {name: _expand(document[name], f"{file}: {name}") for name in _TABLES if name in document}
+    return settings_from_mapping(expanded, more)
 
 
 def _expand(value: Any, where: str) -> Any:

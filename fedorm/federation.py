@@ -29,6 +29,7 @@ from fedorm.exc import (
 from fedorm.observed import ObservedStores
 from fedorm.orphans import Orphans, find_orphans
 from fedorm.query.tables import Tables
+from fedorm.recovery import RecoveringStores
 from fedorm.reflection import Reflection
 from fedorm.session import FederatedSession
 from fedorm.stats import Observer
@@ -51,7 +52,7 @@ class Health:
     error: StoreError | None
 
 
-class Federation(ObservedStores):
+class Federation(ObservedStores, RecoveringStores):
     """The services of an application by name; use it with ``async with``, or with ``with`` in code that is not async.
 
     ``services`` maps each name to a URL or to a table of settings: ``{"url": ..., "pool_size": 10, "timeout": 30}``.
@@ -61,7 +62,7 @@ class Federation(ObservedStores):
     With ``cache_ttl`` the rows of every statement are kept for so many seconds, else those of statements with
     ``execution_options(cache_ttl=...)``: in memory, up to ``cache_entries`` and about ``cache_bytes``, or in the Redis
     at ``cache_url``. A select over several services keeps within ``memory_limit``, as "512MB", and lays what does not
-    fit into ``spill_directory``.
+    fit into ``spill_directory``. With ``recover_on_start`` it is opened as ``recover()`` leaves it.
     """
 
     def __init__(
@@ -74,10 +75,12 @@ class Federation(ObservedStores):
         cache_url: str | None = None,
         cache_entries: int | None = None,
         cache_bytes: int | None = None,
+        recover_on_start: bool | None = None,
     ) -> None:
         cache = {"ttl": cache_ttl, "url": cache_url, "entries": cache_entries, "bytes": cache_bytes}
         query = {"memory_limit": memory_limit, "spill_directory": spill_directory}
-        settings = with_options(services, cache, query)
+        transactions = {"recover_on_start": recover_on_start}
+        settings = with_options(services, {"cache": cache, "query": query, "transactions": transactions})
         self.stores: dict[str, Store] = {name: store_for(name, one) for name, one in settings.services.items()}
         self._observe_stores(settings.cache)
         self._async_bridge = AsyncBridge()
@@ -93,6 +96,7 @@ class Federation(ObservedStores):
         self._tables = Tables(self.stores, documents)
         self._queries: QueryRunner | None = None
         self._query_settings = settings.query
+        self._recover_on_start = settings.transactions.recover_on_start
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
@@ -112,6 +116,7 @@ class Federation(ObservedStores):
         try:
             opened = await asyncio.gather(*(store.open() for store in self.stores.values()), return_exceptions=True)
             self._refuse_failures(dict(zip(self.stores, opened, strict=True)))
+            await self._recover_at_start()
         except BaseException:
             await self._close_stores()
             raise
@@ -125,6 +130,7 @@ class Federation(ObservedStores):
 
     async def _close_stores(self) -> None:
         self._open = False
+        await self._stop_recovering()
         closed = await asyncio.gather(*(store.close() for store in self.stores.values()), return_exceptions=True)
         if self._thread_bridge is None:
             self._close_queries()
@@ -167,6 +173,7 @@ class Federation(ObservedStores):
             with ThreadPoolExecutor(max_workers=max(1, len(self.stores))) as pool:
                 list(pool.map(open_one, self.stores.values()))
             self._refuse_failures(failures)
+            self._sync_recover_at_start(bridge)
         except BaseException:
             self._close_for_threads()
             raise
@@ -183,6 +190,7 @@ class Federation(ObservedStores):
     def _close_for_threads(self) -> None:
         bridge, self._thread_bridge = self._thread_bridge, None
         if bridge is not None:
+            self._sync_stop_recovering()
             for store in self.stores.values():
                 store.close_sync(bridge)
             bridge.close()

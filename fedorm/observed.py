@@ -32,7 +32,10 @@ class ObservedStores:
             store.cache = self.cache
 
     def stats(self) -> Statistics:
-        """Return figures as of now: of all statements, by service, and of the result cache."""
+        """Return figures as of now: of all statements, by service, and of the result cache; nobody is asked for them.
+
+        ``in_doubt`` is as of the last ``recover()`` or ``in_doubt()``, and says when that was.
+        """
         return self.meter.statistics({name: store.sent for name, store in self.stores.items()}, self.cache.statistics())
 
     def observe(self, observer: Observer) -> None:

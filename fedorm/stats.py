@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from math import ceil, fsum
 from threading import Lock
 from time import perf_counter
@@ -119,6 +120,29 @@ class CacheStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceInDoubt:
+    """What a service holds of two-phase commits that have not ended: how many ``branches``, how old in seconds."""
+
+    branches: int
+    oldest: float
+    """0 where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubtStatistics:
+    """Which branches of two-phase commits were prepared and not ended, as of the moment ``at`` and no later.
+
+    That is when ``recover()`` or ``in_doubt()`` was last called in this federation; branches of others are not counted.
+    """
+
+    at: datetime
+    branches: int
+    oldest: float
+    services: Mapping[str, ServiceInDoubt | None]
+    """Those that can prepare; None for one that could not be asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """What a federation has done since it was made."""
 
@@ -136,6 +160,8 @@ class Statistics:
     histogram: Histogram
     services: Mapping[str, ServiceStatistics]
     cache: CacheStatistics
+    in_doubt: InDoubtStatistics | None = None
+    """As of the last ``recover()`` or ``in_doubt()``; None where there was none yet."""
 
 
 class Recorder:
@@ -205,6 +231,8 @@ class Meter:
         self.statements = Recorder()
         self.cross_service = 0
         self.observer: Observer = UNOBSERVED
+        self.in_doubt: InDoubtStatistics | None = None
+        """What the last look at the services has found."""
         self._lock = Lock()
 
     def crossed(self) -> None:
@@ -242,4 +270,5 @@ class Meter:
             histogram=histogram,
             services=MappingProxyType(by_service),
             cache=cache,
+            in_doubt=self.in_doubt,
         )

@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from fedorm.exc import MissingDriverError
-from fedorm.stats import BUCKETS, UNOBSERVED, WHOLE, Histogram, Observed
+from fedorm.stats import BUCKETS, UNOBSERVED, WHOLE, Histogram, InDoubtStatistics, Observed
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
@@ -90,6 +90,26 @@ class FederationCollector:
             rows.add_metric([*values, name], service.rows)
             answers.add_metric([*values, name], _buckets(service.histogram), service.histogram.seconds)
         yield from (sent, errors, rows, answers)
+        if stats.in_doubt is not None:
+            yield from self._in_doubt(stats.in_doubt)
+
+    def _in_doubt(self, found: InDoubtStatistics) -> Iterable[Metric]:
+        """Return what the last look at the services has found, and when that was: the scrape itself asks nobody."""
+        from prometheus_client.core import GaugeMetricFamily
+
+        names, values = self._names, self._values
+        looked = GaugeMetricFamily("fedorm_in_doubt_timestamp_seconds", "When the services were asked.", labels=names)
+        looked.add_metric(values, found.at.timestamp())
+        told = "Branches of two-phase commits that were prepared and not ended."
+        branches = GaugeMetricFamily("fedorm_in_doubt_branches", told, labels=[*names, "service"])
+        oldest = GaugeMetricFamily(
+            "fedorm_in_doubt_oldest_seconds", "For how long the oldest of them was.", labels=[*names, "service"]
+        )
+        for name, service in found.services.items():
+            if service is not None:
+                branches.add_metric([*values, name], service.branches)
+                oldest.add_metric([*values, name], service.oldest)
+        yield from (looked, branches, oldest)
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
