@@ -1,0 +1,186 @@
+"""SQL that writes a column's value as JSON, as the session's own hook writes it; each database has its own words."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import String, case, cast, func, literal
+from sqlalchemy import types as sqltypes
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.types import TypeEngine
+
+Value = ColumnElement[Any]
+Text = ColumnElement[str]
+
+
+class joined(FunctionElement[str]):  # noqa: N801 - it stands where functions of SQL stand
+    """Texts one after the other; NULL if one of them is."""
+
+    inherit_cache = True
+    type = String()
+
+
+@compiles(joined)
+def _joined(element: Any, compiler: Any, **options: Any) -> str:
+    return f"({' || '.join(compiler.process(one.self_group(), **options) for one in element.clauses)})"
+
+
+@compiles(joined, "mysql")
+@compiles(joined, "mariadb")
+def _joined_mysql(element: Any, compiler: Any, **options: Any) -> str:
+    return f"concat({', '.join(compiler.process(one, **options) for one in element.clauses)})"
+
+
+def constant(value: str) -> Text:
+    """Return a text that is written into the trigger."""
+    return literal(value, String)
+
+
+def quoted(value: Value) -> Text:
+    """Return a value that has nothing to escape as a text of JSON."""
+    return joined(constant('"'), value, constant('"'))
+
+
+def micros(fraction: Value) -> Text:
+    """Return ``.123456`` unless it is nothing: Python leaves it out then."""
+    return func.coalesce(func.nullif(fraction, constant(".000000")), constant(""))
+
+
+class ColumnJSON(ABC):
+    """Writes expressions of a database's types as texts of JSON. Of all methods, ``value`` alone is never NULL."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+
+    def value(self, value: Value, kind: TypeEngine[Any]) -> Text:
+        """Return the JSON of ``value``, whose column is of the type ``kind``."""
+        return func.coalesce(self.nullable(value, kind), constant("null"))
+
+    def object(self, members: Sequence[tuple[str, Text]]) -> Text:
+        """Return the JSON of an object, from names and the JSON of their values."""
+        parts: list[Text] = []
+        for index, (name, value) in enumerate(members):
+            parts += [constant(f"{',' if index else '{'}{json.dumps(name)}:"), value]
+        return joined(*parts, constant("}")) if parts else constant("{}")
+
+    def object_of(self, members: Sequence[tuple[str, ColumnElement[bool], Text]]) -> Text:
+        """Return the JSON of an object of those members whose condition holds."""
+        parts = [
+            case((condition, joined(constant(f",{json.dumps(name)}:"), value)), else_=constant(""))
+            for name, condition, value in members
+        ]
+        return joined(constant("{"), func.substr(joined(*parts), 2), constant("}")) if parts else constant("{}")
+
+    def array(self, values: Sequence[Text]) -> Text:
+        """Return the JSON of an array, spaced as Python's ``json`` does it."""
+        parts: list[Text] = []
+        for index, value in enumerate(values):
+            parts += [constant(", " if index else "["), value]
+        return joined(*parts, constant("]"))
+
+    def nullable(self, value: Value, kind: TypeEngine[Any]) -> Text:
+        """Return the same, but NULL for NULL."""
+        if isinstance(kind, sqltypes.Interval):
+            return self.interval(value)  # Where there are no intervals it would turn into a DATETIME.
+        kind = held_as(kind, self.dialect)
+        if isinstance(kind, sqltypes.Enum):
+            return self._enum(value, kind)
+        if isinstance(kind, sqltypes.Numeric):
+            return self.decimal(value, kind) if kind.asdecimal else self.number(value)
+        if isinstance(kind, sqltypes.DateTime):
+            return self.datetime(value, zoned=bool(kind.timezone))
+        for kinds, write in (
+            (sqltypes.Boolean, self.boolean),
+            (sqltypes.Uuid, self.uuid),
+            (sqltypes.JSON, self.json),
+            (sqltypes.Integer, self.integer),
+            (sqltypes.Date, self.date),
+            (sqltypes.Time, self.time),
+            (sqltypes._Binary, self.binary),
+            (sqltypes.String, self.text),
+        ):
+            if isinstance(kind, kinds):
+                return write(value)
+        return self.other(value, kind)
+
+    def _enum(self, value: Value, kind: sqltypes.Enum) -> Text:
+        stored = cast(value, String(255))
+        # An enum of Python's may be held as something else than its members' names.
+        members = [] if kind.enum_class is None else [member.name for member in kind.enum_class]
+        names = dict(zip(kind.enums, members, strict=False)) if len(members) == len(kind.enums) else {}
+        whens = [(stored == constant(held), constant(json.dumps(name))) for held, name in names.items() if held != name]
+        return case(*whens, else_=self.text(stored)) if whens else self.text(stored)
+
+    @abstractmethod
+    def text(self, value: Value) -> Text:
+        """Return a text in quotes, with what has to be escaped."""
+
+    @abstractmethod
+    def integer(self, value: Value) -> Text:
+        """Return the digits."""
+
+    @abstractmethod
+    def number(self, value: Value) -> Text:
+        """Return a float, every digit of it."""
+
+    @abstractmethod
+    def decimal(self, value: Value, kind: sqltypes.Numeric[Any]) -> Text:
+        """Return a decimal in quotes, with the zeros of its scale, and without needless ones where it has none."""
+
+    @abstractmethod
+    def boolean(self, value: Value) -> Text:
+        """Return true or false."""
+
+    @abstractmethod
+    def uuid(self, value: Value) -> Text:
+        """Return a UUID in small letters, with its dashes."""
+
+    @abstractmethod
+    def json(self, value: Value) -> Text:
+        """Return what is JSON already."""
+
+    @abstractmethod
+    def datetime(self, value: Value, *, zoned: bool) -> Text:
+        """Return ISO 8601, in UTC if it has a zone, with microseconds if there are any."""
+
+    @abstractmethod
+    def date(self, value: Value) -> Text:
+        """Return ISO 8601."""
+
+    @abstractmethod
+    def time(self, value: Value) -> Text:
+        """Return ISO 8601, with microseconds if there are any."""
+
+    @abstractmethod
+    def interval(self, value: Value) -> Text:
+        """Return the seconds, as a float."""
+
+    @abstractmethod
+    def binary(self, value: Value) -> Text:
+        """Return base64."""
+
+    @abstractmethod
+    def other(self, value: Value, kind: TypeEngine[Any]) -> Text:
+        """Return a value of a type that only this database has."""
+
+    @abstractmethod
+    def differ(self, one: Text, other: Text) -> ColumnElement[bool]:
+        """Say whether two texts, neither of them NULL, differ in a single character."""
+
+    @abstractmethod
+    def new_id(self) -> Value:
+        """Return a new UUID as a text."""
+
+
+def held_as(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
+    """Return the type that a column really has in a database: what a decorator or a variant stands for there."""
+    held = kind.dialect_impl(dialect)
+    while isinstance(held, sqltypes.TypeDecorator):
+        held = held.type_engine(dialect)
+    return held
