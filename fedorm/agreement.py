@@ -31,6 +31,7 @@ from fedorm.twophase.protocol import (
     Verdict,
     coordinate,
 )
+from fedorm.twophase.settling import located
 
 if TYPE_CHECKING:
     from fedorm.session import FederatedSession
@@ -189,7 +190,7 @@ class Agreement:
             self._parts.clear()
 
     def _abandon(self, part: Part) -> None:
-        """Let go of what the protocol was interrupted with; once a decision may be there, only the recovery knows it."""
+        """Let go of what the protocol was interrupted with; where a decision may be there only the recovery knows."""
         try:
             if not self._deciding:
                 part.transaction.rollback()
@@ -217,7 +218,8 @@ class Agreement:
         self._parts[action.service].transaction.prepare()
 
     def _delegate(self, action: Delegate) -> None:
-        self._log(action.service).delegate(self.id, action.to, self._services)
+        to = located(action.to, self._log(action.to).token())
+        self._log(action.service).delegate(self.id, to, self._services)
 
     def _decide(self, action: Decide) -> None:
         self._deciding = True
@@ -240,13 +242,12 @@ class Agreement:
         part = self._parts.pop(action.service)
         try:
             part.transaction.commit()
-        except Exception as error:
+        except Exception:
             part.let_go(broken=True)
-            if _may_have_happened(error):
-                self._end_elsewhere(action.service, commit=True)
-                return
-            raise
-        part.let_go()
+            # Its connection was lost, or a recovery was quicker.
+            self._end_elsewhere(action.service, commit=True)
+        else:
+            part.let_go()
 
     def _end_elsewhere(self, service: str, *, commit: bool) -> None:
         """End a prepared branch over another connection: its own was lost."""
@@ -263,10 +264,11 @@ class Agreement:
             return  # Documents are undone with the session's own.
         try:
             part.transaction.rollback()
-        except BaseException:
+        except Exception:
             part.let_go(broken=True)
-            raise
-        part.let_go()
+            self._end_elsewhere(action.service, commit=False)
+        else:
+            part.let_go()
 
 
 _METHODS: Mapping[type[Action], Callable[[Agreement, Any], Answer]] = {

@@ -20,7 +20,7 @@ from fedorm import (
 )
 from fedorm.hydration import collector_paused
 from fedorm.stores.mongodb import MongoDBStore
-from tests.models import Event, Item, Payment, Product, User
+from tests.models import Event, Item, Order, Payment, Product, User
 from tests.support import stored
 
 AT = datetime.datetime(2026, 1, 1)
@@ -47,6 +47,25 @@ async def test_partial_commit_names_both_sides(fed: Federation) -> None:
         assert (await session.scalars(select(User.id).order_by(User.id))).all() == [2]
         assert len((await session.scalars(select(Payment))).all()) == 1
     assert await stored(fed) == {"a": 1}
+
+
+async def test_a_service_that_goes_away_at_its_commit_is_unknown(fed: Federation) -> None:
+    """Whether it has committed nobody has said; the others roll back, and the session is usable again."""
+    async with fed.session() as session, fed.session() as killer:
+        session.add_all([User(id=1, email="x"), Payment(order_id=1, amount=1), Order(id=1, user_id=1)])
+        await session.flush()
+        orders = {"bind_arguments": {"service": "orders"}}
+        process = await session.scalar(text("SELECT pg_backend_pid()"), **orders)
+        await killer.execute(text("SELECT pg_terminate_backend(:process)"), {"process": process}, **orders)
+        await asyncio.sleep(0.1)
+        with pytest.raises(PartialCommitError, match="is unknown in orders") as raised:
+            await session.commit()
+        assert (raised.value.committed, raised.value.unknown) == ([], ["orders"])
+        assert raised.value.failed == ["payments", "users"]
+        session.add(User(id=1, email="again"))
+        await session.commit()
+        assert (await session.scalars(select(User.email))).all() == ["again"]
+        assert (await session.scalars(select(Payment))).all() == []
 
 
 async def test_documents_commit_first(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
