@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Column, FromClause, MetaData, Table
@@ -26,6 +27,7 @@ class Catalog:
         self._metadata: dict[str, MetaData] = {}
         self._models: dict[str, list[type[Any]]] = {}
         self._documents: dict[str, list[type[Any]]] = {}
+        self._listeners: list[Callable[[type[Any]], None]] = []
 
     def metadata(self, service: str) -> MetaData:
         """Return the MetaData of a service; made at first use."""
@@ -49,6 +51,12 @@ class Catalog:
         self._models.setdefault(model.__name__, []).append(model)
         if document:
             self._documents.setdefault(model.__service__, []).append(model)
+        for listener in self._listeners:
+            listener(model)
+
+    def on_add(self, listener: Callable[[type[Any]], None]) -> None:
+        """Call ``listener`` with each model, once it is mapped; what it raises, the class statement raises."""
+        self._listeners.append(listener)
 
     def find(self, name: str, *, near: type[Any]) -> type[Any]:
         """Return the model called ``name``; of several, the one in the module of ``near``.

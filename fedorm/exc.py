@@ -75,6 +75,10 @@ class CrossServiceRelationshipError(ModelError):
         )
 
 
+class OutboxRuleError(ModelError):
+    """The ``__outbox__`` of a model does not fit it, or cannot be kept by the model's service."""
+
+
 class RelationshipError(ModelError):
     """A ``federated_relationship()`` does not fit the models it connects."""
 
@@ -276,6 +280,10 @@ class FederatedLazyLoadError(FedormError, sa_exc.InvalidRequestError):
             f"load it with the query,  select(...).options(federated_load({attribute})),  "
             f"or afterwards,  await {instance}.awaitable_attrs.{key}"
         )
+
+
+class EventError(FedormError, ValueError):
+    """An event cannot be written as it is; nothing was."""
 
 
 class DetachedError(FedormError, sa_exc.InvalidRequestError):
