@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from sqlalchemy import Column, Insert, Select, String, Table, cast, column, func, insert, or_, select, table
+from sqlalchemy import Column, Insert, Select, Table, cast, column, func, insert, or_, select, table
 from sqlalchemy import types as sqltypes
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.types import TypeEngine
 
 from fedorm.exc import ModelError
+from fedorm.outbox.rules import Change
 from fedorm.outbox.triggers.mysql import MySQLColumnJSON
 from fedorm.outbox.triggers.postgresql import PostgreSQLColumnJSON
 from fedorm.outbox.triggers.sqlite import SQLiteColumnJSON
 from fedorm.outbox.triggers.values import ColumnJSON, Text, constant, held_as
 
-Change = Literal["insert", "update", "delete"]
 Row = Literal["OLD", "NEW"]
-CHANGES: tuple[Change, ...] = ("insert", "update", "delete")
 
 _JSON: Mapping[str, type[ColumnJSON]] = {
     "postgresql": PostgreSQLColumnJSON,
@@ -30,6 +30,7 @@ _JSON: Mapping[str, type[ColumnJSON]] = {
     "mariadb": MySQLColumnJSON,
     "sqlite": SQLiteColumnJSON,
 }
+PREFIX = "fedorm_outbox_"
 _LONGEST_NAME = 60
 """Of a trigger, in bytes: PostgreSQL cuts off what is beyond 63, and MySQL refuses more than 64 characters."""
 
@@ -49,35 +50,76 @@ def _of_row(element: of_row, compiler: Any, **options: Any) -> str:
     return f"{element.row}.{compiler.preparer.quote(element.name)}"
 
 
+def renamed(kind: TypeEngine[Any]) -> Mapping[str, str]:
+    """Return, for an enum whose members are held as something else than their names, the name for what is held."""
+    if not isinstance(kind, sqltypes.Enum) or kind.enum_class is None:
+        return {}
+    members = [member.name for member in kind.enum_class]
+    return {held: name for held, name in zip(kind.enums, members, strict=False) if held != name}
+
+
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """The events that the changes of a table's rows make. All columns are of ``table``, under the names in the data."""
+    """The events that the changes of a table's rows make."""
 
-    service: str
     table: Table
+    """Its columns are those that the triggers read; their keys are their names in the data."""
     types: Mapping[Change, str]
     """The type of event for each change that makes one."""
-    identity: Mapping[str, Column[Any]]
-    """What is in the data as ``key``: the primary key."""
+    values: tuple[Column[Any], ...]
     ordering: tuple[Column[Any], ...]
-    """What the ordering key is made of: for one column its text, for several a JSON array."""
-    values: Mapping[str, Column[Any]]
+    """What the ordering key is made of: for one column its text, for several a JSON array; for none, nothing."""
+    names: Mapping[str, Mapping[str, str]]
+    """By column, the names of an enum's members that are held as something else."""
+    number: int = 1
+    """Of several for one table, which this is."""
+
+    @classmethod
+    def of(
+        cls,
+        table: Table,
+        *,
+        types: Mapping[Change, str],
+        values: Collection[str] | None = None,
+        key: Collection[str] | None = None,
+        names: Mapping[str, Mapping[str, str]] | None = None,
+        number: int = 1,
+    ) -> Self:
+        """Make one from keys of a table's columns: all values, ordered by the primary key, unless told otherwise."""
+        columns = table.columns
+        try:
+            return cls(
+                table,
+                types,
+                tuple(columns) if values is None else tuple(columns[one] for one in values),
+                tuple(table.primary_key.columns) if key is None else tuple(columns[one] for one in key),
+                names or {},
+                number,
+            )
+        except KeyError as error:
+            raise ModelError(f"the outbox's triggers of {table.fullname}: there is no column {error}") from None
 
     def name(self, change: Change) -> str:
         """Return the name of the trigger for a change."""
-        whole = f"fedorm_outbox_{self.table.fullname.replace('.', '_')}_{change}"
-        if len(whole.encode()) <= _LONGEST_NAME:
-            return whole
-        digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
-        cut = whole.encode()[: _LONGEST_NAME - len(digest) - len(change) - 2].decode(errors="ignore")
-        return f"{cut}_{digest}_{change}"
+        return trigger_name(self.table, change, self.number)
 
     def statement(self, change: Change, dialect: Dialect, schema: str | None = None) -> Insert:
         """Return what the trigger runs for a row; ``schema`` is where the outbox is, where it has to be named."""
         make = _JSON.get(dialect.name)
         if make is None:
-            raise ModelError(f"{self.table.fullname} in {self.service!r}: {dialect.name} has no triggers for an outbox")
-        return _Statement(self, change, make(dialect), dialect).insert(schema)
+            raise ModelError(f"the outbox's triggers of {self.table.fullname}: there are none for {dialect.name}")
+        return _Statement(self, change, make(dialect, self.names), dialect).insert(schema)
+
+
+def trigger_name(table: Table, change: Change, number: int = 1) -> str:
+    """Return what the trigger of a table for a change is called, and the function that it calls, if it does."""
+    end = f"_{change}" if number == 1 else f"_{change}_{number}"
+    whole = f"{PREFIX}{table.fullname.replace('.', '_')}"
+    if len(whole.encode()) + len(end) <= _LONGEST_NAME:
+        return whole + end
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+    cut = whole.encode()[: _LONGEST_NAME - len(digest) - len(end) - 1].decode(errors="ignore")
+    return f"{cut}_{digest}{end}"
 
 
 class _Statement:
@@ -89,14 +131,14 @@ class _Statement:
 
     def insert(self, schema: str | None) -> Insert:
         json, capture = self._json, self._capture
-        members = [("key", self._object(capture.identity))]
+        members = [("key", self._object(list(capture.table.primary_key.columns)))]
         if self._change == "update":
             # A subquery, so that each value is written down once, before it is compared.
             values = select(
-                *(self._value("OLD", column).label(f"old_{at}") for at, column in enumerate(capture.values.values())),
-                *(self._value("NEW", column).label(f"new_{at}") for at, column in enumerate(capture.values.values())),
+                *(self._value("OLD", one).label(f"old_{at}") for at, one in enumerate(capture.values)),
+                *(self._value("NEW", one).label(f"new_{at}") for at, one in enumerate(capture.values)),
             ).subquery("row_values")
-            pairs = {name: (values.c[f"old_{at}"], values.c[f"new_{at}"]) for at, name in enumerate(capture.values)}
+            pairs = {one.key: (values.c[f"old_{at}"], values.c[f"new_{at}"]) for at, one in enumerate(capture.values)}
             members.append(("values", json.object([(name, new) for name, (_, new) in pairs.items()])))
             changed = [(name, json.differ(*pair), json.array(pair)) for name, pair in pairs.items()]
             members.append(("changed", json.object_of(changed)))
@@ -115,19 +157,25 @@ class _Statement:
             (cast(data, postgresql.JSONB) if self._dialect.name == "postgresql" else data).label("data"),
         )
 
-    def _object(self, columns: Mapping[str, Column[Any]]) -> Text:
-        return self._json.object([(name, self._value(self._row, column)) for name, column in columns.items()])
+    def _object(self, columns: Sequence[Column[Any]]) -> Text:
+        return self._json.object([(column.key, self._value(self._row, column)) for column in columns])
 
     def _value(self, row: Row, column: Column[Any]) -> Text:
-        return self._json.value(of_row(row, column), column.type)
+        return self._json.value(of_row(row, column), column)
 
     def _key(self) -> ColumnElement[str]:
         columns = self._capture.ordering
-        if len(columns) != 1:
+        if len(columns) > 1:
             return self._json.array([self._value(self._row, column) for column in columns])
+        # What has no key is ordered with nothing else.
+        alone = self._json.new_id()
+        if not columns:
+            return alone
         (column,) = columns
         value, kind = of_row(self._row, column), held_as(column.type, self._dialect)
-        if isinstance(kind, sqltypes.String) and not isinstance(kind, sqltypes.Enum):
-            return func.coalesce(cast(value, String(255)), constant(""))
-        # Whatever else is in quotes in JSON has nothing in it that would be escaped.
-        return func.coalesce(func.replace(self._json.nullable(value, column.type), '"', ""), constant(""))
+        if isinstance(kind, sqltypes.String) and column.key not in self._capture.names:
+            key = self._json.characters(value)
+        else:
+            # Whatever else is in quotes in JSON has nothing in it that would be escaped.
+            key = func.replace(self._json.nullable(value, column), '"', "")
+        return func.coalesce(func.nullif(key, constant("")), alone)

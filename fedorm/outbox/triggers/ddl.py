@@ -5,57 +5,61 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ExecutableDDLElement, String
+from sqlalchemy import ExecutableDDLElement, String, Table
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 
-from fedorm.outbox.triggers.capture import Capture, Change
+from fedorm.outbox.rules import Change
+from fedorm.outbox.triggers.capture import Capture
 
 
 class _OfTrigger(ExecutableDDLElement):
-    """A statement about the trigger of a table for one kind of change."""
+    """A statement about a trigger of a table, or the function that it calls."""
 
     inherit_cache = False
 
-    def __init__(self, capture: Capture, change: Change) -> None:
-        self.capture, self.change = capture, change
-
-
-class CreateTriggerFunction(_OfTrigger):
-    """``CREATE OR REPLACE FUNCTION``, where a trigger calls one."""
-
-
-class RevokeTriggerFunction(_OfTrigger):
-    """``REVOKE``: nobody else makes triggers of the function, and events with it."""
-
-
-class DropTriggerFunction(_OfTrigger):
-    """``DROP FUNCTION``."""
-
-
-class CreateTrigger(_OfTrigger):
-    """``CREATE TRIGGER``."""
+    def __init__(self, table: Table, name: str) -> None:
+        self.table, self.name = table, name
 
 
 class DropTrigger(_OfTrigger):
     """``DROP TRIGGER``, if it is there."""
 
 
+class DropTriggerFunction(_OfTrigger):
+    """``DROP FUNCTION``, if it is there."""
+
+
+class _MakeTrigger(_OfTrigger):
+    def __init__(self, capture: Capture, change: Change) -> None:
+        super().__init__(capture.table, capture.name(change))
+        self.capture, self.change = capture, change
+
+
+class CreateTriggerFunction(_MakeTrigger):
+    """``CREATE OR REPLACE FUNCTION``, where a trigger calls one."""
+
+
+class RevokeTriggerFunction(_MakeTrigger):
+    """``REVOKE``: nobody else makes triggers of the function, and events with it."""
+
+
+class CreateTrigger(_MakeTrigger):
+    """``CREATE TRIGGER``."""
+
+
 def creation(capture: Capture, change: Change, dialect: Dialect) -> Sequence[ExecutableDDLElement]:
     """Return what makes a trigger, or makes it anew."""
-    kinds: tuple[type[_OfTrigger], ...] = (DropTrigger, CreateTrigger)
+    drop, create = DropTrigger(capture.table, capture.name(change)), CreateTrigger(capture, change)
     if dialect.name == "postgresql":
-        kinds = (CreateTriggerFunction, RevokeTriggerFunction, DropTrigger, CreateTrigger)
-    elif getattr(dialect, "is_mariadb", False):
-        kinds = (CreateTrigger,)
-    return [kind(capture, change) for kind in kinds]
+        return [CreateTriggerFunction(capture, change), RevokeTriggerFunction(capture, change), drop, create]
+    return [create] if getattr(dialect, "is_mariadb", False) else [drop, create]
 
 
-def removal(capture: Capture, change: Change, dialect: Dialect) -> Sequence[ExecutableDDLElement]:
+def removal(table: Table, name: str, dialect: Dialect) -> Sequence[ExecutableDDLElement]:
     """Return what drops a trigger."""
-    kinds: tuple[type[_OfTrigger], ...]
-    kinds = (DropTrigger, DropTriggerFunction) if dialect.name == "postgresql" else (DropTrigger,)
-    return [kind(capture, change) for kind in kinds]
+    drop = DropTrigger(table, name)
+    return [drop, DropTriggerFunction(table, name)] if dialect.name == "postgresql" else [drop]
 
 
 def body_of(capture: Capture, change: Change, dialect: Dialect) -> str:
@@ -64,18 +68,20 @@ def body_of(capture: Capture, change: Change, dialect: Dialect) -> str:
     return _body(element, element.compile(dialect=dialect))
 
 
-def _body(element: _OfTrigger, compiler: Any) -> str:
-    schema = _schema(element, compiler) if compiler.dialect.name == "postgresql" else None
+def _body(element: _MakeTrigger, compiler: Any) -> str:
+    schema = _schema(compiler) if compiler.dialect.name == "postgresql" else None
     statement = element.capture.statement(element.change, compiler.dialect, schema)
-    sql: str = compiler.sql_compiler.process(statement, literal_binds=True)
+    # Of its own, so that the names that it makes up are the same every time.
+    sql_compiler: Any = compiler.dialect.statement_compiler(compiler.dialect, None)
+    sql: str = sql_compiler.process(statement, literal_binds=True)
     if compiler.dialect.identifier_preparer._double_percents:
         sql = sql.replace("%%", "%")  # Doubled again where it is put into the statement for the driver.
     return f"BEGIN {sql}; RETURN NULL; END" if schema is not None else sql
 
 
-def _schema(element: _OfTrigger, compiler: Any) -> str:
+def _schema(compiler: Any) -> str:
     # Known once the dialect has connected; without a connection, PostgreSQL's own default.
-    return compiler.dialect.default_schema_name or "public"
+    return str(compiler.dialect.default_schema_name or "public")
 
 
 def _for_driver(sql: str, compiler: Any) -> str:
@@ -83,24 +89,24 @@ def _for_driver(sql: str, compiler: Any) -> str:
 
 
 def _table(element: _OfTrigger, compiler: Any) -> str:
-    name: str = compiler.preparer.format_table(element.capture.table)
+    name: str = compiler.preparer.format_table(element.table)
     return name
 
 
 def _name(element: _OfTrigger, compiler: Any) -> str:
-    name: str = compiler.preparer.quote(element.capture.name(element.change))
+    name: str = compiler.preparer.quote(element.name)
     return name
 
 
 def _schema_name(element: _OfTrigger, compiler: Any) -> str:
     """Return the trigger's name where names of triggers belong to a schema: that of its table."""
-    schema = element.capture.table.schema
+    schema = element.table.schema
     name = _name(element, compiler)
     return name if schema is None else f"{compiler.preparer.quote_schema(schema)}.{name}"
 
 
 def _function(element: _OfTrigger, compiler: Any) -> str:
-    return f"{compiler.preparer.quote_schema(_schema(element, compiler))}.{_name(element, compiler)}()"
+    return f"{compiler.preparer.quote_schema(_schema(compiler))}.{_name(element, compiler)}()"
 
 
 @compiles(CreateTriggerFunction, "postgresql")
@@ -152,7 +158,7 @@ def _create_mysql(element: CreateTrigger, compiler: Any, **options: Any) -> str:
 def _create_sqlite(element: CreateTrigger, compiler: Any, **options: Any) -> str:
     return (
         f"CREATE TRIGGER {_schema_name(element, compiler)} AFTER {element.change.upper()}"
-        f" ON {compiler.preparer.quote(element.capture.table.name)} FOR EACH ROW"
+        f" ON {compiler.preparer.quote(element.table.name)} FOR EACH ROW"
         f" BEGIN {_body(element, compiler)}; END"
     )
 

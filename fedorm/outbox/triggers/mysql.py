@@ -42,6 +42,10 @@ def _without_trailing(element: Any, compiler: Any, **options: Any) -> str:
 class MySQLColumnJSON(ColumnJSON):
     """MySQL 8 and MariaDB 10.6, and later."""
 
+    def characters(self, value: Value) -> Text:
+        """Leave the column's character set behind."""
+        return in_utf8(value)
+
     def text(self, value: Value) -> Text:
         """Let the server escape it."""
         return func.json_quote(in_utf8(value))
@@ -111,4 +115,4 @@ class MySQLColumnJSON(ColumnJSON):
 
     def new_id(self) -> Value:
         """Let the server make one."""
-        return func.uuid()
+        return in_utf8(func.uuid())  # In MariaDB it is of a type of its own.

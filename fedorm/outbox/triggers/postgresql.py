@@ -19,6 +19,10 @@ def _as_text(value: Value) -> Text:
 class PostgreSQLColumnJSON(ColumnJSON):
     """PostgreSQL 13 and later."""
 
+    def characters(self, value: Value) -> Text:
+        """Leave the column's type behind."""
+        return _as_text(value)
+
     def text(self, value: Value) -> Text:
         """Let the server escape it."""
         return _as_text(func.to_json(_as_text(value)))

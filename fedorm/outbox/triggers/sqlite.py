@@ -21,6 +21,10 @@ def _number(value: int) -> ColumnElement[int]:
 class SQLiteColumnJSON(ColumnJSON):
     """SQLite 3.38 and later. A value that is not of its column's type, which SQLite allows, is written as it is."""
 
+    def characters(self, value: Value) -> Text:
+        """Take whatever is there for a text."""
+        return cast(value, sqltypes.Text)
+
     def text(self, value: Value) -> Text:
         """Let the library escape it."""
         return func.json_quote(cast(value, sqltypes.Text))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import String, case, cast, func, literal
+from sqlalchemy import Column, String, case, func, literal
 from sqlalchemy import types as sqltypes
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
@@ -55,12 +55,14 @@ def micros(fraction: Value) -> Text:
 class ColumnJSON(ABC):
     """Writes expressions of a database's types as texts of JSON. Of all methods, ``value`` alone is never NULL."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, names: Mapping[str, Mapping[str, str]]) -> None:
         self.dialect = dialect
+        self._names = names
+        """By column, the names of an enum's members that are held as something else."""
 
-    def value(self, value: Value, kind: TypeEngine[Any]) -> Text:
-        """Return the JSON of ``value``, whose column is of the type ``kind``."""
-        return func.coalesce(self.nullable(value, kind), constant("null"))
+    def value(self, value: Value, column: Column[Any]) -> Text:
+        """Return the JSON of ``value``, which is of the type of ``column``."""
+        return func.coalesce(self.nullable(value, column), constant("null"))
 
     def object(self, members: Sequence[tuple[str, Text]]) -> Text:
         """Return the JSON of an object, from names and the JSON of their values."""
@@ -84,13 +86,18 @@ class ColumnJSON(ABC):
             parts += [constant(", " if index else "["), value]
         return joined(*parts, constant("]"))
 
-    def nullable(self, value: Value, kind: TypeEngine[Any]) -> Text:
+    def nullable(self, value: Value, column: Column[Any]) -> Text:
         """Return the same, but NULL for NULL."""
+        kind, names = column.type, self._names.get(column.key)
+        if names:
+            held = self.characters(value)
+            whens = [(held == constant(one), constant(json.dumps(name))) for one, name in names.items()]
+            return case(*whens, else_=self.text(held))
         if isinstance(kind, sqltypes.Interval):
             return self.interval(value)  # Where there are no intervals it would turn into a DATETIME.
         kind = held_as(kind, self.dialect)
         if isinstance(kind, sqltypes.Enum):
-            return self._enum(value, kind)
+            return self.text(value)
         if isinstance(kind, sqltypes.Numeric):
             return self.decimal(value, kind) if kind.asdecimal else self.number(value)
         if isinstance(kind, sqltypes.DateTime):
@@ -109,13 +116,9 @@ class ColumnJSON(ABC):
                 return write(value)
         return self.other(value, kind)
 
-    def _enum(self, value: Value, kind: sqltypes.Enum) -> Text:
-        stored = cast(value, String(255))
-        # An enum of Python's may be held as something else than its members' names.
-        members = [] if kind.enum_class is None else [member.name for member in kind.enum_class]
-        names = dict(zip(kind.enums, members, strict=False)) if len(members) == len(kind.enums) else {}
-        whens = [(stored == constant(held), constant(json.dumps(name))) for held, name in names.items() if held != name]
-        return case(*whens, else_=self.text(stored)) if whens else self.text(stored)
+    @abstractmethod
+    def characters(self, value: Value) -> Text:
+        """Return a text, or an enum's member, as it is."""
 
     @abstractmethod
     def text(self, value: Value) -> Text:

@@ -1,0 +1,138 @@
+"""Alembic's operations for the triggers of an outbox: ``import fedorm.outbox.operations`` in ``env.py`` brings them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.autogenerate.render import _repr_type
+from alembic.operations import MigrateOperation, Operations
+from sqlalchemy import Column, MetaData, Table
+
+from fedorm.outbox.rules import CHANGES, Change
+from fedorm.outbox.triggers.capture import Capture
+from fedorm.outbox.triggers.ddl import creation, removal
+
+
+@Operations.register_operation("create_outbox_triggers")
+class CreateOutboxTriggersOp(MigrateOperation):
+    """Makes the triggers of one table, or makes them anew."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+
+    @classmethod
+    def create_outbox_triggers(
+        cls,
+        operations: Operations,
+        table: str,
+        *columns: Column[Any],
+        types: Mapping[Change, str],
+        values: Collection[str] | None = None,
+        key: Collection[str] | None = None,
+        names: Mapping[str, Mapping[str, str]] | None = None,
+        number: int = 1,
+        schema: str | None = None,
+    ) -> None:
+        """Let every insert, update and delete of a table's rows write an event, whoever makes it.
+
+        ``columns`` are those that the triggers read; those with ``primary_key=True`` are the event's ``key``.
+        ``types`` has the type of event for each of "insert", "update" and "delete"; a change that it leaves out makes
+        none. ``values`` names the columns whose values are in the event, all without it; ``key`` those of which the
+        ordering key is made, without it the primary key; ``names`` has, of enums whose members are held as something
+        else than their names, the name for what is held; ``number`` tells several for one table apart. Triggers that
+        are there already are made anew, as they have to be after a change of the table's columns.
+        """
+        made = Table(table, MetaData(), *columns, schema=schema)
+        operations.invoke(cls(Capture.of(made, types=types, values=values, key=key, names=names, number=number)))
+
+    def reverse(self) -> MigrateOperation:
+        """Return what drops them."""
+        return DropOutboxTriggersOp(self.capture)
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """Return what ``alembic check`` reports."""
+        return ("create_outbox_triggers", self.capture.table.fullname)
+
+
+@Operations.register_operation("drop_outbox_triggers")
+class DropOutboxTriggersOp(MigrateOperation):
+    """Drops the triggers of one table."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+
+    @classmethod
+    def drop_outbox_triggers(
+        cls, operations: Operations, table: str, *, number: int = 1, schema: str | None = None
+    ) -> None:
+        """Let the changes of a table's rows write no more events; does nothing where there are no triggers."""
+        operations.invoke(cls(Capture.of(Table(table, MetaData(), schema=schema), types={}, number=number)))
+
+    def reverse(self) -> MigrateOperation:
+        """Return what makes them, if it is known what they were."""
+        if not self.capture.types:
+            raise NotImplementedError(f"it is not known which events the triggers of {self.capture.table} wrote")
+        return CreateOutboxTriggersOp(self.capture)
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """Return what ``alembic check`` reports."""
+        return ("drop_outbox_triggers", self.capture.table.fullname)
+
+
+@Operations.implementation_for(CreateOutboxTriggersOp)
+def _create(operations: Operations, operation: CreateOutboxTriggersOp) -> None:
+    capture, dialect = operation.capture, operations.get_context().dialect
+    for change in CHANGES:
+        if change in capture.types:
+            elements = creation(capture, change, dialect)
+        else:
+            elements = removal(capture.table, capture.name(change), dialect)
+        for element in elements:
+            operations.execute(element)
+
+
+@Operations.implementation_for(DropOutboxTriggersOp)
+def _drop(operations: Operations, operation: DropOutboxTriggersOp) -> None:
+    capture = operation.capture
+    for change in CHANGES:
+        for element in removal(capture.table, capture.name(change), operations.get_context().dialect):
+            operations.execute(element)
+
+
+@renderers.dispatch_for(CreateOutboxTriggersOp)
+def _render_create(context: AutogenContext, operation: CreateOutboxTriggersOp) -> str:
+    capture = operation.capture
+    prefixes = {name: str(context.opts.get(f"{name}_prefix") or "") for name in ("alembic_module", "sqlalchemy_module")}
+    arguments = [repr(capture.table.name)]
+    for column in capture.table.columns:
+        options = [repr(column.name), _repr_type(column.type, context)]
+        options += [f"key={column.key!r}"] if column.key != column.name else []
+        options += ["primary_key=True"] if column.primary_key else []
+        arguments.append(f"{prefixes['sqlalchemy_module']}Column({', '.join(options)})")
+    arguments.append(f"types={dict(capture.types)!r}")
+    if set(capture.values) != set(capture.table.columns):
+        arguments.append(f"values={[column.key for column in capture.values]!r}")
+    if capture.ordering != tuple(capture.table.primary_key.columns):
+        arguments.append(f"key={[column.key for column in capture.ordering]!r}")
+    if capture.names:
+        arguments.append(f"names={ {column: dict(names) for column, names in capture.names.items()}!r}")
+    return _call(f"{prefixes['alembic_module']}create_outbox_triggers", arguments + _which(capture))
+
+
+@renderers.dispatch_for(DropOutboxTriggersOp)
+def _render_drop(context: AutogenContext, operation: DropOutboxTriggersOp) -> str:
+    arguments = [repr(operation.capture.table.name), *_which(operation.capture)]
+    return f"{context.opts.get('alembic_module_prefix') or ''}drop_outbox_triggers({', '.join(arguments)})"
+
+
+def _which(capture: Capture) -> list[str]:
+    number = [f"number={capture.number!r}"] if capture.number != 1 else []
+    return number + ([f"schema={capture.table.schema!r}"] if capture.table.schema is not None else [])
+
+
+def _call(function: str, arguments: list[str]) -> str:
+    lines = "".join(f"    {argument},\n" for argument in arguments)
+    return f"{function}(\n{lines})"
