@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.util import greenlet_spawn
 
+from fedorm.bridge import AsyncBridge
 from fedorm.exc import FedormError
 from fedorm.stats import InDoubtStatistics, Meter
 from fedorm.stores.base import Store
@@ -19,11 +21,14 @@ from fedorm.twophase.recovering import GRACE, KEEP, RecoveredBranch, Recovery, R
 from fedorm.twophase.settling import Done
 
 if TYPE_CHECKING:
-    from fedorm.bridge import AsyncBridge, ThreadBridge
+    from fedorm.bridge import ThreadBridge
 
-__all__ = ["Done", "RecoveredBranch", "Recovery", "RecoveringStores"]
+__all__ = ["GRACE", "Done", "RecoveredBranch", "Recovery", "RecoveringStores", "in_doubt_of", "look", "opened"]
 
 log = logging.getLogger("fedorm.recovery")
+
+_LOOK: dict[str, Any] = {"older_than": math.inf, "dry_run": True}
+"""Whose branches they are is asked, and not what was decided about them."""
 
 
 class RecoveringStores:
@@ -60,20 +65,30 @@ class RecoveringStores:
             raise FedormError("the federation is not open for threads: write  with federation:  around sync_recover()")
         return self._sync_recover(self._thread_bridge, older_than=older_than, dry_run=dry_run, keep=keep)
 
+    async def recover_where_possible(
+        self, older_than: float = GRACE, *, dry_run: bool = False, keep: float = KEEP
+    ) -> Recovery:
+        """Do the same as ``recover()`` with a federation that is not open, and may be only in parts.
+
+        The services that answer are opened for it, and closed again; the others are named in the report.
+        """
+        async with opened(self.stores) as down:
+            return await self._recover(older_than=older_than, dry_run=dry_run, keep=keep, down=down)
+
     async def in_doubt(self) -> InDoubtStatistics:
         """Ask every service for branches that are prepared and not ended, those of others aside; ``stats()`` shows it.
 
         A commit that is under way has some for a moment: it is the age that tells of a crash.
         """
         self._require_open()
-        report = await self._recover(older_than=math.inf, dry_run=True, keep=KEEP)
+        report = await self._recover(**_LOOK)
         return self._looked(report)
 
     def sync_in_doubt(self) -> InDoubtStatistics:
         """Do the same as ``in_doubt()`` in code that is not async."""
         if self._thread_bridge is None:
             raise FedormError("the federation is not open for threads: write  with federation:  around sync_in_doubt()")
-        report = self._sync_recover(self._thread_bridge, older_than=math.inf, dry_run=True, keep=KEEP)
+        report = self._sync_recover(self._thread_bridge, **_LOOK)
         return self._looked(report)
 
     async def _recover(self, **options: Any) -> Recovery:
@@ -125,6 +140,27 @@ class RecoveringStores:
         repeater, self._repeater = self._repeater, None
         if repeater is not None:
             repeater.stop()
+
+
+@asynccontextmanager
+async def opened(stores: Mapping[str, Store]) -> AsyncIterator[dict[str, FedormError]]:
+    """Open the stores that answer, for the block; give the errors of the others by their names."""
+    try:
+        answers = await asyncio.gather(*(store.open() for store in stores.values()), return_exceptions=True)
+        down: dict[str, FedormError] = {}
+        for name, answer in zip(stores, answers, strict=True):
+            if isinstance(answer, FedormError):
+                down[name] = answer
+            elif isinstance(answer, BaseException):
+                raise answer
+        yield down
+    finally:
+        await asyncio.gather(*(store.close() for store in stores.values()))
+
+
+async def look(stores: Mapping[str, Store], down: Mapping[str, FedormError]) -> Recovery:
+    """Return which branches are in doubt in stores that belong to no federation; nothing is changed."""
+    return await greenlet_spawn(RecoveryRun(stores, AsyncBridge(), sync=False, down=down, **_LOOK).run)
 
 
 class _Repeater:

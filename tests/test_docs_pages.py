@@ -48,6 +48,7 @@ def test_metrics(tmp_path: Path) -> None:
         before = set(client.REGISTRY._collector_to_names)
         exec(blocks("observability.md", "python")[1], {"fed": fed})
         try:
+            fed.sync_in_doubt()
             told = client.generate_latest().decode()
         finally:
             for collector in set(client.REGISTRY._collector_to_names) - before:

@@ -11,8 +11,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, cast
 
+from sqlalchemy.util import greenlet_spawn
+
 from fedorm.bridge import Bridge
-from fedorm.exc import ConfigurationError, FedormError, StoreError
+from fedorm.exc import ConfigurationError, FedormError, ServiceTimeoutError, StoreError
 from fedorm.stats import InDoubtStatistics, ServiceInDoubt
 from fedorm.stores.base import Capability, Store
 from fedorm.stores.branches import Branch, short
@@ -71,7 +73,7 @@ class Recovery:
     dry_run: bool
     branches: tuple[RecoveredBranch, ...]
     """By service, the oldest first."""
-    unasked: Mapping[str, StoreError]
+    unasked: Mapping[str, FedormError]
     """The services that can prepare and could not be asked, with the reason."""
     forgotten: int
     """How many decisions were dropped that no branch needs any more."""
@@ -109,7 +111,7 @@ class RecoveryRun:
         older_than: float = GRACE,
         dry_run: bool = False,
         keep: float = KEEP,
-        down: Mapping[str, StoreError] = MappingProxyType({}),
+        down: Mapping[str, FedormError] = MappingProxyType({}),
     ) -> None:
         """``down`` are services of which it is known already that they cannot be asked."""
         for name, seconds in (("older_than", older_than), ("keep", keep)):
@@ -122,7 +124,7 @@ class RecoveryRun:
         self._dry_run = dry_run
         self._keep = max(keep, older_than)
         self._down = dict(down)
-        self._unasked: dict[str, StoreError] = {}
+        self._unasked: dict[str, FedormError] = {}
         self._tokens: dict[str, str | Failed | None] = {}
         self._now = datetime.now(UTC)
 
@@ -163,7 +165,7 @@ class RecoveryRun:
         found: dict[str, _Found] = {}
         newest: dict[str, datetime] = {}
         for name, answer in zip(names, answers, strict=True):
-            if isinstance(answer, StoreError):
+            if isinstance(answer, FedormError):
                 self._unasked[name] = answer
                 continue
             self._unasked.pop(name, None)
@@ -178,15 +180,27 @@ class RecoveryRun:
             branch.since = newest[branch.branch.id]
         return found
 
-    def _listed(self, service: str) -> list[Any] | StoreError:
+    def _listed(self, service: str) -> list[Any] | FedormError:
         if service in self._down:
             return self._down[service]
         store = self._sql(service)
-        try:
+
+        def listed() -> list[Any]:
             with store.bind_for(sync=self._sync).connect() as connection:
                 return list(store.in_doubt(connection))
+
+        try:
+            return listed() if self._sync else self._bridge.run(self._within(store.settings.connect_timeout, listed))
+        except TimeoutError:
+            return store.error(ServiceTimeoutError, f"no answer within {store.settings.connect_timeout:g} s")
         except Exception as error:
             return store.wrap(error)
+
+    @staticmethod
+    async def _within(limit: float, work: Callable[[], list[Any]]) -> list[Any]:
+        """Wait for the first answer of a service no longer than for its opening: the others are not to wait for it."""
+        async with asyncio.timeout(limit):
+            return await greenlet_spawn(work)
 
     def _sql(self, service: str) -> SQLStore:
         return cast(SQLStore, self._stores[service])

@@ -85,7 +85,7 @@ def settle(
     if log != branch.log:
         return Settlement(Done.FOREIGN, why=f"it is decided by another service {decider!r} than ours")
     if age < older_than:
-        why = f"{age:.0f} s old: for {older_than:g} s it is left to the process that has begun it"
+        why = f"until it is {older_than:g} s old it is left to the process that has begun it"
         return Settlement(Done.LEFT, why=why)
     ask = Look if dry_run else Resolve
     decision = yield ask(decider)

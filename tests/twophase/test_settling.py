@@ -67,7 +67,7 @@ def test_a_young_branch_is_left_to_its_coordinator() -> None:
     wanted, end = played(LOG, age=59.9)
     assert wanted == [Identify("users")]
     assert (end.done, end.outcome) == (Done.LEFT, None)
-    assert "for 60 s" in end.why
+    assert "until it is 60 s old" in end.why
 
 
 @pytest.mark.parametrize("age", [0.0, 59.9, 60.0, 1e9])
