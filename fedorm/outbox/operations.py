@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from alembic.autogenerate import renderers
+from alembic.autogenerate import comparators, renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.render import _repr_type
 from alembic.operations import MigrateOperation, Operations
+from alembic.operations.ops import UpgradeOps
+from alembic.util import DispatchPriority
 from sqlalchemy import Column, MetaData, Table
 
+from fedorm.bookkeeping import is_own
+from fedorm.catalog import owner_of
 from fedorm.outbox.rules import CHANGES, Change
-from fedorm.outbox.triggers.capture import Capture
+from fedorm.outbox.triggers.capture import Capture, has_triggers, number_of
+from fedorm.outbox.triggers.captures import captures
 from fedorm.outbox.triggers.ddl import creation, removal
+from fedorm.outbox.triggers.installed import stale
 
 
 @Operations.register_operation("create_outbox_triggers")
@@ -61,8 +67,8 @@ class CreateOutboxTriggersOp(MigrateOperation):
 class DropOutboxTriggersOp(MigrateOperation):
     """Drops the triggers of one table."""
 
-    def __init__(self, capture: Capture) -> None:
-        self.capture = capture
+    def __init__(self, capture: Capture, stands_for_unknown: bool = False) -> None:
+        self.capture, self.stands_for_unknown = capture, stands_for_unknown
 
     @classmethod
     def drop_outbox_triggers(
@@ -72,10 +78,8 @@ class DropOutboxTriggersOp(MigrateOperation):
         operations.invoke(cls(Capture.of(Table(table, MetaData(), schema=schema), types={}, number=number)))
 
     def reverse(self) -> MigrateOperation:
-        """Return what makes them, if it is known what they were."""
-        if not self.capture.types:
-            raise NotImplementedError(f"it is not known which events the triggers of {self.capture.table} wrote")
-        return CreateOutboxTriggersOp(self.capture)
+        """Return what makes them; where it is not known what they were, what leaves a note to write it there."""
+        return CreateOutboxTriggersOp(self.capture) if self.capture.types else DropOutboxTriggersOp(self.capture, True)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """Return what ``alembic check`` reports."""
@@ -86,7 +90,7 @@ class DropOutboxTriggersOp(MigrateOperation):
 def _create(operations: Operations, operation: CreateOutboxTriggersOp) -> None:
     capture, dialect = operation.capture, operations.get_context().dialect
     for change in CHANGES:
-        if change in capture.types:
+        if change in capture.changes:
             elements = creation(capture, change, dialect)
         else:
             elements = removal(capture.table, capture.name(change), dialect)
@@ -100,6 +104,26 @@ def _drop(operations: Operations, operation: DropOutboxTriggersOp) -> None:
     for change in CHANGES:
         for element in removal(capture.table, capture.name(change), operations.get_context().dialect):
             operations.execute(element)
+
+
+@comparators.dispatch_for("schema", priority=DispatchPriority.LAST)
+def _compare(context: AutogenContext, upgrade: UpgradeOps, schemas: Collection[str | None]) -> None:
+    """Find the triggers that the models' rules want and the database has not, after the tables were compared."""
+    connection = context.connection
+    if connection is None or not has_triggers(connection.dialect):
+        return
+    wanted: dict[Table, Sequence[Capture]] = {}
+    for service in {owner_of(table) for table in context.sorted_tables} - {None}:
+        wanted.update(captures(str(service)))
+    for table in context.sorted_tables:
+        if owner_of(table) is None or is_own(table.name):
+            continue
+        rules = {capture.number: capture for capture in wanted.get(table, ())}
+        for number in sorted({number_of(name) for name in stale(connection, table, list(rules.values()))}):
+            if number in rules:
+                upgrade.ops.append(CreateOutboxTriggersOp(rules[number]))
+            else:
+                upgrade.ops.append(DropOutboxTriggersOp(Capture.of(table, types={}, number=number)))
 
 
 @renderers.dispatch_for(CreateOutboxTriggersOp)
@@ -125,7 +149,9 @@ def _render_create(context: AutogenContext, operation: CreateOutboxTriggersOp) -
 @renderers.dispatch_for(DropOutboxTriggersOp)
 def _render_drop(context: AutogenContext, operation: DropOutboxTriggersOp) -> str:
     arguments = [repr(operation.capture.table.name), *_which(operation.capture)]
-    return f"{context.opts.get('alembic_module_prefix') or ''}drop_outbox_triggers({', '.join(arguments)})"
+    note = "# Make here the triggers of the revision before: the database does not say what they were made of.\n"
+    prefix = f"{note if operation.stands_for_unknown else ''}{context.opts.get('alembic_module_prefix') or ''}"
+    return f"{prefix}drop_outbox_triggers({', '.join(arguments)})"
 
 
 def _which(capture: Capture) -> list[str]:

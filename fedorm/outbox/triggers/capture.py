@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from sqlalchemy import Column, Insert, Select, Table, cast, column, func, insert, or_, select, table
+from sqlalchemy import (
+    Column,
+    Insert,
+    Select,
+    Table,
+    cast,
+    column,
+    false,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    table,
+    true,
+    union_all,
+)
 from sqlalchemy import types as sqltypes
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
@@ -16,7 +33,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import TypeEngine
 
 from fedorm.exc import ModelError
-from fedorm.outbox.rules import Change
+from fedorm.outbox.rules import CHANGES, Change
 from fedorm.outbox.triggers.mysql import MySQLColumnJSON
 from fedorm.outbox.triggers.postgresql import PostgreSQLColumnJSON
 from fedorm.outbox.triggers.sqlite import SQLiteColumnJSON
@@ -99,6 +116,16 @@ class Capture:
         except KeyError as error:
             raise ModelError(f"the outbox's triggers of {table.fullname}: there is no column {error}") from None
 
+    @property
+    def moves(self) -> bool:
+        """Whether a row whose primary key was changed is one that is gone and one that is new."""
+        return {"insert", "delete"} <= self.types.keys()
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The changes that need a trigger."""
+        return tuple(one for one in CHANGES if one in self.types or (one == "update" and self.moves))
+
     def name(self, change: Change) -> str:
         """Return the name of the trigger for a change."""
         return trigger_name(self.table, change, self.number)
@@ -122,60 +149,86 @@ def trigger_name(table: Table, change: Change, number: int = 1) -> str:
     return f"{cut}_{digest}{end}"
 
 
+def number_of(name: str) -> int:
+    """Return which of several for one table it was whose trigger is called ``name``."""
+    found = re.search(r"_(\d+)$", name)
+    return int(found[1]) if found else 1
+
+
+def has_triggers(dialect: Dialect) -> bool:
+    """Say whether an outbox can be written by triggers in a database of that kind."""
+    return dialect.name in _JSON
+
+
 class _Statement:
     """Makes the INSERT of one trigger."""
 
     def __init__(self, capture: Capture, change: Change, json: ColumnJSON, dialect: Dialect) -> None:
         self._capture, self._change, self._json, self._dialect = capture, change, json, dialect
-        self._row: Row = "OLD" if change == "delete" else "NEW"
 
     def insert(self, schema: str | None) -> Insert:
-        json, capture = self._json, self._capture
-        members = [("key", self._object(list(capture.table.primary_key.columns)))]
-        if self._change == "update":
-            # A subquery, so that each value is written down once, before it is compared.
-            values = select(
-                *(self._value("OLD", one).label(f"old_{at}") for at, one in enumerate(capture.values)),
-                *(self._value("NEW", one).label(f"new_{at}") for at, one in enumerate(capture.values)),
-            ).subquery("row_values")
-            pairs = {one.key: (values.c[f"old_{at}"], values.c[f"new_{at}"]) for at, one in enumerate(capture.values)}
-            members.append(("values", json.object([(name, new) for name, (_, new) in pairs.items()])))
-            changed = [(name, json.differ(*pair), json.array(pair)) for name, pair in pairs.items()]
-            members.append(("changed", json.object_of(changed)))
-            row = self._select(members).where(or_(*(differs for _, differs, _ in changed)))
+        change, parts = self._change, list[Select[Any]]()
+        if change != "update":
+            parts = [self._whole(change, "OLD" if change == "delete" else "NEW")]
         else:
-            row = self._select([*members, ("values", self._object(capture.values))])
-        names = row.selected_columns.keys()
-        return insert(table("fedorm_outbox", *map(column, names), schema=schema)).from_select(names, row)
+            same = [self._json.differ(*self._both(column)) for column in self._capture.table.primary_key.columns]
+            moved = or_(false(), *same)
+            if "update" in self._capture.types:
+                parts.append(self._changed(not_(moved) if self._capture.moves else true()))
+            if self._capture.moves:
+                # In this order: it is gone, and is new under another key.
+                parts += [self._whole("delete", "OLD").where(moved), self._whole("insert", "NEW").where(moved)]
+        rows = parts[0] if len(parts) == 1 else union_all(*parts)
+        names = rows.selected_columns.keys()
+        return insert(table("fedorm_outbox", *map(column, names), schema=schema)).from_select(names, rows)
 
-    def _select(self, members: Sequence[tuple[str, Text]]) -> Select[Any]:
-        data = self._json.object(members)
+    def _whole(self, change: Change, row: Row) -> Select[Any]:
+        """Return the event of a row that is new, or gone."""
+        capture = self._capture
+        values = [(column.key, self._value(row, column)) for column in capture.values]
+        return self._event(change, row, [("values", self._json.object(values))])
+
+    def _changed(self, condition: ColumnElement[bool]) -> Select[Any]:
+        """Return the event of a row that has other values now."""
+        json, columns = self._json, self._capture.values
+        # A subquery, so that each value is written down once, before it is compared.
+        values = select(
+            *(self._value("OLD", one).label(f"old_{at}") for at, one in enumerate(columns)),
+            *(self._value("NEW", one).label(f"new_{at}") for at, one in enumerate(columns)),
+        ).subquery("row_values")
+        pairs = {one.key: (values.c[f"old_{at}"], values.c[f"new_{at}"]) for at, one in enumerate(columns)}
+        changed = [(name, json.differ(*pair), json.array(pair)) for name, pair in pairs.items()]
+        members = [
+            ("values", json.object([(name, new) for name, (_, new) in pairs.items()])),
+            ("changed", json.object_of(changed)),
+        ]
+        return self._event("update", "NEW", members).where(condition, or_(*(differs for _, differs, _ in changed)))
+
+    def _event(self, change: Change, row: Row, members: Sequence[tuple[str, Text]]) -> Select[Any]:
+        identity = [(column.key, self._value(row, column)) for column in self._capture.table.primary_key.columns]
+        data = self._json.object([("key", self._json.object(identity)), *members])
         return select(
             self._json.new_id().label("id"),
-            constant(self._capture.types[self._change]).label("type"),
-            self._key().label("key"),
+            constant(self._capture.types[change]).label("type"),
+            self._key(row).label("key"),
             (cast(data, postgresql.JSONB) if self._dialect.name == "postgresql" else data).label("data"),
         )
 
-    def _object(self, columns: Sequence[Column[Any]]) -> Text:
-        return self._json.object([(column.key, self._value(self._row, column)) for column in columns])
+    def _both(self, column: Column[Any]) -> tuple[Text, Text]:
+        return self._value("OLD", column), self._value("NEW", column)
 
     def _value(self, row: Row, column: Column[Any]) -> Text:
         return self._json.value(of_row(row, column), column)
 
-    def _key(self) -> ColumnElement[str]:
+    def _key(self, row: Row) -> ColumnElement[str]:
         columns = self._capture.ordering
         if len(columns) > 1:
-            return self._json.array([self._value(self._row, column) for column in columns])
-        # What has no key is ordered with nothing else.
-        alone = self._json.new_id()
+            return self._json.array([self._value(row, column) for column in columns])
         if not columns:
-            return alone
+            return constant("")
         (column,) = columns
-        value, kind = of_row(self._row, column), held_as(column.type, self._dialect)
+        value, kind = of_row(row, column), held_as(column.type, self._dialect)
         if isinstance(kind, sqltypes.String) and column.key not in self._capture.names:
-            key = self._json.characters(value)
-        else:
-            # Whatever else is in quotes in JSON has nothing in it that would be escaped.
-            key = func.replace(self._json.nullable(value, column), '"', "")
-        return func.coalesce(func.nullif(key, constant("")), alone)
+            return func.coalesce(self._json.characters(value), constant(""))
+        # Whatever else is in quotes in JSON has nothing in it that would be escaped.
+        return func.coalesce(func.replace(self._json.nullable(value, column), '"', ""), constant(""))

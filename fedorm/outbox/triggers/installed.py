@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection, Select, Table, case, column, func, select
 from sqlalchemy import table as named
 
+from fedorm.exc import OutboxRuleError
 from fedorm.outbox.rules import Change
-from fedorm.outbox.triggers.capture import PREFIX, Capture
+from fedorm.outbox.triggers.capture import PREFIX, Capture, has_triggers
+from fedorm.outbox.triggers.captures import captures
 from fedorm.outbox.triggers.ddl import body_of, creation, removal
 
 _QUOTING = re.compile(r"\\[nrt0Z]|[\\'\s]")
@@ -23,6 +25,18 @@ def install(connection: Connection, table: Table, captures: Sequence[Capture]) -
             connection.execute(element)
 
 
+def install_all(connection: Connection, service: str) -> None:
+    """Make, or make anew, the triggers that the rules of a service's models want, and drop what they do not want."""
+    for table, wanted in captures(service).items():
+        if has_triggers(connection.dialect):
+            install(connection, table, wanted)
+        elif wanted:
+            raise OutboxRuleError(
+                f"{table.fullname} in {service!r}: {connection.dialect.name} has no triggers that could write events;"
+                " let the session do it, by='session'"
+            )
+
+
 def stale(
     connection: Connection, table: Table, captures: Sequence[Capture]
 ) -> Mapping[str, tuple[Capture, Change] | None]:
@@ -30,7 +44,7 @@ def stale(
 
     With what they should write, or None for one that is there and should not be.
     """
-    wanted = {capture.name(change): (capture, change) for capture in captures for change in capture.types}
+    wanted = {capture.name(change): (capture, change) for capture in captures for change in capture.changes}
     found = _bodies(connection, table)
     wrong: dict[str, tuple[Capture, Change] | None] = {
         name: what
