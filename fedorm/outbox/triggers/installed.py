@@ -54,6 +54,13 @@ def stale(
     return wrong | {name: None for name in found if name not in wanted}
 
 
+def missing(connection: Connection, table: Table, captures: Sequence[Capture]) -> list[str]:
+    """Return the names of triggers that are not there, or are switched off, whatever those that are there write."""
+    found = _bodies(connection, table)
+    names = (capture.name(change) for capture in captures for change in capture.changes)
+    return [name for name in names if not found.get(name)]
+
+
 def _plain(body: str) -> str:
     # MySQL and MariaDB keep the body with its texts in quotes written anew.
     return _QUOTING.sub("", body)
