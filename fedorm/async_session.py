@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
 from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
+from fedorm.outbox.events import Event
 from fedorm.session import FederatedSession
 
 if TYPE_CHECKING:
@@ -26,6 +28,12 @@ class AsyncFederatedSession(AsyncSession):
     def find(self, model: type[Any], *conditions: Any) -> Any:
         """Return a Beanie query bound to this session: ``await session.find(Product, Product.price > 2).to_list()``."""
         return self.sync_session.find(model, *conditions)
+
+    def emit(
+        self, what: Event | BaseModel, *, service: str | None = None, key: Any = None, type: str | None = None
+    ) -> Event:
+        """Write an event with the next flush, as ``FederatedSession.emit()`` does; nothing is sent before."""
+        return self.sync_session.emit(what, service=service, key=key, type=type)
 
     async def explain(
         self, statement: Executable, parameters: Mapping[str, Any] | None = None, *, analyze: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Engine, MetaData, Table, inspect
+from sqlalchemy import Connection, Engine, MetaData, Table, inspect
 from sqlalchemy import exc as sa_exc
 
 from fedorm.catalog import SERVICE
@@ -60,17 +60,59 @@ def ensure(engine: Engine, *tables: Table) -> None:
         return
     with engine.connect() as connection:
         for table in missing:
-            if inspect(connection).has_table(table.name):
-                continue
-            try:
-                table.create(connection)
-                connection.commit()
-            except sa_exc.DBAPIError:
-                # Another process may have made it at the same moment; then it is there now.
-                connection.rollback()
-                if not inspect(connection).has_table(table.name):
-                    raise
+            _create(connection, table)
     seen.update(table.name for table in missing)
+
+
+def _create(connection: Connection, table: Table) -> None:
+    if inspect(connection).has_table(table.name):
+        return
+    try:
+        table.create(connection)
+        connection.commit()
+    except sa_exc.DBAPIError:
+        # Another process may have made it at the same moment; then it is there now.
+        connection.rollback()
+        if not inspect(connection).has_table(table.name):
+            raise
+
+
+def _create_within(connection: Connection, table: Table) -> None:
+    try:
+        with connection.begin_nested():
+            table.create(connection)
+    except sa_exc.DBAPIError:  # As above.
+        if not inspect(connection).has_table(table.name):
+            raise
+
+
+def is_ensured(engine: Engine, table: Table) -> bool:
+    """Say whether a table is known to be in the database that an engine leads to."""
+    return table.name in engine.pool.__dict__.get(_MADE, ())
+
+
+def ensure_beside(connection: Connection, *tables: Table, within: bool) -> None:
+    """Make ``tables`` that are not there yet while a transaction is under way over ``connection``.
+
+    Of the engine's pool, whose last connection this may be, none is taken. ``within`` says that a table can be made
+    within the transaction, and then goes with it if it is rolled back.
+    """
+    engine = connection.engine
+    missing = [table for table in tables if not is_ensured(engine, table)]
+    there = [table for table in missing if inspect(connection).has_table(table.name)]
+    engine.pool.__dict__.setdefault(_MADE, set()).update(table.name for table in there)
+    for table in missing:
+        if table in there:
+            continue
+        if within:
+            _create_within(connection, table)
+            continue
+        pool = engine.pool.recreate()
+        try:
+            with Connection(engine, connection=pool.connect()) as other:
+                _create(other, table)
+        finally:
+            pool.dispose()
 
 
 def is_own(name: Any) -> bool:

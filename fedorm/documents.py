@@ -84,8 +84,12 @@ class Documents(DocumentIdentityMap):
                     await store.write(writes, transaction=transaction, sync=self._session.uses_threads)
                 finally:
                     await self.note_change(store, model, transaction)
+                if any(getattr(type(one.entry.document), "__outbox__", None) for one in part):
+                    self._session.outbox.documents_written(store, part)
                 for one in part:
                     self._settle(one)
+        if self._session.has_outbox:
+            await self._session.outbox.write_documents(store)
         for one in work:
             await store.notify(one.entry.document, one.event, before=False)
 

@@ -21,6 +21,7 @@ from fedorm.exc import UnsupportedOperationError, UnsupportedQueryError
 from fedorm.loading import Loader
 from fedorm.measuring import execute_measured, measured
 from fedorm.options import FederatedLoad, federated_load
+from fedorm.outbox.writing import EmittingSession, end_flush
 from fedorm.relationship import FederatedAttribute
 from fedorm.routing import RoutedSession
 from fedorm.statements import execute_federated, insert_in_blocks, needs_dispatch, refuse_crossing, route_to_several
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class FederatedSession(RoutedSession):
+class FederatedSession(EmittingSession, RoutedSession):
     """A ``Session`` that sends each model, table and document to the service that owns it."""
 
     def __init__(
@@ -143,13 +144,13 @@ class FederatedSession(RoutedSession):
 
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Write what is pending: all documents are validated, then rows are written, then documents."""
-        if not self.has_documents or not self.documents.has_work():
-            super().flush(objects)
-            return
-        documents = self.documents
-        plans = documents.plan(thorough=self._thorough, at_commit=self._releasing)
+        documents = self.documents if self.has_documents and self.documents.has_work() else None
+        plans = documents.plan(thorough=self._thorough, at_commit=self._releasing) if documents is not None else []
         super().flush(objects)
-        documents.write(plans)
+        if documents is not None:
+            documents.write(plans)
+        if self.has_outbox and self.outbox.has_work():
+            self.outbox.flush()
 
     def _autoflush(self) -> None:
         with self.assigned_only():
@@ -286,6 +287,8 @@ class FederatedSession(RoutedSession):
             super()._close_impl(invalidate, is_reset)
         finally:
             self.held.clear()
+            if self.has_outbox:
+                self.outbox.rolled_back()
             if self.has_documents:
                 self.documents.abort()
                 self.documents.clear()
@@ -364,6 +367,9 @@ def _dispatch(state: ORMExecuteState) -> Any:
     if state.is_insert:
         insert_in_blocks(state)
     return execute_federated(state) or execute_columns(state)
+
+
+event.listen(FederatedSession, "after_flush", end_flush)
 
 
 @event.listens_for(FederatedSession, "before_flush")

@@ -36,6 +36,7 @@ class FederatedTransaction(SessionTransaction):
         super().__init__(session, origin, parent)
         self._held = dict(self._owner.held) if self.nested else {}
         self._documents = self._owner.documents.snapshot() if self.nested else None
+        self._events = self._owner.outbox.snapshot() if self.nested and self._owner.has_outbox else []
         self._agreement = Agreement(self._owner) if self._owner.two_phase and self._parent is None else None
 
     @property
@@ -117,6 +118,8 @@ class FederatedTransaction(SessionTransaction):
         super().commit(_to_root)
         if session.has_documents:
             session.documents.committed(expire=session.expire_on_commit)
+        if session.has_outbox:
+            session.outbox.ended()
 
     # -- all or none
 
@@ -210,6 +213,8 @@ class FederatedTransaction(SessionTransaction):
     ) -> PartialCommitError:
         """Undo what can be undone, and return the error that says who has what."""
         self.rollback()
+        if self._owner.has_outbox:
+            self._owner.outbox.ended()
         return PartialCommitError(committed=committed, failed=failed, cause=cause, unknown=unknown)
 
     def rollback(self, _capture_exception: bool = False, _to_root: bool = False) -> None:
@@ -221,11 +226,15 @@ class FederatedTransaction(SessionTransaction):
             if self._documents is not None:
                 session.documents.restore(self._documents)
                 self._documents = None
+            if session.has_outbox:
+                session.outbox.rolled_back(self._events)
         try:
             super().rollback(_capture_exception, _to_root)
         finally:
             if self._parent is None:
                 session.held.clear()
+                if session.has_outbox:
+                    session.outbox.rolled_back()
                 if session.has_documents:
                     session.documents.rollback()
 

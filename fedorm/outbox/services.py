@@ -1,0 +1,44 @@
+"""Which services can have an outbox, and making those that models want."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fedorm.bookkeeping import ensure
+from fedorm.exc import UnsupportedOperationError
+from fedorm.outbox.rules import models_with_rules
+from fedorm.outbox.tables import fedorm_outbox
+from fedorm.stores.base import Capability, DocumentStore, Store
+from fedorm.stores.sql import SQLStore
+
+
+def refusal_of(store: Store, models: Iterable[type[Any]] = ()) -> UnsupportedOperationError | None:
+    """Return why a service cannot have an outbox; None if it can. ``models`` are those that want one."""
+    if Capability.TRANSACTIONS in store.capabilities:
+        return None
+    names = ", ".join(sorted(model.__name__ for model in models))
+    wanted = f"{names} cannot have an __outbox__ there" if names else "no event can be written there"
+    more = "; make the server a replica set" if isinstance(store, DocumentStore) else ""
+    return UnsupportedOperationError(
+        f"has no transactions, so that an event could be kept without its change, or lost: {wanted}{more}",
+        service=store.service,
+        address=store.address,
+    )
+
+
+def checked(results: Mapping[str, Any], stores: Mapping[str, Store]) -> dict[str, Any]:
+    """Return what came of opening stores, with a refusal for each that cannot keep the rules of its models."""
+    seen = dict(results)
+    for name, store in stores.items():
+        models = models_with_rules(name)
+        if models and seen.get(name) is None:
+            seen[name] = refusal_of(store, models)
+    return seen
+
+
+def make_outboxes(stores: Iterable[Store]) -> None:
+    """Make the outboxes of services whose models have rules; call it under a greenlet."""
+    for store in stores:
+        if models_with_rules(store.service) and isinstance(store, SQLStore):
+            ensure(store.engine, fedorm_outbox(store.service))
