@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sqlalchemy import Table
 from sqlalchemy.orm import configure_mappers
+from sqlalchemy.util import greenlet_spawn
 
 from fedorm.async_session import AsyncFederatedSession
 from fedorm.bridge import AsyncBridge, Bridge, ThreadBridge, Turns
@@ -28,6 +29,7 @@ from fedorm.exc import (
 )
 from fedorm.observed import ObservedStores
 from fedorm.orphans import Orphans, find_orphans
+from fedorm.outbox.services import checked, make_outboxes
 from fedorm.query.tables import Tables
 from fedorm.recovery import RecoveringStores
 from fedorm.reflection import Reflection
@@ -115,7 +117,7 @@ class Federation(ObservedStores, RecoveringStores):
             return
         try:
             opened = await asyncio.gather(*(store.open() for store in self.stores.values()), return_exceptions=True)
-            self._refuse_failures(dict(zip(self.stores, opened, strict=True)))
+            self._refuse_failures(checked(dict(zip(self.stores, opened, strict=True)), self.stores))
             await self._recover_at_start()
         except BaseException:
             await self._close_stores()
@@ -172,7 +174,7 @@ class Federation(ObservedStores, RecoveringStores):
         try:
             with ThreadPoolExecutor(max_workers=max(1, len(self.stores))) as pool:
                 list(pool.map(open_one, self.stores.values()))
-            self._refuse_failures(failures)
+            self._refuse_failures(checked(failures, self.stores))
             self._sync_recover_at_start(bridge)
         except BaseException:
             self._close_for_threads()
@@ -297,6 +299,7 @@ class Federation(ObservedStores, RecoveringStores):
     async def create_all(self) -> None:
         """Make the tables, collections and indexes that are not there, in every service."""
         await self._everywhere(lambda store: store.create_all)
+        await greenlet_spawn(make_outboxes, self.stores.values())
 
     async def drop_all(self) -> None:
         """Drop the tables and collections of all models, with what is in them, in every service."""

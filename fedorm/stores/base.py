@@ -40,6 +40,7 @@ class Capability(enum.Enum):
     TLS = "encrypts its connections"
     SKIP_LOCKED = "locks rows that nobody else holds, and passes over the others"
     LISTEN = "tells at once that something was committed"
+    DDL_IN_TRANSACTIONS = "makes tables within a transaction, and undoes that with it"
 
 
 class Store(ABC):
@@ -65,6 +66,8 @@ class Store(ABC):
         self.observer: Observer = UNOBSERVED
         self.cache: ResultCache | None = None
         """The federation's; None for a store that belongs to none."""
+        self.on_events: list[Callable[[], None]] = []
+        """Called after each commit that has written events to the service's outbox; see ``fedorm.outbox.writing``."""
 
     @cached_property
     def place(self) -> Place:
@@ -213,6 +216,10 @@ class DocumentStore(Store):
     @abstractmethod
     def encode(self, document: Any) -> dict[str, Any]:
         """Return the document as the database holds it."""
+
+    @abstractmethod
+    async def write_events(self, events: Sequence[dict[str, Any]], *, transaction: Any, sync: bool) -> None:
+        """Write events to the outbox, in the given order: behind those of all that has changed the same documents."""
 
     @abstractmethod
     def validate(self, document: Any) -> None:

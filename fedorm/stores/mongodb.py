@@ -37,6 +37,8 @@ class _Side:
     client: Any
     database: Any
     transactions: bool = False
+    has_outbox: bool = False
+    """Whether the outbox is known to be there."""
 
 
 class MongoDBStore(BeanieModels):
@@ -331,6 +333,17 @@ class MongoDBStore(BeanieModels):
             if transaction is None and kept:  # They were sent in order: those before the one that failed are there.
                 await collection.delete_many({"_id": {"$in": [one["_id"] for one in documents[:kept]]}})
             raise
+
+    async def write_events(self, events: Sequence[dict[str, Any]], *, transaction: Any, sync: bool) -> None:
+        """Take positions from a counter beside the transaction, and insert the events within it."""
+        from fedorm.stores.mongodb_outbox import insert_events, make_outbox
+
+        side = self._side(sync=sync)
+        async with self.named():
+            if not side.has_outbox:
+                await make_outbox(side.database)
+                side.has_outbox = True
+            await insert_events(side.database, events, transaction)
 
     def query(self, reader: DocumentReader, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
         """Return a Beanie ``FindMany`` over the session's own database."""

@@ -61,6 +61,7 @@ class PostgreSQLStore(SQLStore):
             Capability.TRANSACTIONS,
             Capability.SAVEPOINTS,
             Capability.TWO_PHASE,
+            Capability.DDL_IN_TRANSACTIONS,
             Capability.STREAMING,
             Capability.ARRAY_KEYS,
             Capability.WHOLE_QUERIES,

@@ -35,6 +35,7 @@ class SQLiteStore(SQLStore):
             Capability.SQL,
             Capability.TRANSACTIONS,
             Capability.SAVEPOINTS,
+            Capability.DDL_IN_TRANSACTIONS,
             Capability.STREAMING,
             Capability.JOINS,
             Capability.UPDATES,
