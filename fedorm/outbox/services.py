@@ -9,6 +9,7 @@ from fedorm.bookkeeping import ensure
 from fedorm.exc import UnsupportedOperationError
 from fedorm.outbox.rules import models_with_rules
 from fedorm.outbox.tables import fedorm_outbox
+from fedorm.outbox.triggers import make_triggers
 from fedorm.stores.base import Capability, DocumentStore, Store
 from fedorm.stores.sql import SQLStore
 
@@ -38,7 +39,8 @@ def checked(results: Mapping[str, Any], stores: Mapping[str, Store]) -> dict[str
 
 
 def make_outboxes(stores: Iterable[Store]) -> None:
-    """Make the outboxes of services whose models have rules; call it under a greenlet."""
+    """Make the outboxes of services whose models have rules, and their triggers; call it under a greenlet."""
     for store in stores:
         if models_with_rules(store.service) and isinstance(store, SQLStore):
             ensure(store.engine, fedorm_outbox(store.service))
+            make_triggers(store.engine, store.service)

@@ -175,6 +175,10 @@ class Outbox:
         self._pending[:] = [one for one in self._pending if one[0] != service]
         self._written.add(service)
 
+    def written_by_triggers(self, service: str) -> None:
+        """Take note that triggers write events to a service's outbox in this transaction."""
+        self._written.add(service)
+
     # -- transactions
 
     def snapshot(self) -> list[tuple[str, Row]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, Select, Table, case, column, func, select
+from sqlalchemy import Connection, Engine, Select, Table, case, column, func, select
 from sqlalchemy import table as named
 
 from fedorm.exc import OutboxRuleError
@@ -25,16 +25,22 @@ def install(connection: Connection, table: Table, captures: Sequence[Capture]) -
             connection.execute(element)
 
 
-def install_all(connection: Connection, service: str) -> None:
-    """Make, or make anew, the triggers that the rules of a service's models want, and drop what they do not want."""
-    for table, wanted in captures(service).items():
-        if has_triggers(connection.dialect):
-            install(connection, table, wanted)
-        elif wanted:
+def make_triggers(engine: Engine, service: str) -> None:
+    """Make, or make anew, the triggers that the rules of a service's models want, and drop what they do not want.
+
+    Raises ``OutboxRuleError`` where there are no triggers.
+    """
+    wanted = captures(service)
+    if not has_triggers(engine.dialect):
+        if names := ", ".join(table.fullname for table, found in wanted.items() if found):
             raise OutboxRuleError(
-                f"{table.fullname} in {service!r}: {connection.dialect.name} has no triggers that could write events;"
-                " let the session do it, by='session'"
+                f"the outbox rules of {names} in {service!r}: {engine.dialect.name} has no triggers that could write"
+                " events; let the session do it, by='session'"
             )
+        return
+    with engine.begin() as connection:
+        for table, found in wanted.items():
+            install(connection, table, found)
 
 
 def stale(

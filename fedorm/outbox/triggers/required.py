@@ -19,6 +19,9 @@ _SEEN = "fedorm.triggers"
 
 
 def _require(mapper: Mapper[Any], connection: Connection, state: InstanceState[Any]) -> None:
+    outbox = getattr(state.session, "outbox", None)  # A plain Session has none: it is not fedorm's.
+    if outbox is not None:
+        outbox.written_by_triggers(service_of(mapper.class_))
     seen: set[Any] = connection.engine.pool.__dict__.setdefault(_SEEN, set())
     table = mapper.local_table
     if table in seen:
