@@ -11,7 +11,8 @@ from alembic.autogenerate.render import _repr_type
 from alembic.operations import MigrateOperation, Operations
 from alembic.operations.ops import UpgradeOps
 from alembic.util import DispatchPriority
-from sqlalchemy import Column, MetaData, Table
+from sqlalchemy import Column, Interval, MetaData, Table, TypeDecorator
+from sqlalchemy.types import TypeEngine
 
 from fedorm.bookkeeping import is_own
 from fedorm.catalog import owner_of
@@ -51,7 +52,8 @@ class CreateOutboxTriggersOp(MigrateOperation):
         else than their names, the name for what is held; ``number`` tells several for one table apart. Triggers that
         are there already are made anew, as they have to be after a change of the table's columns.
         """
-        made = Table(table, MetaData(), *columns, schema=schema)
+        copied = [Column(one.name, one.type, key=one.key, primary_key=one.primary_key) for one in columns]
+        made = Table(table, MetaData(), *copied, schema=schema)
         operations.invoke(cls(Capture.of(made, types=types, values=values, key=key, names=names, number=number)))
 
     def reverse(self) -> MigrateOperation:
@@ -132,7 +134,7 @@ def _render_create(context: AutogenContext, operation: CreateOutboxTriggersOp) -
     prefixes = {name: str(context.opts.get(f"{name}_prefix") or "") for name in ("alembic_module", "sqlalchemy_module")}
     arguments = [repr(capture.table.name)]
     for column in capture.table.columns:
-        options = [repr(column.name), _repr_type(column.type, context)]
+        options = [repr(column.name), _repr_type(_plain(column.type, context), context)]
         options += [f"key={column.key!r}"] if column.key != column.name else []
         options += ["primary_key=True"] if column.primary_key else []
         arguments.append(f"{prefixes['sqlalchemy_module']}Column({', '.join(options)})")
@@ -152,6 +154,13 @@ def _render_drop(context: AutogenContext, operation: DropOutboxTriggersOp) -> st
     note = "# Make here the triggers of the revision before: the database does not say what they were made of.\n"
     prefix = f"{note if operation.stands_for_unknown else ''}{context.opts.get('alembic_module_prefix') or ''}"
     return f"{prefix}drop_outbox_triggers({', '.join(arguments)})"
+
+
+def _plain(kind: TypeEngine[Any], context: AutogenContext) -> TypeEngine[Any]:
+    """Return what a model's own type is held as, so that a revision outlives the model."""
+    while isinstance(kind, TypeDecorator) and not isinstance(kind, Interval) and context.dialect is not None:
+        kind = kind.load_dialect_impl(context.dialect)
+    return kind
 
 
 def _which(capture: Capture) -> list[str]:

@@ -52,6 +52,10 @@ def micros(fraction: Value) -> Text:
     return func.coalesce(func.nullif(fraction, constant(".000000")), constant(""))
 
 
+def _name(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
+
+
 class ColumnJSON(ABC):
     """Writes expressions of a database's types as texts of JSON. Of all methods, ``value`` alone is never NULL."""
 
@@ -68,13 +72,13 @@ class ColumnJSON(ABC):
         """Return the JSON of an object, from names and the JSON of their values."""
         parts: list[Text] = []
         for index, (name, value) in enumerate(members):
-            parts += [constant(f"{',' if index else '{'}{json.dumps(name)}:"), value]
+            parts += [constant(f"{',' if index else '{'}{_name(name)}:"), value]
         return joined(*parts, constant("}")) if parts else constant("{}")
 
     def object_of(self, members: Sequence[tuple[str, ColumnElement[bool], Text]]) -> Text:
         """Return the JSON of an object of those members whose condition holds."""
         parts = [
-            case((condition, joined(constant(f",{json.dumps(name)}:"), value)), else_=constant(""))
+            case((condition, joined(constant(f",{_name(name)}:"), value)), else_=constant(""))
             for name, condition, value in members
         ]
         return joined(constant("{"), func.substr(joined(*parts), 2), constant("}")) if parts else constant("{}")
@@ -91,7 +95,7 @@ class ColumnJSON(ABC):
         kind, names = column.type, self._names.get(column.key)
         if names:
             held = self.characters(value)
-            whens = [(held == constant(one), constant(json.dumps(name))) for one, name in names.items()]
+            whens = [(held == constant(one), constant(_name(name))) for one, name in names.items()]
             return case(*whens, else_=self.text(held))
         if isinstance(kind, sqltypes.Interval):
             return self.interval(value)  # Where there are no intervals it would turn into a DATETIME.
