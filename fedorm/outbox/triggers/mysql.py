@@ -39,6 +39,11 @@ def _without_trailing(element: Any, compiler: Any, **options: Any) -> str:
     return f"TRIM(TRAILING {character} FROM {value})"
 
 
+def _digits(number: Value) -> Text:
+    # With a length: MariaDB's own is 22 for a float, and in a subquery it cuts off what is longer.
+    return cast(number, mysql.CHAR(100))
+
+
 class MySQLColumnJSON(ColumnJSON):
     """MySQL 8 and MariaDB 10.6, and later."""
 
@@ -52,15 +57,15 @@ class MySQLColumnJSON(ColumnJSON):
 
     def integer(self, value: Value) -> Text:
         """Return the digits."""
-        return cast(value, mysql.CHAR)
+        return _digits(value)
 
     def number(self, value: Value) -> Text:
         """Return the shortest digits that are this float."""
-        return cast(value, mysql.CHAR)
+        return _digits(value)
 
     def decimal(self, value: Value, kind: Numeric[Any]) -> Text:
         """Return the digits that are kept."""
-        digits: Text = cast(value, mysql.CHAR)
+        digits: Text = _digits(value)
         if kind.precision is None:
             digits = without_trailing(without_trailing(digits, constant("0")), constant("."))
         return quoted(digits)
@@ -97,7 +102,7 @@ class MySQLColumnJSON(ColumnJSON):
     def interval(self, value: Value) -> Text:
         """Count the seconds since 1970, from where intervals are held."""
         micro = func.timestampdiff(literal_column("MICROSECOND"), constant("1970-01-01"), value)
-        return without_trailing(without_trailing(cast(micro / 1000000, mysql.CHAR), constant("0")), constant("."))
+        return without_trailing(without_trailing(_digits(micro / 1000000), constant("0")), constant("."))
 
     def binary(self, value: Value) -> Text:
         """Encode it, in one line."""
@@ -106,8 +111,8 @@ class MySQLColumnJSON(ColumnJSON):
     def other(self, value: Value, kind: TypeEngine[Any]) -> Text:
         """Return a number as one, and anything else as text."""
         if isinstance(kind, mysql.YEAR | mysql.BIT):
-            return cast(value + literal_column("0"), mysql.CHAR)
-        return self.text(cast(value, mysql.CHAR))
+            return _digits(value + literal_column("0"))
+        return self.text(value)
 
     def differ(self, one: Text, other: Text) -> ColumnElement[bool]:
         """Compare them byte by byte, whatever the collation takes for equal."""

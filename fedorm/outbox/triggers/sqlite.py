@@ -103,17 +103,17 @@ class SQLiteColumnJSON(ColumnJSON):
 
 
 def _base64(value: Value) -> Text:
+    """Three bytes are six digits of base 16, and four of base 64."""
     size = func.length(value, type_=Integer)
-    # Without a name: each value has places of its own.
-    places = select(_number(0).label("i")).cte(recursive=True, nesting=True)
-    places = places.union_all(select(places.c.i + 1).where(places.c.i + 1 < (size * 2 + 2) // 3))
-    digits = joined(func.hex(value), constant("00"))
+    places = select(_number(0).label("at")).cte(recursive=True, nesting=True)
+    places = places.union_all(select(places.c.at + 3).where(places.c.at + 3 < size))
+    # Of the bytes, not of their digits: in a text each look would be as long as the way there.
+    digits = select(joined(func.hex(func.substr(value, places.c.at + 1, 3)), constant("0000")).label("hex")).subquery()
 
     def digit(at: int) -> ColumnElement[int]:
-        return func.instr(constant(_HEX), func.substr(digits, places.c.i * 3 + at, 1), type_=Integer) - 1
+        return func.instr(constant(_HEX), func.substr(digits.c.hex, at, 1), type_=Integer) - 1
 
-    number = select((digit(1) * 256 + digit(2) * 16 + digit(3)).label("number")).subquery().c.number
-    pair = joined(*(func.substr(constant(_BASE64), place + 1, 1) for place in (number // 64, number % 64)))
-    letters = select(func.group_concat(pair, "")).scalar_subquery()
-    padding = func.substr(constant("=="), 1, (3 - size % 3) % 3)
-    return joined(func.substr(letters, 1, (size * 4 + 2) // 3), padding)
+    halves = [digit(at) * 256 + digit(at + 1) * 16 + digit(at + 2) for at in (1, 4)]
+    letters = [func.substr(constant(_BASE64), place + 1, 1) for half in halves for place in (half // 64, half % 64)]
+    written = select(func.group_concat(joined(*letters), "")).select_from(digits).scalar_subquery()
+    return joined(func.substr(written, 1, (size * 4 + 2) // 3), func.substr(constant("=="), 1, (3 - size % 3) % 3))
