@@ -156,7 +156,7 @@ OTHER = {
     "price": Decimal("-0.07"),
     "exact": Decimal(100),
     "rounded": None,
-    "ratio": -1e-300,
+    "ratio": -1.371736728543358e-223,
     "big": 0,
     "ok": False,
     "at": datetime.datetime(2024, 1, 2, tzinfo=UTC),
