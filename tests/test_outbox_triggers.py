@@ -10,13 +10,17 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import ForeignKey, String, delete, func, insert, select, text, update
+from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import AsyncFederatedSession, FederatedBase, Federation
 from fedorm.bookkeeping import ensure
 from fedorm.exc import OutboxRuleError
+from fedorm.outbox import OutboxRule
+from fedorm.outbox.rules import CHANGES
 from fedorm.outbox.tables import fedorm_outbox
 from fedorm.outbox.triggers import make_triggers
+from fedorm.outbox.triggers.captures import captures
 from fedorm.stores.sql import SQLStore
 from tests.triggered import OTHER, SERVICE, UTC, BySession, ByTriggers, LineBySession, LineByTriggers, Part, full
 
@@ -225,3 +229,76 @@ async def test_changes_need_the_triggers(url: str) -> None:
             await session.commit()
             assert [kind for kind, _, _ in await events(session)] == ["trigger_shop.parts.inserted"]
             await session.commit()
+
+
+class Animal(FederatedBase):
+    __service__, __tablename__ = "trigger_zoo", "animals"
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "animal"}
+    __outbox__ = OutboxRule(by="triggers")
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))
+
+
+class Bird(Animal):
+    __mapper_args__ = {"polymorphic_identity": "bird"}
+    wings: Mapped[int | None]
+
+
+def test_classes_in_one_table() -> None:
+    """Their rows have the columns of all of them, as triggers see the table and not the class."""
+    ((table, (capture,)),) = captures("trigger_zoo").items()
+    assert table is Animal.__table__
+    assert [column.key for column in capture.values] == ["id", "kind", "wings"]
+    assert capture.types == {one: f"trigger_zoo.animals.{one}{'d' if one[-1] == 'e' else 'ed'}" for one in CHANGES}
+
+
+def declare_joined(service: str) -> None:
+    class Joined(FederatedBase):
+        __service__, __tablename__ = service, "joined"
+        __outbox__ = OutboxRule(by="triggers")
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class JoinedPart(Joined):
+        __tablename__ = "joined_part"
+        id: Mapped[int] = mapped_column(ForeignKey("joined.id"), primary_key=True)
+
+
+def declare_of_one_class(service: str) -> None:
+    class OneOfTwo(FederatedBase):
+        __service__, __tablename__ = service, "two"
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "one"}
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str]
+
+    class OtherOfTwo(OneOfTwo):
+        __mapper_args__ = {"polymorphic_identity": "other"}
+        __outbox__ = OutboxRule(by="triggers")
+
+
+def declare_named_by_class(service: str) -> None:
+    class NamedByClass(FederatedBase):
+        __service__, __tablename__ = service, "named"
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "one"}
+        __outbox__ = OutboxRule(type="{model}.{event}", by="triggers")
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str]
+
+    class AlsoNamedByClass(NamedByClass):
+        __mapper_args__ = {"polymorphic_identity": "other"}
+
+
+@pytest.mark.parametrize(
+    ("declare", "reason"),
+    [
+        (declare_joined, "JoinedPart.__outbox__: triggers see the rows of one table"),
+        (declare_of_one_class, "OtherOfTwo.__outbox__: triggers see the rows of all classes"),
+        (declare_named_by_class, "NamedByClass.__outbox__: triggers do not know of which class"),
+    ],
+)
+def test_what_triggers_cannot_see_is_refused(declare: Callable[[str], None], reason: str) -> None:
+    service = f"trigger_{declare.__name__}"
+    declare(service)
+    with pytest.raises(OutboxRuleError) as refused:
+        captures(service)
+    assert str(refused.value).startswith(reason)
+    assert "by='session'" in str(refused.value) or "{model}" in str(refused.value)
