@@ -36,6 +36,7 @@ from fedorm.testing.servers import (
     live_servers,
 )
 from fedorm.testing.servers.admin import Admin, ClickHouseAdmin, MongoDBAdmin, MySQLAdmin, PostgreSQLAdmin, RedisAdmin
+from fedorm.testing.servers.processes import is_running
 
 FreshDatabase = Callable[[str], str]
 
@@ -106,7 +107,7 @@ class _Servers:
         pids = [pid for server in self.started.values() for pid in server.own.family()]
         for server in self.started.values():
             server.stop()
-        left = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+        left = [pid for pid in pids if is_running(pid)]
         if left or live_servers():
             raise AssertionError(f"servers were left behind: {left} {live_servers()}")
 

@@ -165,8 +165,7 @@ class RabbitMQServer(BrokerServer):
 class KafkaServer(BrokerServer):
     """A broker that speaks Kafka's protocol: ``noida-db``, which is not Apache's.
 
-    It writes to disk a moment after it has confirmed: after ``kill()`` what came last may be gone, after ``restart()``
-    all is there.
+    It writes to disk a moment after it has confirmed: what came right before its end may be gone after ``restart()``.
     """
 
     name = "Kafka"
