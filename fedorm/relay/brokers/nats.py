@@ -7,6 +7,7 @@ from typing import Any
 
 import nats.errors
 from faststream.nats import JStream, NatsBroker
+from nats.aio.client import Client
 from nats.js.errors import APIError, BadRequestError, NoStreamResponseError, NotFoundError, ServerError
 
 from fedorm.exc import ConfigurationError
@@ -15,6 +16,20 @@ from fedorm.relay.brokers.base import Outgoing, Publisher, UndeliverableEventErr
 from fedorm.relay.targets import TargetUnavailableError
 
 _SUBJECT = re.compile(r"[^\s.*>\x00-\x1f]+(\.[^\s.*>\x00-\x1f]+)*")
+
+
+class _Broker(NatsBroker):
+    """A broker that closes what it has opened when it is not let in."""
+
+    async def _connect(self) -> Client:
+        client = Client()
+        try:
+            await client.connect(**self._connection_kwargs)
+        except BaseException:
+            await client.close()
+            raise
+        self.config.connect(client)
+        return client
 
 
 class NATSPublisher(Publisher):
@@ -36,7 +51,7 @@ class NATSPublisher(Publisher):
 
     def make(self, url: str) -> Any:
         """Return a broker that does not reconnect by itself: it is made anew then."""
-        return NatsBroker(
+        return _Broker(
             url.split(","),
             allow_reconnect=False,
             max_reconnect_attempts=1,
