@@ -126,7 +126,7 @@ def _of_type(kind: TypeEngine[Any], dialect: Dialect) -> Convert | None:
     kind = kind.dialect_impl(dialect) if kind._variant_mapping else kind
     if isinstance(kind, TypeDecorator):
         return _decorated(kind, dialect)
-    if isinstance(kind, sqltypes.Numeric):
+    if isinstance(kind, sqltypes.Numeric | sqltypes.Float):  # Apart since SQLAlchemy 2.1.
         return _decimal(kind) if kind.asdecimal else _float
     if isinstance(kind, sqltypes.DateTime):
         return _in_utc if kind.timezone else encoded

@@ -37,7 +37,7 @@ class PostgreSQLColumnJSON(ColumnJSON):
 
     def decimal(self, value: Value, kind: Numeric[Any]) -> Text:
         """Return the digits that are kept."""
-        return quoted(_as_text(func.trim_scale(value) if kind.precision is None else value))
+        return quoted(_as_text(func.trim_scale(cast(value, Numeric)) if kind.precision is None else value))
 
     def boolean(self, value: Value) -> Text:
         """Return true or false."""

@@ -102,7 +102,7 @@ class ColumnJSON(ABC):
         kind = held_as(kind, self.dialect)
         if isinstance(kind, sqltypes.Enum):
             return self.text(value)
-        if isinstance(kind, sqltypes.Numeric):
+        if isinstance(kind, sqltypes.Numeric | sqltypes.Float):  # Apart since SQLAlchemy 2.1.
             return self.decimal(value, kind) if kind.asdecimal else self.number(value)
         if isinstance(kind, sqltypes.DateTime):
             return self.datetime(value, zoned=bool(kind.timezone))
