@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from faststream.nats import JStream
 from fedorm import ConfigurationError, MissingDriverError
 from fedorm.outbox.events import Event
 from fedorm.relay.brokers import BrokerTarget
+from fedorm.relay.brokers.address import Address
 from fedorm.relay.targets import PartlyDeliveredError, TargetUnavailableError
 from fedorm.testing.servers import KafkaServer, NATSServer, RabbitMQServer, RedisServer, Server
 from tests.brokering import KINDS, Place, by_key, deliver, first_of_each
@@ -245,6 +247,11 @@ async def test_rabbitmq_by_an_exchange(rabbitmq_url: str) -> None:
     async with opened(target), place.reading() as reader:
         await target.deliver(ODD)
         assert sorted(await reader.until(len(ODD)), key=by_type) == sorted(ODD, key=by_type)
+    async with opened(place.target(subject="unknown", mandatory=False)) as target:
+        await target.deliver(ODD)
+    async with opened(place.target(exchange="missing")) as target:
+        with pytest.raises(TargetUnavailableError, match="no exchange 'missing'"):
+            await target.deliver(ODD)
 
 
 async def test_a_broker_object_of_the_application(place: Place) -> None:
@@ -286,6 +293,24 @@ async def test_a_password_is_in_no_error(
     seen = "".join(traceback.format_exception(raised.value)) + repr(vars(raised.value)) + repr(target) + caplog.text
     assert secret not in seen
     assert f"127.0.0.1:{port}" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nats://u:p%40s,s@h:1,nats://v:q@i", "nats://u@h:1,nats://v@i"),
+        ("nats://t0ken@h", "nats://***@h"),
+        ("kafka://u:pass@h:1,i:2/", "kafka://u@h:1,i:2/"),
+        ("rediss://:pass@h/1?password=pass", "rediss://@h/1"),
+    ],
+)
+def test_what_is_shown_of_a_url(url: str, shown: str) -> None:
+    """No password, no token, no option; errors of drivers are rid of them too."""
+    address = Address(url, "some")
+    assert str(address) == shown
+    for part in re.split(",(?=nats)", url):
+        secret = part.partition("://")[2].rpartition("@")[0].rpartition(":")[2]
+        assert address.scrub(f"cannot log in with {secret!r}") == "cannot log in with '***'"
 
 
 def refused_settings() -> list[tuple[Sequence[Any], dict[str, Any], str]]:
@@ -340,6 +365,7 @@ def test_a_driver_that_is_not_installed(url: str, package: str, extra: str) -> N
 MISSING = """
 import sys
 from fedorm.relay.brokers import BrokerTarget
+from fedorm.relay.brokers.address import Address
 print("faststream" in sys.modules, "{package}" in sys.modules)
 sys.modules["{package}"] = None
 try:

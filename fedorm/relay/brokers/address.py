@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -17,11 +18,11 @@ class Address:
         self._secrets: set[str] = set()
         self._shown = f"the {kind} broker"
         if self.is_url:
-            for part in broker.split(","):
-                credentials = part.partition("://")[2].rpartition("@")[0]
+            for url in self.urls:
+                credentials = url.partition("://")[2].rpartition("@")[0]
                 password = credentials.partition(":")[2] or credentials  # NATS: a token by itself
                 self._secrets |= {password, unquote(password)} - {""}
-            self._shown = ",".join(address_of(part) for part in broker.split(","))
+            self._shown = ",".join(map(address_of, self.urls))
 
     def __str__(self) -> str:
         return self.scrub(self._shown)
@@ -33,7 +34,12 @@ class Address:
         return text
 
     @property
+    def urls(self) -> list[str]:
+        """The URL, or several that were given with commas between them."""
+        return re.split(r",(?=[a-z+]+://)", self.given)
+
+    @property
     def user(self) -> tuple[str, str] | None:
         """The URL's user and password."""
-        parts = urlsplit(self.given.split(",")[0])
+        parts = urlsplit(self.urls[0])
         return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None

@@ -34,7 +34,7 @@ class KafkaPublisher(Publisher):
     async def connect(self) -> None:
         """Connect; what cannot be reached is not handed to the client, which would leave parts of itself open."""
         if self.address.is_url:
-            await _reach(_servers(self.address.given))
+            await _reach(self._servers)
         await super().connect()
 
     def make(self, url: str) -> Any:
@@ -49,12 +49,18 @@ class KafkaPublisher(Publisher):
         if user is not None:
             security = SASLPlaintext(*user, use_ssl=scheme == "kafkas")
         return KafkaBroker(
-            _servers(url),
+            self._servers,
             acks="all",
             request_timeout_ms=int(self.timeout * 1000),
             security=security,
             logger=None,
         )
+
+    @property
+    def _servers(self) -> list[str]:
+        """``host:port`` of each server."""
+        places = [url.partition("://")[2].rpartition("@")[2].partition("/")[0] for url in self.address.urls]
+        return [server for place in places for server in place.split(",")]
 
     async def send(self, message: Outgoing) -> None:
         """Produce and wait until all replicas in sync have it."""
@@ -85,11 +91,6 @@ class KafkaPublisher(Publisher):
     def check(self, subject: str) -> None:
         """Letters, digits, dots, dashes and underscores, 249 at most."""
         check_pattern(_TOPIC, subject, self.kind, "topic")
-
-
-def _servers(url: str) -> list[str]:
-    """Return ``host:port`` of each server of a URL, or of several with commas between them."""
-    return [place.rpartition("://")[2].rpartition("@")[2].partition("/")[0] for place in url.split(",")]
 
 
 async def _reach(servers: Sequence[str]) -> None:

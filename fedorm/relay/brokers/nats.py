@@ -52,7 +52,7 @@ class NATSPublisher(Publisher):
     def make(self, url: str) -> Any:
         """Return a broker that does not reconnect by itself: it is made anew then."""
         return _Broker(
-            url.split(","),
+            self.address.urls,
             allow_reconnect=False,
             max_reconnect_attempts=1,
             reconnect_time_wait=0,

@@ -82,7 +82,10 @@ class BrokerTarget:
     async def deliver(self, events: Sequence[Event]) -> None:
         """Send ``events`` and return when the broker has confirmed all."""
         sent = [event.id in self._confirmed for event in events]
-        publisher = await self._connected()
+        try:
+            publisher = await self._connected()
+        except ConfigurationError as settings:  # A password that was changed, say, is no fault of these events.
+            raise TargetUnavailableError(str(settings)) from None
         refused: dict[int, Exception] = {}
         try:
             await self._send(publisher, events, sent, refused)
