@@ -85,10 +85,11 @@ class Agreement:
 
         Asked once for each pool, so that a server is refused, and the log's table is made, before anything is written.
         """
-        self._refuse_unable(store, bind)
+        refusal = store.two_phase_refusal(bind)
+        if refusal is not None:
+            raise TwoPhaseError(refusal, service=store.service, address=store.address)
+        self.admit(store)
         branch = self._branches[store.service] = Branch(self.id, store.service)
-        log = self._log(store.service)
-        log.token()
         if store.names_branches_first:
             decider = self._first_named = self._first_named or store.service
             self._name(branch, decider)
@@ -101,10 +102,10 @@ class Agreement:
             connection.close()
             raise
 
-    def _refuse_unable(self, store: SQLStore, bind: Engine) -> None:
-        refusal = store.two_phase_refusal(bind)
-        if refusal is not None:
-            raise TwoPhaseError(refusal, service=store.service, address=store.address)
+    def admit(self, store: SQLStore) -> None:
+        """Get ready for a service that cannot prepare: its log's table is made before it is locked."""
+        if Capability.TRANSACTIONS in store.capabilities:
+            self._log(store.service).token()
 
     def _name(self, branch: Branch, decider: str) -> None:
         branch.decider, branch.log = decider, self._log(decider).token()
@@ -171,7 +172,8 @@ class Agreement:
     def carry_out(self, roles: Roles, parts: Mapping[str, Part]) -> Verdict:
         """Run the protocol; afterwards no connection of ``parts`` is held any more, however it ended."""
         self._parts = dict(parts)
-        self._services = tuple(sorted({*roles.prepared, roles.last}))
+        written = sorted({*roles.prepared, roles.last})
+        self._services = tuple(located(name, self._log(name).token()) for name in written)
         try:
             for name in roles.prepared:
                 if not self._names_first(name):
@@ -227,7 +229,6 @@ class Agreement:
         log = self._log(action.service)
         if part is None:
             documents = self._session.documents
-            log.token()
             log.record(documents.transactions[action.service], self.id, self._services)
             dict(documents.commits())[action.service]()
             return

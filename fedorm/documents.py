@@ -10,6 +10,7 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm.exc import UnsupportedOperationError
 from fedorm.identity_map import DocumentIdentityMap
 from fedorm.stores.base import Capability, DocumentStore, Writes, batches
+from fedorm.stores.branches import new_log
 from fedorm.tracked import TOUCHED, Snapshot, Tracked, Write
 
 if TYPE_CHECKING:
@@ -113,6 +114,9 @@ class Documents(DocumentIdentityMap):
     async def begin(self, store: DocumentStore) -> Any:
         """Return the service's transaction, started at first use; None where the server has none."""
         if store.service not in self.transactions:
+            if self._session.two_phase:
+                # Before the transaction has its snapshot: there is no writing to a collection that is younger.
+                await store.decisions(sync=self._session.uses_threads).token(new_log())
             transaction = await store.begin(sync=self._session.uses_threads)
             if transaction is None:
                 return None

@@ -243,6 +243,14 @@ class TwoPhaseError(StoreError):
     """A service cannot take part in a two-phase commit as it is asked to; nothing has been committed anywhere."""
 
 
+class StillDecidingError(StoreError):
+    """A transaction over several services is just being decided; ask again in a moment."""
+
+
+class BranchHeldError(StoreError):
+    """A prepared transaction cannot be ended from outside, as the connection that has prepared it still lives."""
+
+
 class InDoubtError(FedormError):
     """A two-phase commit was decided, or may have been, and some services do not know it yet.
 

@@ -58,6 +58,8 @@ class FederatedTransaction(SessionTransaction):
             store = self._owner.stores.get(bind.get_execution_options().get(SERVICE, ""))
             if isinstance(store, SQLStore) and Capability.TWO_PHASE in store.capabilities:
                 return self._join(store, bind, execution_options)
+            if isinstance(store, SQLStore):
+                self._agreement.admit(store)
         return super()._connection_for_bind(bind, execution_options)
 
     @_StateChange.declare_states((SessionTransactionState.ACTIVE,), _StateChangeStates.NO_CHANGE)

@@ -19,6 +19,7 @@ from fedorm.config import ServiceSettings
 from fedorm.exc import ConfigurationError, MissingDriverError, StoreError
 from fedorm.stats import UNOBSERVED, Observer, Recorder
 from fedorm.stores.conditions import DocumentScan
+from fedorm.stores.decisions import DocumentDecisions
 
 T = TypeVar("T")
 
@@ -145,6 +146,10 @@ class Writes:
     """Pairs of a filter that must match one document, and its update operators."""
     deletes: list[dict[str, Any]] = field(default_factory=list)
     """Filters that must match one document each."""
+    gone: list[Any] = field(default_factory=list)
+    """Ids of documents that have to be gone afterwards, whether they were there or not; before all else."""
+    upserts: list[dict[str, Any]] = field(default_factory=list)
+    """Documents that have to be there afterwards, in place of those with their ids."""
 
 
 class DocumentStore(Store):
@@ -161,6 +166,10 @@ class DocumentStore(Store):
     @abstractmethod
     async def abort(self, transaction: Any) -> None:
         """Undo; never raises for a server that is gone, which undoes by itself."""
+
+    @abstractmethod
+    def decisions(self, *, sync: bool) -> DocumentDecisions:
+        """Return the log of transactions over several services that this one decides."""
 
     @abstractmethod
     def document_tables(self) -> Sequence[Table]:
@@ -210,16 +219,16 @@ class DocumentStore(Store):
         """Write in blocks. Raises ``StaleDocumentError`` when a filter matched nothing."""
 
     @abstractmethod
+    async def write_events(self, events: Sequence[dict[str, Any]], *, transaction: Any, sync: bool) -> None:
+        """Write events to the outbox, in the given order: behind those of all that has changed the same documents."""
+
+    @abstractmethod
     def parse(self, model: type[Any], raw: dict[str, Any]) -> Any:
         """Make the document; raises ``DocumentValidationError``."""
 
     @abstractmethod
     def encode(self, document: Any) -> dict[str, Any]:
         """Return the document as the database holds it."""
-
-    @abstractmethod
-    async def write_events(self, events: Sequence[dict[str, Any]], *, transaction: Any, sync: bool) -> None:
-        """Write events to the outbox, in the given order: behind those of all that has changed the same documents."""
 
     @abstractmethod
     def validate(self, document: Any) -> None:

@@ -26,6 +26,7 @@ from fedorm.stores.base import Capability, DocumentReader, Writes, collection_na
 from fedorm.stores.beanie_models import BeanieModels
 from fedorm.stores.bson_types import class_filter, field_name
 from fedorm.stores.conditions import DocumentScan
+from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.mongodb_errors import classify
 from fedorm.stores.reflecting import Wanted
 
@@ -175,6 +176,14 @@ class MongoDBStore(BeanieModels):
         """Return PyMongo's collection of a document model."""
         return self._side(sync=sync).database[collection_name(model)]
 
+    def own_collection(self, name: str, *, sync: bool) -> Any:
+        """Return PyMongo's collection of one of fedorm's own."""
+        return self._side(sync=sync).database[name]
+
+    def own_database(self) -> Any:
+        """Return PyMongo's database of the asynchronous side."""
+        return self._side(sync=False).database
+
     # -- errors
 
     @asynccontextmanager
@@ -219,6 +228,12 @@ class MongoDBStore(BeanieModels):
             if transaction.in_transaction:
                 await transaction.abort_transaction()
         await transaction.end_session()
+
+    def decisions(self, *, sync: bool) -> DocumentDecisions:
+        """Return the log in the collection ``fedorm_decisions``."""
+        from fedorm.stores.mongodb_decisions import MongoDBDecisions
+
+        return MongoDBDecisions(self._side(sync=sync).database, self.named)
 
     # -- reading and writing
 
@@ -304,10 +319,14 @@ class MongoDBStore(BeanieModels):
 
     async def write(self, writes: Writes, *, transaction: Any, sync: bool) -> None:
         """Send inserts as one block, updates and deletes as another."""
-        from pymongo import DeleteOne, UpdateOne
+        from pymongo import DeleteOne, ReplaceOne, UpdateOne
 
         collection = self.collection(writes.model, sync=sync)
         async with self.named():
+            if writes.gone or writes.upserts:
+                gone = [DeleteOne({"_id": one}) for one in writes.gone]
+                upserts = [ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in writes.upserts]
+                await collection.bulk_write([*gone, *upserts], session=transaction)
             if writes.inserts:
                 await self._insert(collection, writes.inserts, transaction)
             updates = [UpdateOne(query, change) for query, change in writes.updates]

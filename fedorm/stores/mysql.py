@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, MetaData, TextClause, bindparam, event, text, types
+from sqlalchemy import URL, Connection, Engine, Executable, MetaData, Table, TextClause, bindparam, event, text, types
 from sqlalchemy.dialects import mysql
 
-from fedorm.exc import AuthenticationError, ServiceTimeoutError, ServiceUnavailableError, TLSError
+from fedorm.exc import AuthenticationError, BranchHeldError, ServiceTimeoutError, ServiceUnavailableError, TLSError
+from fedorm.stores import mysql_twophase
 from fedorm.stores.base import Capability
+from fedorm.stores.branches import Branch
 from fedorm.stores.exact import Compared, ExactCompared, ExactNumeric, Zoned, use
 from fedorm.stores.reflecting import Wanted, restore_json
 from fedorm.stores.scanning import WRITTEN, Scanner, note_writes
 from fedorm.stores.sql import SQLStore, execute_within
+from fedorm.stores.twophase import InDoubt
 
 _ACCESS_DENIED = {1044, 1045, 1698, 2059}
 _TIMEOUT = {1969, 3024, 1205}
@@ -75,6 +79,7 @@ class MySQLStore(SQLStore):
 
     def adapt(self, dialect: Any) -> None:
         """Keep zones, and columns wide enough for what their generic types promise."""
+        mysql_twophase.phases().install(dialect)
         own = {
             kind: kind
             for kind in vars(mysql).values()
@@ -173,6 +178,47 @@ class MySQLStore(SQLStore):
     def has_written_nothing(self, connection: Connection) -> bool:
         """Go by what was sent: the server does not say whether a transaction has written."""
         return WRITTEN not in connection.info
+
+    def refusal_of(self, connection: Connection) -> str | None:
+        """Go by the version: before, a server rolls back what is prepared when its connection ends."""
+        dialect: Any = connection.dialect
+        name, least = ("MariaDB", (10, 5)) if dialect.is_mariadb else ("MySQL", (5, 7, 7))
+        if dialect.server_version_info[: len(least)] >= least:
+            return None
+        return f"cannot keep a prepared transaction when its connection ends: {name} {'.'.join(map(str, least))} can"
+
+    def in_doubt(self, connection: Connection) -> list[InDoubt]:
+        """Ask for what is prepared on the server, whatever database it is of."""
+        return mysql_twophase.in_doubt(connection)
+
+    def end_prepared(self, connection: Connection, branch: Branch, *, commit: bool) -> bool:
+        """Send ``XA COMMIT`` or ``XA ROLLBACK``."""
+        ended = mysql_twophase.end_prepared(connection, branch, commit=commit)
+        if ended is None:
+            raise self.error(BranchHeldError, f"the prepared transaction {branch.gid} belongs to a living connection")
+        return ended
+
+    @contextmanager
+    def brief_lock_waits(self, connection: Connection, seconds: int) -> Iterator[None]:
+        """Set ``innodb_lock_wait_timeout`` for the connection, and afterwards what it was."""
+        before = connection.scalar(text("SELECT @@SESSION.innodb_lock_wait_timeout"))
+        connection.execute(text("SET SESSION innodb_lock_wait_timeout = :seconds"), {"seconds": seconds})
+        try:
+            yield
+        finally:
+            if not connection.invalidated:
+                connection.execute(text("SET SESSION innodb_lock_wait_timeout = :seconds"), {"seconds": before})
+
+    def upsert(
+        self, table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]
+    ) -> list[tuple[Executable, list[dict[str, Any]]]]:
+        """Use ``ON DUPLICATE KEY UPDATE``."""
+        made = mysql.insert(table)
+        keys = set(table.primary_key)
+        changed = {name: made.inserted[name] for name in names if table.c[name] not in keys}
+        # A row of keys alone is there already, and stays: a column is set to what it is.
+        kept = {column.name: column for column in list(keys)[:1]}
+        return [(made.on_duplicate_key_update(changed or kept), list(rows))]
 
     def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
         """Tell by the server's or the client's error number."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import (
@@ -14,22 +15,30 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Executable,
+    Table,
     TextClause,
     any_,
     bindparam,
     event,
+    func,
+    select,
     text,
     types,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN
 from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import greenlet_spawn
 
-from fedorm.exc import AuthenticationError, ServiceTimeoutError, ServiceUnavailableError, TLSError
+from fedorm.exc import AuthenticationError, BranchHeldError, ServiceTimeoutError, ServiceUnavailableError, TLSError
+from fedorm.stores import postgresql_twophase
 from fedorm.stores.base import Capability
+from fedorm.stores.branches import Branch
 from fedorm.stores.exact import Processor, check_zones, use
 from fedorm.stores.scanning import Scanner
 from fedorm.stores.sql import SQLStore, array_filter
+from fedorm.stores.twophase import InDoubt
 
 # SQLSTATE classes: 28 invalid authorization, 08 connection exception, 57P operator intervention.
 _AUTHORIZATION = "28"
@@ -100,6 +109,7 @@ class PostgreSQLStore(SQLStore):
     def adapt(self, dialect: Any) -> None:
         """Refuse a zone where the column has none, and the other way round; the drivers would guess."""
         check_zones(dialect)
+        postgresql_twophase.phases(dialect, self.service).install(dialect)
         if dialect.driver == "psycopg":
             use(dialect, {types.Date: _endless(dialect, types.Date), types.DateTime: _endless(dialect, types.DateTime)})
 
@@ -175,6 +185,33 @@ class PostgreSQLStore(SQLStore):
         """Bind all keys as one array."""
         return bindparam(name, keys, type_=ARRAY(kind) if kind is not None else None)
 
+    def refusal_of(self, connection: Connection) -> str | None:
+        """Ask for the setting that allows prepared transactions."""
+        allowed = int(connection.scalar(text("SELECT current_setting('max_prepared_transactions')")) or 0)
+        if allowed:
+            return None
+        return (
+            "its max_prepared_transactions is 0, so that no transaction can be prepared: set it in postgresql.conf to "
+            "at least max_connections, and restart the server"
+        )
+
+    def in_doubt(self, connection: Connection) -> list[InDoubt]:
+        """Ask for what is prepared in this database."""
+        return postgresql_twophase.in_doubt(connection)
+
+    def end_prepared(self, connection: Connection, branch: Branch, *, commit: bool) -> bool:
+        """Send ``COMMIT PREPARED`` or ``ROLLBACK PREPARED``."""
+        ended = postgresql_twophase.end_prepared(connection, branch, commit=commit)
+        if ended is None:
+            raise self.error(BranchHeldError, f"the prepared transaction {branch.gid} is just being ended")
+        return ended
+
+    @contextmanager
+    def brief_lock_waits(self, connection: Connection, seconds: int) -> Iterator[None]:
+        """Set ``lock_timeout`` for the transaction."""
+        connection.execute(select(func.set_config("lock_timeout", f"{seconds}s", True)))
+        yield
+
     def scanner(self, engine: Engine) -> Scanner | None:
         """Let DuckDB read by COPY, several parts of a large table at once and in one snapshot."""
         if self.url.query or "connect_args" in self.settings.options:
@@ -196,12 +233,23 @@ class PostgreSQLStore(SQLStore):
         """Ask the server: a transaction has a number from its first write on."""
         return connection.scalar(text("SELECT txid_current_if_assigned() IS NULL")) is True
 
+    def upsert(
+        self, table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]
+    ) -> list[tuple[Executable, list[dict[str, Any]]]]:
+        """Use ``ON CONFLICT`` of the primary key."""
+        made = postgresql.insert(table)
+        keys = list(table.primary_key)
+        changed = {name: made.excluded[name] for name in names if table.c[name] not in set(keys)}
+        if changed:
+            return [(made.on_conflict_do_update(index_elements=keys, set_=changed), list(rows))]
+        return [(made.on_conflict_do_nothing(index_elements=keys), list(rows))]
+
     async def listen(self, channel: str, wake: Callable[[], None]) -> None:
         """Call ``wake`` once the channel is listened to and at each notification, until the connection is lost."""
         lost = asyncio.Event()
         record = await greenlet_spawn(self.engine.raw_connection)
-        record.detach()  # It is not one of the pool's any more, and has no work to do for anybody else.
         connection: Any = record.driver_connection
+        record.detach()  # It is not one of the pool's any more, and has no work to do for anybody else.
         try:
             connection.add_termination_listener(lambda *_: lost.set())
             await connection.add_listener(channel, lambda *_: wake())

@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Executable,
     MetaData,
     Table,
     bindparam,
@@ -48,10 +49,11 @@ from fedorm.stores.reflecting import Wanted, generic, reflect_tables
 from fedorm.stores.sql_reading import SQLReading
 from fedorm.stores.tls import client_context, split_tls
 from fedorm.stores.touched import TouchedTables
+from fedorm.stores.twophase import TwoPhase
 from fedorm.stores.watching import watch
 
 
-class SQLStore(SQLReading):
+class SQLStore(TwoPhase, SQLReading):
     """A service behind two SQLAlchemy engines: one for greenlets, one for threads."""
 
     sql_dialect: ClassVar[str]
@@ -60,8 +62,6 @@ class SQLStore(SQLReading):
     sync_driver: ClassVar[str]
     packages: ClassVar[Sequence[str]]
     """The import names of the drivers, async first; a missing one is reported with the store's extra."""
-    names_branches_first: ClassVar[bool] = False
-    """Whether a branch of a transaction over several services has its final name from its start on."""
     answers_while_streaming: ClassVar[bool] = False
     """Whether a connection takes another statement while the rows of a stream are still coming."""
 
@@ -312,6 +312,15 @@ class SQLStore(SQLReading):
     def reflected_type(self, kind: TypeEngine[Any]) -> TypeEngine[Any]:
         """Return the type of a reflected column: SQLAlchemy's own, which every database understands."""
         return generic(kind)
+
+    def upsert(
+        self, table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]
+    ) -> list[tuple[Executable, list[dict[str, Any]]]]:
+        """Return statements, with parameters, that insert rows, or change those with the same primary keys.
+
+        ``names`` are the keys of every row. A store with ``Capability.UPDATES`` has to.
+        """
+        raise self.error(UnsupportedOperationError, "cannot insert or change rows in one statement")
 
     async def listen(self, channel: str, wake: Callable[[], None]) -> None:
         """Call ``wake`` once the channel is listened to and at each notification, until the connection is lost.

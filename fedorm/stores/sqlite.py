@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import URL, Engine, event, types
+from sqlalchemy import URL, Engine, Executable, Table, event, types
 from sqlalchemy.dialects import sqlite
 
 from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError
@@ -67,6 +68,17 @@ class SQLiteStore(SQLStore):
             connection.exec_driver_sql("BEGIN")
 
         return engine
+
+    def upsert(
+        self, table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]
+    ) -> list[tuple[Executable, list[dict[str, Any]]]]:
+        """Use ``ON CONFLICT`` of the primary key."""
+        made = sqlite.insert(table)
+        keys = list(table.primary_key)
+        changed = {name: made.excluded[name] for name in names if table.c[name] not in set(keys)}
+        if changed:
+            return [(made.on_conflict_do_update(index_elements=keys, set_=changed), list(rows))]
+        return [(made.on_conflict_do_nothing(index_elements=keys), list(rows))]
 
     def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
         """Tell by the library's words; it has no codes on older Pythons."""
