@@ -111,7 +111,7 @@ class RecoveringStores:
     async def _recover_at_start(self) -> None:
         """Settle what there is; what is too young yet, or in a service that is down, is tried again in a task."""
         if self._recover_on_start:
-            report = await self._recover()
+            report = await self._recover(older_than=GRACE)
             _tell(report)
             if not report.is_complete:
                 self._later = asyncio.create_task(self._recover_later(report), name="fedorm-recovery")
@@ -119,7 +119,7 @@ class RecoveringStores:
     async def _recover_later(self, report: Recovery) -> None:
         while not report.is_complete:
             await asyncio.sleep(_due(report))
-            report = await self._recover()
+            report = await self._recover(older_than=GRACE)
             _tell(report)
 
     async def _stop_recovering(self) -> None:
@@ -131,10 +131,10 @@ class RecoveringStores:
     def _sync_recover_at_start(self, bridge: ThreadBridge) -> None:
         """Do the same with a thread."""
         if self._recover_on_start:
-            report = self._sync_recover(bridge)
+            report = self._sync_recover(bridge, older_than=GRACE)
             _tell(report)
             if not report.is_complete:
-                self._repeater = _Repeater(report, partial(self._sync_recover, bridge))
+                self._repeater = _Repeater(report, partial(self._sync_recover, bridge, older_than=GRACE))
 
     def _sync_stop_recovering(self) -> None:
         repeater, self._repeater = self._repeater, None

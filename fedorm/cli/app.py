@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fedorm.cli.explain import explain
+from fedorm.cli.recover import recover
 from fedorm.cli.services import doctor, services
 from fedorm.cli.setup import Setup
 from fedorm.cli.sql import sql
@@ -60,5 +61,6 @@ def common(
 
 app.command()(services)
 app.command()(doctor)
+app.command()(recover)
 app.command()(sql)
 app.command()(explain)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy.util import greenlet_spawn
 
 from fedorm.catalog import catalog
 from fedorm.cli.failing import one_line, run
@@ -26,7 +27,10 @@ from fedorm.exc import (
     StoreError,
     TLSError,
 )
-from fedorm.stores.base import Store, store_for
+from fedorm.recovery import GRACE, in_doubt_of, look, opened
+from fedorm.stats import ServiceInDoubt
+from fedorm.stores.base import Capability, Store, store_for
+from fedorm.stores.sql import SQLStore
 
 
 class Form(enum.StrEnum):
@@ -48,6 +52,12 @@ class Found:
     address: str
     state: str
     round_trip: float | None = None
+    in_doubt: int | None = None
+    """Branches of two-phase commits that are prepared there and have not ended; None where it is not known."""
+    oldest: float | None = None
+    """For how many seconds the oldest of them is."""
+    refusal: str | None = None
+    """Why it cannot take part in a two-phase commit as it is set up."""
     error: str | None = None
     advice: str | None = None
 
@@ -75,48 +85,95 @@ def services(context: typer.Context, format: AsForm = Form.TABLE) -> None:
 
 
 def doctor(context: typer.Context, format: AsForm = Form.TABLE) -> None:
-    """Open each service and say how it is, and what to do where it is down. Ends with 1 when one is."""
+    """Open each service and say how it is, and what to do where it is not well. Ends with 1 when one is not."""
     setup: Setup = context.obj
 
     async def work() -> None:
         settings = setup.read().services
-        found = await asyncio.gather(*(_examine(name, one) for name, one in settings.items()))
+        found = await _examine(settings)
         if format is Form.JSON:
             for one in found:
                 typer.echo(dump({name: getattr(one, name) for name in one.__slots__}))
         else:
             _show(found)
-            for note in _notes(settings):
+            for note in [*_refusals(found), *_notes(settings)]:
                 typer.echo(f"note: {note}")
-        if any(one.state != "up" for one in found):
+        if any(one.error is not None for one in found):
             raise typer.Exit(1)
 
     run(setup, work())
 
 
 def _show(found: list[Found]) -> None:
-    times = [None if one.round_trip is None else f"{one.round_trip:.1f} ms" for one in found]
-    rows = [(one.service, one.kind, one.address, one.state, time or "") for one, time in zip(found, times, strict=True)]
-    show_table(["service", "kind", "address", "state", "round trip"], rows)
+    rows = [
+        (
+            *(one.service, one.kind, one.address, one.state),
+            "" if one.round_trip is None else f"{one.round_trip:.1f} ms",
+            "" if not one.in_doubt else f"{one.in_doubt}, oldest {one.oldest:.0f} s",
+        )
+        for one in found
+    ]
+    show_table(["service", "kind", "address", "state", "round trip", "in doubt"], rows)
     for one in found:
         if one.error is not None:
             typer.echo(f"\n{one.service}: {one.error}\n  what to do: {one.advice}")
 
 
-async def _examine(name: str, settings: ServiceSettings) -> Found:
-    store = _store(name, settings)
-    kind, address = _kind(store, settings), settings.address
-    if not isinstance(store, Store):
-        return Found(name, kind, address, "down", None, settings.scrub(one_line(store)), _advice(store, settings))
+async def _examine(settings: Mapping[str, ServiceSettings]) -> list[Found]:
+    """Look at every service, those that are up together: what is in doubt in one is decided in another."""
+    made = {name: _store(name, one) for name, one in settings.items()}
+    stores = {name: store for name, store in made.items() if isinstance(store, Store)}
+    found: list[Found] = []
+    async with opened(stores) as down:
+        up = {name: store for name, store in stores.items() if name not in down}
+        answers = dict(zip(up, await asyncio.gather(*map(_round_trip, up.values())), strict=True)) | down
+        in_doubt = await look(stores, down)
+        counted = in_doubt_of(in_doubt, stores).services
+        for name, store in made.items():
+            one = Found(name, _kind(store, settings[name]), settings[name].address, "down")
+            answer = answers[name] if isinstance(store, Store) else store
+            if isinstance(answer, FedormError):
+                found.append(_with(one, answer, settings[name]))
+                continue
+            one = replace(one, state="up", round_trip=answer, refusal=await _refusal(store))
+            if (unasked := in_doubt.unasked.get(name)) is not None:
+                one = _with(one, unasked, settings[name])
+            elif (there := counted.get(name)) is not None:
+                one = replace(one, in_doubt=there.branches, oldest=there.oldest)
+                if there.oldest >= GRACE:
+                    one = replace(one, error=_left(there), advice=_RECOVER)
+            found.append(one)
+    return found
+
+
+async def _refusal(store: Store | ConfigurationError) -> str | None:
+    if not isinstance(store, SQLStore) or Capability.TWO_PHASE not in store.capabilities:
+        return None
+    return await greenlet_spawn(store.two_phase_refusal, store.engine)
+
+
+async def _round_trip(store: Store) -> float | FedormError:
     try:
-        await store.open()
-        try:
-            took = await store.round_trip()
-        finally:
-            await store.close()
+        return await store.round_trip()
     except FedormError as error:
-        return Found(name, kind, address, "down", None, settings.scrub(one_line(error)), _advice(error, settings))
-    return Found(name, kind, address, "up", took)
+        return error
+
+
+def _with(found: Found, error: FedormError, settings: ServiceSettings) -> Found:
+    return replace(found, error=settings.scrub(one_line(error)), advice=advice(error, settings))
+
+
+_RECOVER = "run  fedorm recover: it ends them as was decided; until then what they have written stays locked"
+
+
+def _left(there: ServiceInDoubt) -> str:
+    if there.branches == 1:
+        return f"a transaction of a two-phase commit is in doubt, for {there.oldest:.0f} s"
+    return f"{there.branches} transactions of two-phase commits are in doubt, the oldest for {there.oldest:.0f} s"
+
+
+def _refusals(found: list[Found]) -> list[str]:
+    return [f"{one.service} cannot take part in session(twophase=True): {one.refusal}" for one in found if one.refusal]
 
 
 def _store(name: str, settings: ServiceSettings) -> Store | ConfigurationError:
@@ -131,7 +188,8 @@ def _kind(store: Store | ConfigurationError, settings: ServiceSettings) -> str:
     return store.kind if isinstance(store, Store) else settings.backend
 
 
-def _advice(error: FedormError, settings: ServiceSettings) -> str:
+def advice(error: FedormError, settings: ServiceSettings) -> str:
+    """Return what to do about a service's error."""
     limit = f"{settings.connect_timeout:g} s"
     match error:
         case MissingDriverError():

@@ -331,7 +331,7 @@ class RecoveryRun:
     def _forget(self) -> int:
         """Drop the decisions that no branch needs any more."""
         before, forgotten = self._now - timedelta(seconds=min(self._keep, 1e9)), 0
-        services = [name for name in self._stores if name not in self._down and self._keeps_log(name)]
+        services = [name for name in self._stores if isinstance(self._token(name), str)]
         while services:
             answers = self._bridge.side_by_side([partial(self._old, name, before) for name in services])
             old = {name: decisions for name, decisions in zip(services, answers, strict=True) if decisions}

@@ -45,7 +45,9 @@ class Shop:
         """End all that is in doubt, without which no database can be dropped."""
         for name in SQL:
             with self.connected(name) as connection:
-                for one in list(self.store(name).in_doubt(connection)):
+                left = self.store(name).in_doubt(connection)
+            for one in left:
+                with self.connected(name) as connection:
                     self.store(name).end_prepared(connection, one.branch, commit=False)
         self.fed.__exit__(None, None, None)
 

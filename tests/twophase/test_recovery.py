@@ -1,0 +1,448 @@
+"""What a crash has left in doubt in PostgreSQL and MariaDB is settled, as those or MongoDB have decided."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import inspect, select, table, text
+
+from fedorm import ConfigurationError, Federation, FedormError, TwoPhaseError
+from fedorm.recovery import Recovery
+from fedorm.stats import ServiceInDoubt
+from fedorm.stores.branches import new_id, new_log
+from fedorm.testing.servers.processes import free_port
+from fedorm.twophase.decisions import Outcome
+from tests.twophase.left import SQL, Shop, Side, done, old_id, recover
+
+SIDES = pytest.mark.parametrize("side", ["async", "sync"])
+NOTHING: dict[str, set[str]] = {name: set() for name in SQL}
+
+
+@pytest.fixture
+def urls(fresh_database: Callable[[str], str]) -> dict[str, str]:
+    return {
+        "users": fresh_database("postgresql"),
+        "orders": fresh_database("postgresql"),
+        "payments": fresh_database("mysql"),
+        "inventory": fresh_database("mongodb"),
+    }
+
+
+@pytest.fixture
+def shop(urls: dict[str, str]) -> Iterator[Shop]:
+    shop = Shop(urls)
+    shop.open()
+    yield shop
+    shop.close()
+
+
+# -- settling
+
+
+@SIDES
+@pytest.mark.parametrize("decider", ["users", "payments", "inventory"])
+def test_what_was_decided_is_done(shop: Shop, decider: str, side: Side) -> None:
+    """Committed where that is on record; rolled back, and put on record, where nothing is."""
+    holders = [name for name in SQL if name != decider]
+    kept = shop.left(*holders, decider=decider, committed=True, number=1)
+    lost = shop.left(*holders, decider=decider, committed=False, number=2)
+    report = shop.recover(side, older_than=0)
+    assert done(report) == {(holder, kept): "committed" for holder in holders} | {
+        (holder, lost): "rolled back" for holder in holders
+    }
+    assert {one.decision for one in report.branches} == {Outcome.COMMITTED, Outcome.ROLLED_BACK}
+    assert (report.is_complete, report.left, dict(report.unasked)) == (True, (), {})
+    assert shop.marks() == {name: [1] if name in holders else [] for name in SQL}
+    assert shop.prepared() == NOTHING
+    assert [shop.decision(decider, id) for id in (kept, lost)] == [Outcome.COMMITTED, Outcome.ROLLED_BACK]
+    again = shop.recover(side, older_than=0)
+    assert (again.branches, again.is_complete) == ((), True)
+
+
+@SIDES
+def test_a_decision_that_was_handed_on(shop: Shop, side: Side) -> None:
+    """MongoDB decides what MariaDB's name stands on; MariaDB holds a branch of its own."""
+    (to,) = shop.located("inventory")
+    expected = {}
+    for number, committed in ((1, True), (2, False)):
+        id = new_id()
+        for holder in ("orders", "payments"):
+            shop.leave(holder, number, id=id, decider="payments")
+            expected[holder, id] = "committed" if committed else "rolled back"
+        shop.log("payments").delegate(id, to, shop.located("orders", "payments", "inventory"))
+        if committed:
+            shop.decide("inventory", id, "orders", "payments", "inventory")
+    assert done(shop.recover(side, older_than=0)) == expected
+    assert shop.marks() == {"users": [], "orders": [1], "payments": [1]}
+    assert shop.prepared() == NOTHING
+    assert [shop.decision("inventory", id) for (holder, id) in expected if holder == "orders"] == [
+        Outcome.COMMITTED,
+        Outcome.ROLLED_BACK,
+    ]
+
+
+def test_a_coordinator_that_was_only_slow_cannot_commit(shop: Shop) -> None:
+    """After the recovery its place is taken: the record that would be its commit point is refused."""
+    id = shop.left("orders", decider="users", committed=False)
+    shop.recover("sync", older_than=0)
+    with pytest.raises(TwoPhaseError, match="rolled back meanwhile by a recovery"):
+        shop.decide("users", id, "orders", "users")
+    assert shop.decision("users", id) is Outcome.ROLLED_BACK
+
+
+@SIDES
+def test_young_branches_are_left(shop: Shop, side: Side) -> None:
+    """They are reported, and nothing is decided about them; not even where their transaction began long ago."""
+    id = old_id(seconds=1000)
+    for holder in ("orders", "payments"):
+        shop.leave(holder, 1, id=id, decider="users")
+    report = shop.recover(side)
+    assert done(report) == {("orders", id): "left", ("payments", id): "left"}
+    assert not report.is_complete
+    assert {one.why for one in report.left} == {"until it is 60 s old it is left to the process that has begun it"}
+    assert all(one.age < 60 for one in report.left)
+    assert shop.decision("users", id) is None
+    assert shop.prepared() == {"users": set(), "orders": {id}, "payments": {id}}
+    alone = old_id(seconds=1000)
+    shop.leave("payments", 2, id=alone, decider="users")  # XA keeps no other time than that in its id.
+    (settled,) = (one for one in shop.recover(side).branches if one.id == alone)
+    assert (settled.done.value, 1000 <= settled.age < 2000) == ("rolled back", True)
+
+
+@SIDES
+def test_foreign_branches_are_left_alone(shop: Shop, side: Side) -> None:
+    """Those of another application with services of the same names, and those of services that we do not have."""
+    shop.log("users").token()
+    ids = [new_id(), new_id(), new_id()]
+    shop.leave("orders", 1, id=ids[0], decider="users", log=new_log())
+    shop.leave("payments", 2, id=ids[1], decider="accounts", log=new_log())
+    shop.leave("orders", 3, id=ids[2], decider="payments", log=new_log())  # Which has never had a log.
+    with shop.connected("orders") as connection:
+        connection.execute(text("INSERT INTO marks VALUES (4)"))
+        connection.exec_driver_sql("PREPARE TRANSACTION 'somebody'")  # No name of ours.
+        before = shop.prepared()
+        report = shop.recover(side, older_than=0)
+        assert done(report) == {
+            ("orders", ids[0]): "foreign", ("payments", ids[1]): "foreign", ("orders", ids[2]): "foreign",
+        }  # fmt: skip
+        assert report.is_complete
+        assert shop.prepared() == before == {"users": set(), "orders": {ids[0], ids[2]}, "payments": {ids[1]}}
+    with shop.connected("orders").execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("COMMIT PREPARED 'somebody'")
+    with shop.connected("payments") as connection:
+        assert not inspect(connection).has_table("fedorm_decisions")
+    assert shop.marks()["orders"] == [4]
+
+
+@SIDES
+def test_a_dry_run_changes_nothing(shop: Shop, side: Side) -> None:
+    """It says what would be done: no branch is ended, no record written or dropped, no table made."""
+    kept = shop.left("orders", "payments", decider="users", committed=True)
+    lost = shop.left("orders", decider="users", committed=False, number=2)
+    before = shop.prepared()
+    report = shop.recover(side, older_than=0, keep=0, dry_run=True)
+    assert {(one.service, one.id): one.why for one in report.branches} == {
+        ("orders", kept): "it would be committed",
+        ("payments", kept): "it would be committed",
+        ("orders", lost): "it would be rolled back",
+    }
+    assert (report.dry_run, report.forgotten, len(report.left)) == (True, 0, 3)
+    assert shop.prepared() == before
+    assert [shop.decision("users", id) for id in (kept, lost)] == [Outcome.COMMITTED, None]
+    for name in ("orders", "payments"):
+        with shop.connected(name) as connection:
+            made = shop.located("orders", "payments") and inspect(connection).has_table("fedorm_decisions")
+            assert made  # By the test itself, to name them in the record.
+
+
+def test_a_dry_run_makes_no_log(urls: dict[str, str]) -> None:
+    """Nor does a recovery of services that have never had a two-phase commit."""
+    for dry_run in (True, False):
+        assert recover(urls, "sync", older_than=0, keep=0, dry_run=dry_run).branches == ()
+    with Federation(urls) as fed:
+        for name in SQL:
+            with fed.stores[name].sync_engine.connect() as connection:  # type: ignore[attr-defined]
+                assert not inspect(connection).has_table("fedorm_decisions")
+
+    async def collections() -> list[str]:
+        async with Federation(urls) as fed:
+            names: list[str] = await fed.stores["inventory"]._side(sync=False).database.list_collection_names()  # type: ignore[attr-defined]
+            return names
+
+    assert asyncio.run(collections()) == []
+
+
+def test_a_branch_that_a_living_connection_holds(shop: Shop) -> None:
+    """MariaDB does not give it away: it is left, with the reason, until the connection is gone."""
+    id = new_id()
+    connection, _ = shop.prepare("payments", 1, id=id, decider="users")
+    with connection:
+        shop.decide("users", id, "payments", "users")
+        (one,) = shop.recover("sync", older_than=0).branches
+        assert (one.done.value, one.decision) == ("left", Outcome.COMMITTED)
+        assert "service 'payments'" in one.why
+        assert shop.marks()["payments"] == []
+        connection.invalidate()
+    assert done(shop.recover("sync", older_than=0)) == {("payments", id): "committed"}
+    assert shop.marks()["payments"] == [1]
+
+
+# -- services that are down
+
+
+@SIDES
+@pytest.mark.parametrize("away", ["users", "orders", "payments", "inventory"])
+def test_a_service_that_is_down(shop: Shop, urls: dict[str, str], away: str, side: Side) -> None:
+    """It is named, what it decides is left, and everything else is settled."""
+    by = {name: shop.left(*set(SQL) - {name}, decider=name, committed=True, number=n) for n, name in enumerate(urls)}
+    scheme = urls[away].partition(":")[0]
+    down = {"url": f"{scheme}://bob:hidden@127.0.0.1:{free_port()}/x", "connect_timeout": 0.5}
+
+    async def run() -> Recovery:
+        return await Federation({**urls, away: down}).recover_where_possible(older_than=0)
+
+    report = asyncio.run(run())
+    assert set(report.unasked) == ({away} if away in SQL else set())
+    assert "hidden" not in str(report)
+    assert done(report) == {
+        (holder, by[decider]): "left" if decider == away else "committed"
+        for decider in by
+        for holder in SQL
+        if holder not in (decider, away)
+    }
+    assert not report.is_complete
+    assert all(f"service '{away}'" in one.why for one in report.left)
+    rest = shop.recover(side, older_than=0)
+    assert rest.is_complete
+    assert set(done(rest).values()) == {"committed"}
+    assert shop.prepared() == NOTHING
+
+
+# -- several at once
+
+PROGRAM = """
+import asyncio, json, sys
+from fedorm import Federation
+
+async def main(urls):
+    async with Federation(urls) as fed:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        report = await fed.recover(older_than=0)
+        print(json.dumps([report.is_complete, [(one.service, one.id, one.done.value) for one in report.branches]]))
+
+asyncio.run(main(json.loads(sys.argv[1])))
+"""
+
+
+def test_two_recoveries_at_once(shop: Shop) -> None:
+    """In two processes: each branch is ended once, both find everything settled, and both say the same of it."""
+    expected: dict[tuple[str, str], str] = {}
+    for number in range(24):
+        decider = ("users", "orders", "payments", "inventory")[number % 4]
+        holders = [name for name in SQL if name != decider]
+        committed = number % 3 > 0
+        id = shop.left(*holders, decider=decider, committed=committed, number=number)
+        expected |= {(holder, id): "committed" if committed else "rolled back" for holder in holders}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, json.dumps(shop.urls)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for one in processes:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "ready\n"
+    reports = []
+    for one in processes:
+        assert one.stdin is not None
+        one.stdin.write("\n")
+        one.stdin.flush()
+    for one in processes:
+        out, _ = one.communicate(timeout=60)
+        assert one.returncode == 0
+        reports.append(json.loads(out))
+    assert [complete for complete, _ in reports] == [True, True]
+    ended = [(service, id, what) for _, branches in reports for service, id, what in branches if what != "gone"]
+    assert {(service, id): what for service, id, what in ended} == expected
+    assert len(ended) == len(expected)
+    assert shop.prepared() == NOTHING
+
+
+# -- old decisions
+
+
+@SIDES
+def test_decisions_that_no_branch_needs_are_dropped(shop: Shop, side: Side) -> None:
+    """Once they are old, and every service that they name holds no branch; "rolled back" stays for ever."""
+    for decider in ("users", "payments", "inventory"):
+        over, refused = new_id(), new_id()
+        shop.decide(decider, over, "orders", decider)
+        shop.log(decider).settle(refused)
+        other = new_id()
+        shop.leave("orders", 1, id=other, decider=decider, log=new_log())
+        shop.decide(decider, other, "orders", decider)  # A branch is there, though not one of ours.
+        report = shop.recover(side, older_than=0)
+        assert report.forgotten == 0
+        report = shop.recover(side, older_than=0, keep=0)
+        assert report.forgotten == 1
+        assert [shop.decision(decider, id) for id in (over, other, refused)] == [
+            None, Outcome.COMMITTED, Outcome.ROLLED_BACK,
+        ]  # fmt: skip
+        shop.close()
+        shop.fed.__enter__()
+        assert shop.recover(side, older_than=0, keep=0).forgotten == 1
+
+
+def test_decisions_about_services_that_are_not_asked_are_kept(shop: Shop, urls: dict[str, str]) -> None:
+    """Those that this federation does not have, those that are down, and others of the same name."""
+    id = new_id()
+    shop.decide("users", id, "orders", "users")
+    assert recover({"users": urls["users"]}, "sync", older_than=0, keep=0).forgotten == 0
+    other = urls | {"orders": urls["users"]}
+    assert recover(other, "sync", older_than=0, keep=0).forgotten == 0
+    assert shop.decision("users", id) is Outcome.COMMITTED
+    assert recover(urls, "sync", older_than=0, keep=0).forgotten == 1
+    assert shop.decision("users", id) is None
+
+
+# -- at the start
+
+
+@SIDES
+def test_recovery_at_the_start(shop: Shop, urls: dict[str, str], side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is old enough is settled before the federation is open, the rest once it is."""
+    monkeypatch.setattr("fedorm.recovery.GRACE", 1.0)
+    old, young = old_id(seconds=1000), new_id()
+    shop.leave("payments", 1, id=old, decider="users")
+    shop.decide("users", old, "payments", "users")
+    shop.leave("orders", 2, id=young, decider="users")
+    found: list[list[int]] = []
+
+    def settled() -> bool:
+        found.append(shop.marks()["payments"])
+        return shop.prepared() == NOTHING
+
+    if side == "sync":
+        with Federation(urls, recover_on_start=True) as fed:
+            while not settled():
+                pass
+            assert fed.stats().in_doubt is not None
+    else:
+
+        async def run() -> None:
+            async with Federation(urls, recover_on_start=True) as fed:
+                while not await asyncio.to_thread(settled):
+                    pass
+                assert fed.stats().in_doubt is not None
+
+        asyncio.run(run())
+    assert found[0] == [1]
+    assert shop.decision("users", young) is Outcome.ROLLED_BACK
+
+
+def test_a_federation_that_is_closed_recovers_no_more(shop: Shop, urls: dict[str, str]) -> None:
+    """Neither its task nor its thread outlives it; settings from a file are as good as arguments."""
+    id = shop.left("orders", decider="users", committed=True)
+    with Federation(urls, recover_on_start=True):
+        pass
+
+    async def run() -> None:
+        before = asyncio.all_tasks()
+        async with Federation(urls, recover_on_start=True):
+            assert [task.get_name() for task in asyncio.all_tasks() - before if "recovery" in task.get_name()]
+        assert [task for task in asyncio.all_tasks() - before if "recovery" in task.get_name()] == []
+
+    asyncio.run(run())
+    assert shop.prepared()["orders"] == {id}
+
+
+# -- figures
+
+
+async def test_what_is_in_doubt_is_in_the_statistics(shop: Shop, urls: dict[str, str]) -> None:
+    """As of the last look, which says when it was; a commit of others is not counted."""
+    prometheus = pytest.importorskip("prometheus_client")
+    from fedorm import telemetry
+
+    id = old_id(seconds=500)
+    shop.leave("payments", 1, id=id, decider="users")
+    shop.leave("payments", 2, id=new_id(), decider="users")
+    shop.leave("orders", 3, id=new_id(), decider="users", log=new_log())
+    registry = prometheus.CollectorRegistry()
+    async with Federation(urls) as fed:
+        telemetry.register(fed, registry)
+        assert fed.stats().in_doubt is None
+        assert registry.get_sample_value("fedorm_in_doubt_timestamp_seconds") is None
+        before = datetime.now(UTC)
+        found = await fed.in_doubt()
+        assert fed.stats().in_doubt == found
+        assert before <= found.at <= datetime.now(UTC)
+        payments = found.services["payments"]
+        assert payments is not None
+        assert (found.branches, payments.branches) == (2, 2)
+        assert 500 <= payments.oldest == found.oldest < 1500
+        rest = {name: one for name, one in found.services.items() if name != "payments"}
+        assert rest == {"users": ServiceInDoubt(0, 0.0), "orders": ServiceInDoubt(0, 0.0)}
+        assert registry.get_sample_value("fedorm_in_doubt_branches", {"service": "payments"}) == 2
+        assert registry.get_sample_value("fedorm_in_doubt_branches", {"service": "orders"}) == 0
+        assert registry.get_sample_value("fedorm_in_doubt_oldest_seconds", {"service": "payments"}) == payments.oldest
+        assert registry.get_sample_value("fedorm_in_doubt_timestamp_seconds") == found.at.timestamp()
+        assert shop.decision("users", id) is None
+        await fed.recover(older_than=0)
+        stats = fed.stats().in_doubt
+        assert stats is not None
+        assert (stats.branches, stats.oldest, stats.at > found.at) == (0, 0.0, True)
+    with Federation(urls) as fed:
+        assert fed.sync_in_doubt().branches == 0
+
+
+# -- what else is to be seen
+
+
+async def test_cached_results_do_not_outlive_it(shop: Shop, urls: dict[str, str]) -> None:
+    """A branch that is committed by the recovery has changed rows that were read before."""
+    shop.left("orders", decider="users", committed=True, number=7)
+    async with Federation(urls, cache_ttl=600) as fed:
+
+        async def marks() -> list[int]:
+            async with fed.session() as session:
+                read = select(text("n")).select_from(table("marks"))
+                return list((await session.scalars(read, bind_arguments={"service": "orders"})).all())
+
+        assert (await marks(), await marks(), fed.cache.hits) == ([], [], 1)
+        await fed.recover(older_than=0)
+        assert await marks() == [7]
+
+
+async def test_bad_input(shop: Shop, urls: dict[str, str]) -> None:
+    """It is refused before anybody is asked."""
+    id = shop.left("orders", decider="users", committed=True)
+    fed = Federation(urls)
+    for closed in (fed.recover, fed.in_doubt):
+        with pytest.raises(FedormError, match="not open"):
+            await closed()
+    for closed in (fed.sync_recover, fed.sync_in_doubt):
+        with pytest.raises(FedormError, match="not open for threads"):
+            closed()
+    async with fed:
+        for wrong in (-1, math.nan, -math.inf):
+            with pytest.raises(ConfigurationError, match="older_than is a number of seconds"):
+                await fed.recover(older_than=wrong)
+            with pytest.raises(ConfigurationError, match="keep is a number of seconds"):
+                await fed.recover(keep=wrong)
+        assert len((await fed.recover(older_than=math.inf)).left) == 1
+        assert (await fed.recover(older_than=timedelta(0).total_seconds())).is_complete
+    with pytest.raises(ConfigurationError, match=r"transactions\.recover_on_start"):
+        Federation(urls, recover_on_start="perhaps")  # type: ignore[arg-type]
+    assert shop.decision("users", id) is Outcome.COMMITTED
