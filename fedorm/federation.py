@@ -33,6 +33,7 @@ from fedorm.outbox.services import checked, make_outboxes
 from fedorm.query.tables import Tables
 from fedorm.recovery import RecoveringStores
 from fedorm.reflection import Reflection
+from fedorm.relay.outbox import WithOutbox
 from fedorm.session import FederatedSession
 from fedorm.stats import Observer
 from fedorm.stores.base import DocumentStore, Store, store_for
@@ -54,7 +55,7 @@ class Health:
     error: StoreError | None
 
 
-class Federation(ObservedStores, RecoveringStores):
+class Federation(ObservedStores, RecoveringStores, WithOutbox):
     """The services of an application by name; use it with ``async with``, or with ``with`` in code that is not async.
 
     ``services`` maps each name to a URL or to a table of settings: ``{"url": ..., "pool_size": 10, "timeout": 30}``.

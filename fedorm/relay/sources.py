@@ -127,6 +127,9 @@ class Source(Protocol):
     lease: float | None
     """For how many seconds a claim holds unless it is renewed; None: for as long as its connection lives."""
 
+    async def exists(self) -> bool:
+        """Say whether the service has an outbox."""
+
     async def prepare(self) -> None:
         """Make what is missing in the database."""
 
@@ -151,8 +154,11 @@ class Source(Protocol):
     async def forget_delivered(self, keep: float) -> int:
         """Remove events that were delivered before ``keep`` seconds; return how many."""
 
-    async def oldest(self) -> float | None:
-        """Return when the oldest event that may be handed on again was written, in seconds since 1970; None: none."""
+    async def forget_inbox(self, before: float) -> int:
+        """Remove what the service's inbox wrote down before a moment, in seconds since 1970; return how many."""
+
+    async def oldest(self) -> float:
+        """Return when the oldest event was written that may be handed on again, in seconds since 1970: now if none."""
 
 
 def keys_of(waiting: Iterable[Waiting]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, or_, update
@@ -45,6 +46,9 @@ class SQLClaim:
         """Write down what has become of the batch, and give the partitions back. Raises where they were lost."""
         await self._run(lambda connection: self._settle(connection, done))
 
+    async def renew(self) -> None:
+        """Do nothing: locks hold."""
+
     async def give_up(self) -> None:
         """Give the partitions back with everything as it was; harmless without any."""
         if self._connection is not None:
@@ -76,10 +80,9 @@ class SQLClaim:
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            try:
+            with suppress(Exception):  # It may well be why the connection is closed; then the server does it.
                 self._release(connection)
-            finally:
-                connection.close()
+            connection.close()
 
     @abstractmethod
     def _claimed(self, connection: Connection, targets: Collection[str]) -> list[int]:

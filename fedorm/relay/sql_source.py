@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Dialect, exists, func, insert, select, update
+from sqlalchemy import Connection, Dialect, Select, Table, exists, func, insert, inspect, select, update
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.util import greenlet_spawn
 
 from fedorm.bookkeeping import ensure
 from fedorm.outbox.tables import PARTITIONS, State
 from fedorm.outbox.waking import CHANNEL, ensure_waking
-from fedorm.relay.sources import Backlog, Held
-from fedorm.relay.sql_claims import LeasingClaim, LockingClaim, SQLClaim
+from fedorm.relay.sources import Backlog, Claim, Held
+from fedorm.relay.sql_claims import LeasingClaim, LockingClaim
 from fedorm.relay.sql_statements import Statements
 from fedorm.relay.waking import Bell
 from fedorm.stores.base import Capability
@@ -46,7 +46,7 @@ class SQLSource:
         # Each statement has to see what was committed before it: the events of a partition, after its lock.
         self.connection_options = {"isolation_level": "READ COMMITTED"} if self._locks else {}
 
-    def claim(self, owner: str) -> SQLClaim:
+    def claim(self, owner: str) -> Claim:
         """Return a new worker's claim; ``owner`` is like no other's in the world."""
         return (LockingClaim if self._locks else LeasingClaim)(self, owner)
 
@@ -62,6 +62,18 @@ class SQLSource:
         return await greenlet_spawn(run)
 
     # -- the tables
+
+    async def exists(self) -> bool:
+        """Say whether the service has an outbox."""
+        return await self._within(lambda connection: _has(connection, self.statements.outbox))
+
+    async def _asked(self, work: Callable[[Connection], T], default: T) -> T:
+        """Return what ``work`` returns, or ``default`` while no relay has ever run here."""
+
+        def ask(connection: Connection) -> T:
+            return work(connection) if _has(connection, self.statements.deliveries) else default
+
+        return await self._within(ask)
 
     async def prepare(self) -> None:
         """Make the tables, the rows of the partitions, and what tells of new events."""
@@ -94,35 +106,41 @@ class SQLSource:
         o, d = self.statements.outbox.c, self.statements.deliveries.c
 
         def count(connection: Connection) -> Backlog:
-            numbers = dict(connection.execute(select(o.state, func.count()).group_by(o.state)).tuples().all())
+            if not _has(connection, self.statements.outbox):
+                return Backlog(0, None, 0, {}, {})
+            numbers = _counts(connection, select(o.state, func.count()).group_by(o.state))
             held = select(d.target, func.count()).group_by(d.target)
+            is_used = _has(connection, self.statements.deliveries)
             waiting = numbers.get(State.WAITING, 0) + numbers.get(State.HELD, 0)
             oldest = connection.scalar(select(func.min(o.at)).where(o.state != State.DELIVERED.value))
             return Backlog(
                 waiting=waiting,
                 oldest=None if oldest is None else max(0.0, time.time() - _seconds(oldest)),
                 kept=numbers.get(State.DELIVERED, 0),
-                held=dict(connection.execute(held.where(d.failed_at.is_(None))).tuples().all()),
-                failed=dict(connection.execute(held.where(d.failed_at.is_not(None))).tuples().all()),
+                held=_counts(connection, held.where(d.failed_at.is_(None))) if is_used else {},
+                failed=_counts(connection, held.where(d.failed_at.is_not(None))) if is_used else {},
             )
 
         return await self._within(count)
 
-    async def oldest(self) -> float | None:
-        """Return when the oldest event that may be handed on again was written, in seconds since 1970; None: none."""
+    async def oldest(self) -> float:
+        """Return when the oldest event was written that may be handed on again, in seconds since 1970: now if none."""
         o, d = self.statements.outbox.c, self.statements.deliveries.c
         pending = exists().where(d.position == o.position, d.failed_at.is_(None))
         found = select(func.min(o.at)).where((o.state == State.WAITING.value) | (o.state == State.HELD.value) & pending)
-        moment = await self._within(lambda connection: connection.scalar(found))
-        return None if moment is None else _seconds(moment)
+        moment = await self._asked(lambda connection: connection.scalar(found), None)
+        return time.time() if moment is None else _seconds(moment)
 
     # -- what was put aside
 
     async def troubles(self, *, target: str | None, failed: bool) -> list[Held]:
         """Return what was put aside, or for ``failed=False`` what is being tried again, oldest first."""
         statement = self.statements.troubles(target=target, failed=failed)
-        rows = await self._within(lambda connection: connection.execute(statement).all())
-        return [Held(self.service, *row) for row in rows]
+
+        def read(connection: Connection) -> list[Held]:
+            return [Held(self.service, *row) for row in connection.execute(statement)]
+
+        return await self._asked(read, [])
 
     async def retry(self, *, target: str | None, ids: Collection[str] | None) -> int:
         """Hand on anew what was put aside, of these ids or all; return how many."""
@@ -138,7 +156,7 @@ class SQLSource:
                 )
             return len(which)
 
-        return await self._within(retry)
+        return await self._asked(retry, 0)
 
     async def drop(self, *, target: str | None, ids: Collection[str] | None) -> int:
         """Never hand on what was put aside, of these ids or all; return how many."""
@@ -154,7 +172,7 @@ class SQLSource:
                     connection.execute(statements.remove(finished))
             return len(which)
 
-        return await self._within(drop)
+        return await self._asked(drop, 0)
 
     # -- what is kept for a time
 
@@ -173,6 +191,8 @@ class SQLSource:
                 connection.execute(self.statements.remove(gone))
             return len(gone), len(gone) == _PART
 
+        if not await self.exists():
+            return 0
         return await self._until_done(remove)
 
     async def forget_inbox(self, before: float) -> int:
@@ -199,6 +219,14 @@ class SQLSource:
             number, more = await self._within(remove)
             removed += number
         return removed
+
+
+def _has(connection: Connection, table: Table) -> bool:
+    return inspect(connection).has_table(table.name)
+
+
+def _counts(connection: Connection, statement: Select[Any]) -> dict[Any, int]:
+    return dict(connection.execute(statement).tuples().all())
 
 
 def _moment(seconds: float, column: Any, dialect: Dialect) -> datetime.datetime:

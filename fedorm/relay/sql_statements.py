@@ -105,9 +105,9 @@ class Statements:
         return parts[0] if len(parts) == 1 else union_all(*parts), {}
 
     def _make_lateral(self) -> Any:
-        claimed = func.unnest(bindparam("partitions", type_=ARRAY(self.outbox.c.partition.type))).table_valued(
-            column("number", self.outbox.c.partition.type), name="claimed"
-        )
+        kind = self.outbox.c.partition.type
+        numbers = func.unnest(bindparam("partitions", type_=ARRAY(kind))).table_valued(column("number", kind))
+        claimed = numbers.render_derived(name="claimed")
         # One partition after the other, each from its start: a scan of an index, however long the others' queues are.
         each = (
             select(*self._columns)

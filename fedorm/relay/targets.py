@@ -43,8 +43,9 @@ class Target(Protocol):
     async def deliver(self, events: Sequence[Event]) -> None:
         """Take all of ``events``, those of one key in their order; return once none can be lost any more.
 
-        An event may come again, with the same ``id``, and then the later ones of its key come again after it. There
-        are no two calls at once with events of one key. Raises ``TargetUnavailableError`` where no event would have
-        been taken, ``PartlyDeliveredError`` where the first ones were; after any other error the events are handed on
-        once more, each by itself, to learn which of them the target cannot take. A cancellation may leave some taken.
+        An event may come again, with the same ``id``, and then the later ones of its key come again after it. Several
+        calls may be under way at once, never with events of one service and one key. Raises
+        ``TargetUnavailableError`` where no event would have been taken, ``PartlyDeliveredError`` where the first ones
+        were; after any other error the events are handed on once more, in ever smaller parts, to learn which of them
+        the target cannot take. A cancellation may leave some taken.
         """
