@@ -34,6 +34,7 @@ from fedorm.query.tables import Tables
 from fedorm.recovery import RecoveringStores
 from fedorm.reflection import Reflection
 from fedorm.relay.outbox import WithOutbox
+from fedorm.sagas.sagas import WithSagas
 from fedorm.session import FederatedSession
 from fedorm.stats import Observer
 from fedorm.stores.base import DocumentStore, Store, store_for
@@ -55,7 +56,7 @@ class Health:
     error: StoreError | None
 
 
-class Federation(ObservedStores, RecoveringStores, WithOutbox):
+class Federation(ObservedStores, RecoveringStores, WithOutbox, WithSagas):
     """The services of an application by name; use it with ``async with``, or with ``with`` in code that is not async.
 
     ``services`` maps each name to a URL or to a table of settings: ``{"url": ..., "pool_size": 10, "timeout": 30}``.
