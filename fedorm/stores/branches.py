@@ -74,6 +74,11 @@ def new_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
+def first_id(since: datetime) -> str:
+    """Return what sorts before the ids of all transactions that began at a moment or later, and after the others'."""
+    return f"{max(0, int(since.timestamp() * 1000)):012x}"
+
+
 def new_log() -> str:
     """Return a token for a decision log."""
     return secrets.token_hex(6)

@@ -72,10 +72,10 @@ class MongoDBDecisions(DocumentDecisions):
     async def find(self, wanted: Entry, limit: int) -> list[Entry]:
         """Read by ``find``, oldest first."""
         async with self._named():
-            found: list[Entry] = await self._collection.find(wanted).sort("at", 1).limit(limit).to_list(None)
+            found: list[Entry] = await self._collection.find(wanted).sort("_id", 1).limit(limit).to_list(None)
             return found
 
-    async def forget(self, ids: Sequence[str]) -> None:
+    async def forget(self, ids: Sequence[str], transaction: Any) -> None:
         """Delete by ``$in``."""
         async with self._named():
-            await self._collection.delete_many({"_id": {"$in": list(ids)}})
+            await self._collection.delete_many({"_id": {"$in": list(ids)}}, session=transaction)

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Connection, DateTime, Engine, MetaData, Row, String, Table, Text, delete, insert, inspect
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    inspect,
+    update,
+)
 from sqlalchemy import exc as sa_exc
 from sqlalchemy import select as sa_select
 
@@ -17,7 +32,7 @@ from fedorm.bookkeeping import ensure, own_table
 from fedorm.bridge import Bridge
 from fedorm.exc import ServiceTimeoutError, StillDecidingError, TwoPhaseError, UnsupportedOperationError
 from fedorm.stores.base import Capability, DocumentStore, Store
-from fedorm.stores.branches import new_log
+from fedorm.stores.branches import first_id, new_log
 from fedorm.stores.decisions import LOG_TOKEN, Entry
 from fedorm.stores.sql import SQLStore
 
@@ -26,6 +41,8 @@ T = TypeVar("T")
 PATIENCE = 5
 """For how many seconds ``settle()`` waits for a coordinator that is just writing its decision."""
 _KNOWN = "fedorm.log_token"
+_OVER, _TOGETHER = "fedorm.decisions_over", 100
+"""Where ids of decisions are kept that nobody needs any more, and how many are dropped at a time."""
 _LOCKED = {"55P03", 1205}
 """What PostgreSQL and MySQL say when a lock was not to be had in time."""
 
@@ -92,6 +109,17 @@ class DecisionLog(ABC):
         """Write that ``to`` decides."""
 
     @abstractmethod
+    def concluding(self, id: str) -> AbstractContextManager[tuple[Decision, Callable[[Outcome], None]]]:
+        """Hold what is written, so that nobody else concludes; give it, and what writes its outcome in its place.
+
+        Raises ``StillDecidingError`` while somebody else holds it, and ``LookupError`` for what is not there.
+        """
+
+    @abstractmethod
+    def is_over(self, id: str) -> None:
+        """Take note that all services know the decision: it is dropped with one of the next that are recorded."""
+
+    @abstractmethod
     def settle(self, id: str) -> Decision:
         """Return what is written, or write "rolled back" and return that; whoever comes second finds it.
 
@@ -104,7 +132,7 @@ class DecisionLog(ABC):
 
     @abstractmethod
     def old(self, before: datetime, limit: int) -> list[Decision]:
-        """Return the oldest decisions, at most ``limit``, of before a moment."""
+        """Return the oldest decisions of before a moment, at most ``limit``, without those that stay: "rolled back"."""
 
     @abstractmethod
     def forget(self, ids: Iterable[str]) -> None:
@@ -129,6 +157,14 @@ def _superseded(store: Store, id: str) -> TwoPhaseError:
         service=store.service,
         address=store.address,
     )
+
+
+def _some_over(kept: dict[str, Any]) -> list[str]:
+    over: list[str] = kept.get(_OVER, [])
+    if len(over) < _TOGETHER:
+        return []
+    some, over[:] = over[:_TOGETHER], over[_TOGETHER:]
+    return some
 
 
 def _still_deciding(store: Store, id: str) -> StillDecidingError:
@@ -178,6 +214,8 @@ class _TableLog(DecisionLog):
         connection.execute(insert(self._table).values(at=datetime.now(UTC), **values))
 
     def record(self, transaction: Any, id: str, services: Sequence[str]) -> None:
+        if over := _some_over(self._engine.pool.__dict__):
+            transaction.execute(delete(self._table).where(self._table.c.id.in_(over)))
         try:
             self._insert(transaction, id, Outcome.COMMITTED, None, services)
         except sa_exc.IntegrityError as error:
@@ -189,6 +227,30 @@ class _TableLog(DecisionLog):
                 self._insert(connection, id, Outcome.DELEGATED, to, services)
         except sa_exc.IntegrityError as error:
             raise _superseded(self._store, id) from error
+
+    def is_over(self, id: str) -> None:
+        self._engine.pool.__dict__.setdefault(_OVER, []).append(id)
+
+    @contextmanager
+    def concluding(self, id: str) -> Iterator[tuple[Decision, Callable[[Outcome], None]]]:
+        is_it = self._table.c.id == id
+        with self._engine.connect() as connection, self._store.brief_lock_waits(connection, 1):
+            try:
+                row = connection.execute(sa_select(self._table).where(is_it).with_for_update()).one_or_none()
+            except sa_exc.DBAPIError as error:
+                raise self._waited(error, id) from error
+            if row is None:
+                raise LookupError(id)
+
+            def conclude(outcome: Outcome) -> None:
+                connection.execute(update(self._table).where(is_it).values(outcome=outcome.value))
+                connection.commit()
+
+            yield _decision(row), conclude
+
+    def _waited(self, error: sa_exc.DBAPIError, id: str) -> sa_exc.DBAPIError | StillDecidingError:
+        waited = isinstance(error, ServiceTimeoutError) or _code(error) in _LOCKED
+        return _still_deciding(self._store, id) if waited else error
 
     def settle(self, id: str) -> Decision:
         while True:
@@ -202,9 +264,7 @@ class _TableLog(DecisionLog):
             except sa_exc.IntegrityError:
                 continue  # Somebody was quicker, and has said something.
             except sa_exc.DBAPIError as error:
-                if not isinstance(error, ServiceTimeoutError) and _code(error) not in _LOCKED:
-                    raise
-                raise _still_deciding(self._store, id) from error
+                raise self._waited(error, id) from error
             return Decision(id, Outcome.ROLLED_BACK, None, (), datetime.now(UTC))
 
     def find(self, id: str) -> Decision | None:
@@ -214,7 +274,12 @@ class _TableLog(DecisionLog):
 
     def old(self, before: datetime, limit: int) -> list[Decision]:
         table = self._table
-        wanted = sa_select(table).where(table.c.at < before, table.c.id != LOG_TOKEN).order_by(table.c.at).limit(limit)
+        wanted = (
+            sa_select(table)
+            .where(table.c.id < first_id(before), table.c.at < before, table.c.outcome != Outcome.ROLLED_BACK)
+            .order_by(table.c.id)
+            .limit(limit)
+        )
         with self._engine.connect() as connection:
             return [_decision(row) for row in connection.execute(wanted)]
 
@@ -248,6 +313,8 @@ class _CollectionLog(DecisionLog):
         return self._run(self._log.token(None))
 
     def record(self, transaction: Any, id: str, services: Sequence[str]) -> None:
+        if over := _some_over(self._store.__dict__):
+            self._run(self._log.forget(over, transaction))
         entry = _entry(id, Outcome.COMMITTED, None, services)
         if not self._run(self._log.insert(entry, transaction)):
             raise _superseded(self._store, id)
@@ -256,6 +323,14 @@ class _CollectionLog(DecisionLog):
         entry = _entry(id, Outcome.DELEGATED, to, services)
         if not self._run(self._log.insert(entry, None)):
             raise _superseded(self._store, id)
+
+    def is_over(self, id: str) -> None:
+        self._store.__dict__.setdefault(_OVER, []).append(id)
+
+    def concluding(self, id: str) -> AbstractContextManager[tuple[Decision, Callable[[Outcome], None]]]:
+        raise UnsupportedOperationError(
+            "decides by its own commit alone", service=self._store.service, address=self._store.address
+        )
 
     def settle(self, id: str) -> Decision:
         entry = _entry(id, Outcome.ROLLED_BACK, None, [])
@@ -269,11 +344,16 @@ class _CollectionLog(DecisionLog):
         return _read(found[0]) if found else None
 
     def old(self, before: datetime, limit: int) -> list[Decision]:
-        found = self._run(self._log.find({"at": {"$lt": before}, "_id": {"$ne": LOG_TOKEN}}, limit))
+        wanted = {
+            "_id": {"$lt": first_id(before)},
+            "at": {"$lt": before},
+            "outcome": {"$ne": Outcome.ROLLED_BACK.value},
+        }
+        found = self._run(self._log.find(wanted, limit))
         return [_read(one) for one in found]
 
     def forget(self, ids: Iterable[str]) -> None:
-        self._run(self._log.forget(list(ids)))
+        self._run(self._log.forget(list(ids), None))
 
 
 def _entry(id: str, outcome: Outcome, to: str | None, services: Sequence[str]) -> Entry:

@@ -197,9 +197,8 @@ def test_a_branch_that_a_living_connection_holds(shop: Shop) -> None:
 # -- services that are down
 
 
-@SIDES
 @pytest.mark.parametrize("away", ["users", "orders", "payments", "inventory"])
-def test_a_service_that_is_down(shop: Shop, urls: dict[str, str], away: str, side: Side) -> None:
+def test_a_service_that_is_down(shop: Shop, urls: dict[str, str], away: str) -> None:
     """It is named, what it decides is left, and everything else is settled."""
     by = {name: shop.left(*set(SQL) - {name}, decider=name, committed=True, number=n) for n, name in enumerate(urls)}
     scheme = urls[away].partition(":")[0]
@@ -219,7 +218,7 @@ def test_a_service_that_is_down(shop: Shop, urls: dict[str, str], away: str, sid
     }
     assert not report.is_complete
     assert all(f"service '{away}'" in one.why for one in report.left)
-    rest = shop.recover(side, older_than=0)
+    rest = shop.recover("sync", older_than=0)
     assert rest.is_complete
     assert set(done(rest).values()) == {"committed"}
     assert shop.prepared() == NOTHING
