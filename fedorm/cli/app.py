@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fedorm.cli.explain import explain
+from fedorm.cli.outbox import outbox
 from fedorm.cli.recover import recover
 from fedorm.cli.services import doctor, services
 from fedorm.cli.setup import Setup
@@ -64,3 +65,4 @@ app.command()(doctor)
 app.command()(recover)
 app.command()(sql)
 app.command()(explain)
+app.add_typer(outbox, name="outbox")

@@ -65,10 +65,9 @@ class MongoDBSource:
         return bool(names)
 
     async def prepare(self) -> None:
-        """Make the collections, their indexes, and the partitions' leases."""
+        """Make the indexes that the outbox has not come with, and the partitions' leases."""
         async with self.store.named():
-            outbox, deliveries = self.collection("fedorm_outbox"), self.collection("fedorm_outbox_deliveries")
-            await outbox.create_index([("state", 1), ("partition", 1), ("position", 1)])
+            deliveries = self.collection("fedorm_outbox_deliveries")
             await deliveries.create_index([("target", 1), ("next_at", 1)])
             await deliveries.create_index([("partition", 1), ("key", 1)])
             await deliveries.create_index([("position", 1)])

@@ -124,17 +124,19 @@ class Outbox:
         inbox_keep: float = 3600.0,
         workers: int = 2,
         batch: int = 500,
+        lease: float = 10.0,
         grace: float = 10.0,
     ) -> None:
         """Hand events on until cancelled, or until ``stop()``; a batch in hand is ended then, within ``grace`` seconds.
 
         ``services`` are those whose outboxes are read, all if not given. Delivered events are removed at once, or
         after ``keep`` seconds. Many may run at once, in one process or in many: ``workers`` is how many batches, of at
-        most ``batch`` events, each service's are handed on at a time here.
+        most ``batch`` events, each service's are handed on at a time here. Where a database has no locks that end with
+        their connection (SQLite, MongoDB), what a killed relay had in hand is free again after ``lease`` seconds.
         """
         if not self._lines:
             raise ConfigurationError("there is nothing to hand events on to: fed.outbox.add(), to_model(), to_broker()")
-        sources = self._sources(services, keep=keep)
+        sources = self._sources(services, keep=keep, lease=lease)
         relay = Relay(self._federation, sources, list(self._lines.values()), workers=workers, batch=batch)
         self._relays.append(relay)
         bells = [(self._federation.stores[source.service].on_events, relay.bell(source.service)) for source in sources]
@@ -174,7 +176,7 @@ class Outbox:
         services = {getattr(line.target, "service", None) for line in self._lines.values()}
         return [source for source in self._sources(None) if source.service in services]
 
-    def _sources(self, services: Iterable[str] | None, *, keep: float = 0.0) -> list[Source]:
+    def _sources(self, services: Iterable[str] | None, *, keep: float = 0.0, lease: float = 10.0) -> list[Source]:
         stores = self._federation.stores
         wanted = list(stores) if services is None else [services] if isinstance(services, str) else list(services)
         sources: list[Source] = []
@@ -183,11 +185,11 @@ class Outbox:
             if store is None:
                 raise UnknownServiceError(name, known=stores)
             if isinstance(store, SQLStore) and Capability.TRANSACTIONS in store.capabilities:
-                sources.append(SQLSource(store, keep=keep))
+                sources.append(SQLSource(store, keep=keep, lease=lease))
             elif isinstance(store, DocumentStore):
                 from fedorm.relay.mongodb_source import MongoDBSource
 
-                sources.append(MongoDBSource(cast(Any, store), keep=keep))
+                sources.append(MongoDBSource(cast(Any, store), keep=keep, lease=lease))
             elif services is not None:
                 raise ConfigurationError(f"service {name!r} at {store.address} has no transactions, and so no outbox")
         return sources
