@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import Connection, Engine
 from sqlalchemy import exc as sa_exc
 
-from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, TwoPhaseError
+from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, StillDecidingError, StoreError, TwoPhaseError, UnsupportedOperationError
 from fedorm.stores.base import Capability, Store
 from fedorm.stores.branches import Branch, new_id
 from fedorm.stores.sql import SQLStore
 from fedorm.stores.watching import has_changed
 from fedorm.twophase import points
+from fedorm.twophase.arrivals import Arrival, arrival_of
 from fedorm.twophase.decisions import DecisionLog, Outcome, decision_log
 from fedorm.twophase.protocol import (
     Action,
@@ -77,6 +78,9 @@ class Agreement:
         """Of SQL services, while the protocol runs."""
         self._services: tuple[str, ...] = ()
         self._deciding = False
+        self._arrival: Arrival | None = None
+        self._send: Callable[[], None] = _nothing
+        self._decider = ""
 
     # -- joining
 
@@ -110,6 +114,15 @@ class Agreement:
     def _name(self, branch: Branch, decider: str) -> None:
         branch.decider, branch.log = decider, self._log(decider).token()
 
+    def _place(self, service: str) -> str:
+        """Return how a record names a service."""
+        if self._arrival is not None and not self._keeps_log(service):
+            return located(service, self._arrival.written())
+        return located(service, self._log(service).token())
+
+    def _keeps_log(self, service: str) -> bool:
+        return Capability.TRANSACTIONS in self._store(service).capabilities
+
     def _log(self, service: str) -> DecisionLog:
         session = self._session
         return decision_log(session.store_named(service), session.bridge, sync=session.uses_threads)
@@ -129,9 +142,7 @@ class Agreement:
         if len(unable) > 1:
             raise self._too_many(unable)
         if held:
-            raise TwoPhaseError(
-                "has no transactions, so that it cannot take part in a two-phase commit", service=unable[0]
-            )
+            self._arrival = self._expected(unable[0])
         named = [name for name in written if name in parts and self._names_first(name)]
         first = self._first_named if named else None
         last = unable[0] if unable else first or max(written)
@@ -139,7 +150,25 @@ class Agreement:
             written.append(first)  # It has been read only, and gets the record.
         prepared = tuple(sorted(set(written) - {last}))
         readers = tuple(sorted(parts.keys() - set(written)))
-        return Roles(prepared, last, first or last, readers)
+        # Who has no transactions keeps no log, either.
+        return Roles(prepared, last, first or (max(prepared) if held else last), readers)
+
+    def _expected(self, service: str) -> Arrival:
+        """Return the row by which a recovery will see whether a service without transactions has got its rows."""
+        store = self._store(service)
+        rows = [one for one in self._session.held.values() if type(one).__service__ == service]
+        try:
+            if not rows or not isinstance(store, SQLStore):
+                raise ValueError("a MongoDB server has transactions in a replica set alone")
+            arrival = arrival_of(rows)
+            with store.bind_for(sync=self._session.uses_threads).connect() as connection:
+                if arrival.has_come(connection):
+                    raise ValueError(f"it has a row with the key {dict(arrival.key)} already, as a recovery would see")
+        except ValueError as error:
+            raise TwoPhaseError(
+                f"cannot be the last in a two-phase commit: {error}", service=service, address=store.address
+            ) from None
+        return arrival
 
     def _writers(self, parts: Mapping[str, Part]) -> list[str]:
         def look(name: str, part: Part) -> bool:
@@ -169,11 +198,14 @@ class Agreement:
 
     # -- carrying it out
 
-    def carry_out(self, roles: Roles, parts: Mapping[str, Part]) -> Verdict:
-        """Run the protocol; afterwards no connection of ``parts`` is held any more, however it ended."""
-        self._parts = dict(parts)
-        written = sorted({*roles.prepared, roles.last})
-        self._services = tuple(located(name, self._log(name).token()) for name in written)
+    def carry_out(self, roles: Roles, parts: Mapping[str, Part], send: Callable[[], None]) -> Verdict:
+        """Run the protocol; afterwards no connection of ``parts`` is held any more, however it ended.
+
+        ``send`` sends the last service its rows, if that has no transactions.
+        """
+        self._parts, self._send, self._decider = dict(parts), send, roles.decider
+        kept = [name for name in sorted({*roles.prepared, roles.last}) if self._keeps_log(name)]
+        self._services = tuple(self._place(name) for name in kept)
         try:
             for name in roles.prepared:
                 if not self._names_first(name):
@@ -185,6 +217,10 @@ class Agreement:
                 actions = steps.send(self._session.bridge.side_by_side(jobs))
         except StopIteration as end:
             verdict: Verdict = end.value
+            if verdict.outcome is Outcome.COMMITTED and not verdict.pending:
+                for name in {roles.decider, roles.last}:
+                    if self._keeps_log(name):
+                        self._log(name).is_over(self.id)
             return verdict
         finally:
             for part in self._parts.values():
@@ -207,9 +243,15 @@ class Agreement:
         except Exception as error:
             if (part := self._parts.pop(action.service, None)) is not None:
                 part.let_go(broken=True)
-            return Failed(error, unsure=_may_have_happened(error))
+            return Failed(error, unsure=self._may_have_happened(action, error))
         points.reached(f"after {name}")
         return answer
+
+    def _may_have_happened(self, action: Action, error: Exception) -> bool:
+        if self._arrival is not None and isinstance(action, Decide):
+            # A value that the driver itself refuses: no block was sent as a whole.
+            return _is_lost(error) and isinstance(error, StoreError | sa_exc.DBAPIError | OSError | EOFError)
+        return _is_lost(error)
 
     def _release(self, action: Release) -> None:
         part = self._parts[action.service]
@@ -220,11 +262,13 @@ class Agreement:
         self._parts[action.service].transaction.prepare()
 
     def _delegate(self, action: Delegate) -> None:
-        to = located(action.to, self._log(action.to).token())
-        self._log(action.service).delegate(self.id, to, self._services)
+        self._log(action.service).delegate(self.id, self._place(action.to), self._services)
 
     def _decide(self, action: Decide) -> None:
         self._deciding = True
+        if self._arrival is not None:
+            self._send_last()
+            return
         part = self._parts.get(action.service)
         log = self._log(action.service)
         if part is None:
@@ -236,7 +280,18 @@ class Agreement:
         part.transaction.commit()
         self._parts.pop(action.service).let_go()
 
+    def _send_last(self) -> None:
+        """Send the last service its rows, while no recovery can conclude that they have not come."""
+        with self._log(self._decider).concluding(self.id) as (decision, conclude):
+            if decision.outcome is not Outcome.DELEGATED:
+                raise TwoPhaseError(f"the transaction {self.id} was settled by a recovery", service=self._decider)
+            self._send()
+            points.reached("after send")
+            conclude(Outcome.COMMITTED)
+
     def _ask(self, action: Ask) -> Outcome:
+        if self._arrival is not None:  # What was sent may still come: the recovery will look for it, after a while.
+            raise StillDecidingError("may have got the rows or not", service=action.service)
         return self._log(action.service).settle(self.id).outcome
 
     def _confirm(self, action: Confirm) -> None:
@@ -272,6 +327,10 @@ class Agreement:
             part.let_go()
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 _METHODS: Mapping[type[Action], Callable[[Agreement, Any], Answer]] = {
     Release: Agreement._release,
     Prepare: Agreement._prepare,
@@ -283,8 +342,10 @@ _METHODS: Mapping[type[Action], Callable[[Agreement, Any], Answer]] = {
 }
 
 
-def _may_have_happened(error: BaseException) -> bool:
+def _is_lost(error: BaseException) -> bool:
     """Say whether a server may have done what ended with ``error``: all but its own refusals."""
     if isinstance(error, ServiceUnavailableError | ServiceTimeoutError):
         return True
+    if isinstance(error, TwoPhaseError | UnsupportedOperationError):
+        return False
     return not isinstance(error, sa_exc.DBAPIError) or error.connection_invalidated

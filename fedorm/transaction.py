@@ -131,10 +131,24 @@ class FederatedTransaction(SessionTransaction):
         held = session.held_services()
         if held:
             session.flush()
+            if agreement.roles(self._parts(), self._documents_begun(), held) is None:
+                return None
+            self._prepare_impl()
+            with session.assigned_only():
+                session.flush()
         else:
             self._flush_all([])
-        documents = list(session.documents.transactions) if session.has_documents else []
-        return agreement.roles(self._parts(), documents, held)
+        return agreement.roles(self._parts(), self._documents_begun(), held)
+
+    def _documents_begun(self) -> list[str]:
+        return list(self._owner.documents.transactions) if self._owner.has_documents else []
+
+    def _send_held(self) -> None:
+        """Send a service without transactions what was held back for it."""
+        self._state = SessionTransactionState.ACTIVE  # All else was flushed; this has to be as well.
+        with self._owner.releasing_held([]):
+            pass
+        self._state = SessionTransactionState.PREPARED
 
     def _commit_together(self, agreement: Agreement, roles: Roles) -> None:
         session = self._owner
@@ -142,7 +156,7 @@ class FederatedTransaction(SessionTransaction):
         for part in parts.values():
             # From here on they are the agreement's: whatever ends this session must not end a prepared branch.
             del self._connections[part.connection], self._connections[part.connection.engine]
-        verdict, cancelled = session.bridge.to_its_end(lambda: agreement.carry_out(roles, parts))
+        verdict, cancelled = session.bridge.to_its_end(lambda: agreement.carry_out(roles, parts, self._send_held))
         if verdict.outcome is Outcome.COMMITTED:
             self._end()
         else:

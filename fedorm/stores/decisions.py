@@ -34,5 +34,5 @@ class DocumentDecisions(ABC):
         """Return the oldest entries that match."""
 
     @abstractmethod
-    async def forget(self, ids: Sequence[str]) -> None:
-        """Drop entries."""
+    async def forget(self, ids: Sequence[str], transaction: Any) -> None:
+        """Drop entries, at once if ``transaction`` is None."""

@@ -24,6 +24,7 @@ from fedorm.twophase.decisions import Decision, DecisionLog, Outcome, decision_l
 from fedorm.twophase.protocol import Action, Failed
 from fedorm.twophase.settling import (
     Answer,
+    Conclude,
     Done,
     End,
     Identify,
@@ -256,12 +257,27 @@ class RecoveryRun:
                     answer = self._log(service).find(branch.id)
                 case Resolve():
                     answer = self._log(service).settle(branch.id)
+                case Conclude():
+                    answer = self._conclude(action, branch)
                 case End(outcome=outcome):
                     answer = self._end(service, branch, commit=outcome is Outcome.COMMITTED)
         except Exception as error:
             return Failed(self._named(service, error), unsure=True)
         points.reached(f"after {name}")
         return answer
+
+    def _conclude(self, action: Conclude, branch: Branch) -> Decision:
+        """Look for the rows while nobody else can conclude, their coordinator among those."""
+        store = self._sql(action.at)
+        with self._log(action.service).concluding(branch.id) as (decision, conclude):
+            if decision.outcome is not Outcome.DELEGATED:
+                return decision
+            with store.bind_for(sync=self._sync).connect() as connection:
+                come = action.rows.has_come(connection)
+            outcome = Outcome.COMMITTED if come else Outcome.ROLLED_BACK
+            if not action.dry_run:
+                conclude(outcome)
+            return replace(decision, outcome=outcome)
 
     def _token(self, service: str) -> str | Failed | None:
         """Return a service's token; one that is down is asked once."""

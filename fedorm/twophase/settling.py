@@ -15,6 +15,7 @@ from collections.abc import Container, Generator, Iterable, Mapping
 from dataclasses import dataclass
 
 from fedorm.stores.branches import Branch, short
+from fedorm.twophase.arrivals import Arrival
 from fedorm.twophase.decisions import Decision, Outcome
 from fedorm.twophase.protocol import Action, Failed
 
@@ -29,6 +30,19 @@ class Look(Action):
 
 class Resolve(Action):
     """Find the decision in a service's log, and record "rolled back" where there is none; answered by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude(Action):
+    """See whether a service without transactions has the ``rows``, and write what that means into the log.
+
+    The log is that of ``service``; ``dry_run`` writes nothing. Answered by the decision.
+    """
+
+    rows: Arrival
+    at: str
+    """The service that has the rows or not."""
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +107,16 @@ def settle(
         name, token = split(decision.to or "")
         if name not in deciders.values():
             return Settlement(Done.LEFT, why=f"it is decided by a service {name!r} that is not one of ours")
-        log = yield Identify(name)
-        if isinstance(log, Failed):
-            return Settlement(Done.LEFT, why=_unasked(name, log))
-        if log != token:
-            return Settlement(Done.LEFT, why=f"it is decided by another service {name!r} than ours")
-        decider = name
-        decision = yield ask(decider)
+        if (rows := Arrival.read(token)) is not None:
+            decision = yield Conclude(decider, rows, name, dry_run)
+        else:
+            log = yield Identify(name)
+            if isinstance(log, Failed):
+                return Settlement(Done.LEFT, why=_unasked(name, log))
+            if log != token:
+                return Settlement(Done.LEFT, why=f"it is decided by another service {name!r} than ours")
+            decider = name
+            decision = yield ask(decider)
     if isinstance(decision, Failed):
         return Settlement(Done.LEFT, why=_unasked(decider, decision))
     assert isinstance(decision, Decision | None)

@@ -32,6 +32,7 @@ CASES = {
     "one is only read": Case(("a",), "b", "b", readers=("r",), faults=2, recoveries=2),
     "the decision is handed on": Case(("a",), "m", "a", faults=3, recoveries=2),
     "one that was only read hands the decision on": Case(("a",), "m", "r", readers=("r",), faults=2, recoveries=2),
+    "the last has no transactions": Case(("a", "b"), "h", "a", logless=True, faults=2, recoveries=2),
     "the decision of one of two is handed on": Case(("a", "b"), "m", "a", faults=2, recoveries=1),
 }
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fedorm.stores.branches import Branch
+from fedorm.twophase.arrivals import Arrival
 from fedorm.twophase.decisions import Decision, Outcome
 from fedorm.twophase.protocol import (
     Action,
@@ -26,9 +27,10 @@ from fedorm.twophase.protocol import (
     Verdict,
     coordinate,
 )
-from fedorm.twophase.settling import End, Identify, Look, Resolve, located, settle
+from fedorm.twophase.settling import Conclude, End, Identify, Look, Resolve, located, settle
 
 ID, LOG = "0" * 32, "0" * 12
+ROWS = Arrival("rows", (("id", 1),)).written()
 LOST = Failed(ConnectionError("lost"), unsure=True)
 REFUSED = Failed(ValueError("refused"), unsure=False)
 
@@ -45,6 +47,8 @@ class Case:
     readers: tuple[str, ...] = ()
     faults: int = 2
     recoveries: int = 1
+    logless: bool = False
+    """Whether the last one has no transactions: it takes its rows as a whole, and keeps no log."""
     fenced: bool = True
     """Whether a recovery writes "rolled back" before it rolls back."""
 
@@ -109,7 +113,7 @@ def coordinator(case: Case, world: World) -> tuple[Action, ...] | Verdict:
     return actions
 
 
-def done(world: World, action: Action) -> tuple[World, Any]:
+def done(case: Case, world: World, action: Action) -> tuple[World, Any]:
     """What a server does when an action reaches it, and what it answers."""
     service = action.service
     status = world.of(service)
@@ -118,6 +122,12 @@ def done(world: World, action: Action) -> tuple[World, Any]:
             return (world.turned(service, COMMITTED), None) if status == ACTIVE else (world, REFUSED)
         case Prepare():
             return (world.turned(service, PREPARED), None) if status == ACTIVE else (world, REFUSED)
+        case Decide() if case.logless:
+            if world.record_of(case.decider) is not Outcome.DELEGATED:
+                return world, REFUSED
+            return concluded(world.turned(service, COMMITTED), case.decider, Outcome.COMMITTED), None
+        case Ask() if case.logless:
+            return world, LOST
         case Delegate():
             if world.record_of(service) is not None:
                 return world, REFUSED
@@ -137,6 +147,10 @@ def done(world: World, action: Action) -> tuple[World, Any]:
     raise AssertionError(action)
 
 
+def concluded(world: World, service: str, outcome: Outcome) -> World:
+    return replace(world, logs=tuple((name, outcome if name == service else old) for name, old in world.logs))
+
+
 def resolved(world: World, service: str, *, fenced: bool) -> tuple[World, Outcome]:
     found = world.record_of(service)
     if found is not None:
@@ -149,7 +163,7 @@ def following(case: Case, world: World) -> Iterator[tuple[str, World]]:
     yield from _coordinator_goes_on(case, world)
     for place, ghost in enumerate(world.ghosts):
         without = replace(world, ghosts=world.ghosts[:place] + world.ghosts[place + 1 :])
-        yield f"{ghost} is done late", done(without, ghost)[0]
+        yield f"{ghost} is done late", done(case, without, ghost)[0]
         yield f"{ghost} is never done", without
     for service in case.services:
         # A connection's end undoes what was not prepared; nothing that is still on its way can be done after it.
@@ -177,11 +191,17 @@ def _coordinator_goes_on(case: Case, world: World) -> Iterator[tuple[str, World]
     told = dict(world.told)
     for place, action in enumerate(wanted):
         if place not in told:
-            after, answer = done(world, action)
+            after, answer = done(case, world, action)
             yield f"{action}", _tell(after, wanted, place, answer)
             if world.faults < case.faults:
                 lost = replace(after, faults=world.faults + 1)
                 yield f"{action}, the answer is lost", _tell(lost, wanted, place, LOST)
+                if case.logless and isinstance(action, Decide):
+                    # Nobody can tell rows that come after a recovery has looked: that is left to its patience.
+                    if world.record_of(case.decider) is Outcome.DELEGATED:
+                        sent = world.turned(action.service, COMMITTED)
+                        yield "the coordinator dies, having sent", replace(sent, alive=False, faults=world.faults + 1)
+                    continue
                 late = replace(world, ghosts=(*world.ghosts, action), faults=world.faults + 1)
                 yield f"{action} is given up", _tell(late, wanted, place, LOST)
 
@@ -202,6 +222,8 @@ def _faults(case: Case, world: World) -> Iterator[tuple[str, World]]:
     if world.alive:
         yield "the coordinator dies", replace(hit, alive=False, told=(), ghosts=(*world.ghosts, *waiting))
     for service in case.services:
+        if case.logless and service == case.last:
+            continue
         ghosts = tuple(ghost for ghost in world.ghosts if ghost.service != service)
         after = replace(hit, ghosts=ghosts)
         if world.of(service) == ACTIVE:
@@ -229,9 +251,15 @@ def recovery_step(case: Case, world: World, recovery: Recovery) -> Iterator[tupl
     match action:
         case Identify():
             yield f"{action}", world, (LOG,)
+        case Conclude():
+            outcome = world.record_of(service) or Outcome.ROLLED_BACK
+            if outcome is Outcome.DELEGATED:
+                outcome = Outcome.COMMITTED if world.of(action.at) == COMMITTED else Outcome.ROLLED_BACK
+                world = concluded(world, service, outcome)
+            yield f"{action}", world, (Decision(ID, outcome, None, case.services, datetime(2026, 1, 1, tzinfo=UTC)),)
         case Look() | Resolve():
             after, outcome = resolved(world, service, fenced=case.fenced)
-            to = located(case.last, LOG) if outcome is Outcome.DELEGATED else None
+            to = located(case.last, ROWS if case.logless else LOG) if outcome is Outcome.DELEGATED else None
             yield f"{action}", after, (Decision(ID, outcome, to, case.services, datetime(2026, 1, 1, tzinfo=UTC)),)
         case End(outcome=outcome):
             there = world.of(service) == PREPARED
