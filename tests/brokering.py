@@ -74,17 +74,17 @@ class Place:
             case _:
                 return RabbitBroker(self.url, logger=None)
 
-    def subscriber(self, broker: Any) -> Any:
+    def subscriber(self, broker: Any, **options: Any) -> Any:
         """Return the decorator of a subscriber that reads from the beginning."""
         match self.kind:
             case "nats":
-                return broker.subscriber(self.subject, stream=JStream(self.subject, subjects=[self.subject]))
+                return broker.subscriber(self.subject, stream=JStream(self.subject, subjects=[self.subject]), **options)
             case "kafka":
-                return broker.subscriber(self.subject, group_id=self.subject, auto_offset_reset="earliest")
+                return broker.subscriber(self.subject, group_id=self.subject, auto_offset_reset="earliest", **options)
             case "redis":
-                return broker.subscriber(stream=StreamSub(self.subject, last_id="0-0"))
+                return broker.subscriber(stream=StreamSub(self.subject, last_id="0-0"), **options)
             case _:
-                return broker.subscriber(RabbitQueue(self.subject, durable=True))
+                return broker.subscriber(RabbitQueue(self.subject, durable=True), **options)
 
     async def make(self) -> None:
         """Make what does not come by itself: RabbitMQ's queue, and a topic of several partitions."""
