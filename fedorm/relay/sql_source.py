@@ -127,8 +127,17 @@ class SQLSource:
         """Return when the oldest event was written that may be handed on again, in seconds since 1970: now if none."""
         o, d = self.statements.outbox.c, self.statements.deliveries.c
         pending = exists().where(d.position == o.position, d.failed_at.is_(None))
-        found = select(func.min(o.at)).where((o.state == State.WAITING.value) | (o.state == State.HELD.value) & pending)
-        moment = await self._asked(lambda connection: connection.scalar(found), None)
+        waiting = o.state == State.WAITING.value
+
+        def ask(connection: Connection) -> datetime.datetime | None:
+            if not _has(connection, self.statements.outbox):
+                return None
+            is_used = _has(connection, self.statements.deliveries)
+            which = waiting | (o.state == State.HELD.value) & pending if is_used else waiting
+            found: datetime.datetime | None = connection.scalar(select(func.min(o.at)).where(which))
+            return found
+
+        moment = await self._within(ask)
         return time.time() if moment is None else _seconds(moment)
 
     # -- what was put aside
@@ -222,7 +231,11 @@ class SQLSource:
 
 
 def _has(connection: Connection, table: Table) -> bool:
-    return inspect(connection).has_table(table.name)
+    try:
+        return inspect(connection).has_table(table.name)
+    except sa_exc.OperationalError:
+        # MariaDB describes no table that is just being made.
+        return table.name in inspect(connection).get_table_names()
 
 
 def _counts(connection: Connection, statement: Select[Any]) -> dict[Any, int]:
