@@ -117,6 +117,8 @@ class Documents(DocumentIdentityMap):
             if self._session.two_phase:
                 # Before the transaction has its snapshot: there is no writing to a collection that is younger.
                 await store.decisions(sync=self._session.uses_threads).token(new_log())
+            if self._session.outbox.wants(store.service):
+                await store.prepare_events(sync=self._session.uses_threads)
             transaction = await store.begin(sync=self._session.uses_threads)
             if transaction is None:
                 return None

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sqlalchemy import Table
 from sqlalchemy.orm import configure_mappers
-from sqlalchemy.util import greenlet_spawn
 
 from fedorm.async_session import AsyncFederatedSession
 from fedorm.bridge import AsyncBridge, Bridge, ThreadBridge, Turns
@@ -301,7 +300,7 @@ class Federation(ObservedStores, RecoveringStores, WithOutbox, WithSagas):
     async def create_all(self) -> None:
         """Make the tables, collections and indexes that are not there, in every service."""
         await self._everywhere(lambda store: store.create_all)
-        await greenlet_spawn(make_outboxes, self.stores.values())
+        await make_outboxes(self.stores.values())
 
     async def drop_all(self) -> None:
         """Drop the tables and collections of all models, with what is in them, in every service."""

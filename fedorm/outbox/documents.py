@@ -57,9 +57,6 @@ class DocumentRule:
 
 @lru_cache(maxsize=1024)
 def _rules(model: Any, store: DocumentStore) -> tuple[DocumentRule, ...]:
-    for rule in rules_of(model):
-        if rule.by == "triggers":
-            raise EventError(f"{model.__name__}: documents have no triggers; the session writes their events")
     return tuple(DocumentRule(rule, model, store) for rule in rules_of(model))
 
 

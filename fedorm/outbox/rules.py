@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from sqlalchemy import inspect
+
 from fedorm.catalog import catalog, service_of
 from fedorm.entity import is_document
 from fedorm.exc import OutboxRuleError
@@ -111,8 +113,27 @@ _services: dict[str, list[type[Any]]] = {}
 
 def note(model: type[Any]) -> None:
     """Keep in mind that a model has rules. Raises ``OutboxRuleError`` for rules that are not usable."""
-    if rules_of(model):
+    rules = rules_of(model)
+    for rule in rules:
+        _check_names(model, rule)
+    if rules:
         _services.setdefault(service_of(model), []).append(model)
+
+
+def _check_names(model: type[Any], rule: OutboxRule) -> None:
+    if is_document(model):
+        known = set(model.model_fields)
+        if rule.by == "triggers":
+            raise OutboxRuleError(f"{model.__name__}: documents have no triggers; the session writes their events")
+    else:
+        columns = inspect(model).columns  # Of the mapper, which needs not be configured for that.
+        known = {*columns.keys(), *(column.name for column in columns if column.name)}
+    unknown = [name for name in (*(rule.key_names or ()), *(rule.columns or ())) if name not in known]
+    if unknown:
+        raise OutboxRuleError(
+            f"the __outbox__ of {model.__name__} names {', '.join(map(repr, unknown))}, which it has not; it has "
+            f"{', '.join(sorted(known))}"
+        )
 
 
 catalog.on_add(note)

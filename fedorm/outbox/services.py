@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sqlalchemy.util import greenlet_spawn
+
 from fedorm.bookkeeping import ensure
 from fedorm.exc import UnsupportedOperationError
-from fedorm.outbox.rules import models_with_rules
+from fedorm.outbox.rules import has_outbox, models_with_rules
 from fedorm.outbox.tables import fedorm_outbox
 from fedorm.outbox.triggers import make_triggers
 from fedorm.stores.base import Capability, DocumentStore, Store
@@ -38,9 +40,13 @@ def checked(results: Mapping[str, Any], stores: Mapping[str, Store]) -> dict[str
     return seen
 
 
-def make_outboxes(stores: Iterable[Store]) -> None:
-    """Make the outboxes of services whose models have rules, and their triggers; call it under a greenlet."""
+async def make_outboxes(stores: Iterable[Store]) -> None:
+    """Make the outboxes of services whose models have rules, and their triggers."""
     for store in stores:
-        if models_with_rules(store.service) and isinstance(store, SQLStore):
-            ensure(store.engine, fedorm_outbox(store.service))
-            make_triggers(store.engine, store.service)
+        if not has_outbox(store.service):
+            continue
+        if isinstance(store, SQLStore):
+            await greenlet_spawn(ensure, store.engine, fedorm_outbox(store.service))
+            await greenlet_spawn(make_triggers, store.engine, store.service)
+        elif isinstance(store, DocumentStore):
+            await store.prepare_events(sync=False)

@@ -19,6 +19,7 @@ from zlib import crc32
 
 from pydantic import BaseModel
 from sqlalchemy import Connection
+from sqlalchemy.orm.session import SessionTransactionState
 from sqlalchemy.util import langhelpers
 
 from fedorm.bookkeeping import ensure, ensure_beside, is_ensured
@@ -29,7 +30,9 @@ from fedorm.outbox.documents import document_events
 from fedorm.outbox.encoding import encoded
 from fedorm.outbox.events import Event
 from fedorm.outbox.plans import Row
+from fedorm.outbox.rules import has_outbox
 from fedorm.outbox.services import refusal_of
+from fedorm.outbox.statements import writing
 from fedorm.outbox.tables import PARTITIONS, State, fedorm_outbox
 from fedorm.stores.base import Capability, DocumentStore
 from fedorm.stores.sql import SQLStore
@@ -98,6 +101,10 @@ class Outbox:
         """Say whether a flush would write any event."""
         return any(self._is_due(service) for service, _ in self._pending)
 
+    def wants(self, service: str) -> bool:
+        """Say whether a transaction of a service that begins now may well write events."""
+        return has_outbox(service) or any(name == service for name, _ in self._pending)
+
     def _is_due(self, service: str) -> bool:
         # As documents themselves, events of a service without savepoints wait for the end of a nested transaction.
         savepoints = Capability.SAVEPOINTS in self._session.store_named(service).capabilities
@@ -154,7 +161,7 @@ class Outbox:
         connection: Connection = session.connection(bind_arguments={"service": service})
         if not is_there:
             ensure_beside(connection, table, within=Capability.DDL_IN_TRANSACTIONS in store.capabilities)
-        connection.execute(_inserts[service], rows)
+        connection.execute(*writing(store, rows))
         self._written.add(service)
 
     async def write_documents(self, store: DocumentStore) -> None:
@@ -198,17 +205,6 @@ class Outbox:
                 listener()
 
 
-class _Inserts(dict[str, Any]):
-    """The statement that writes events, by service."""
-
-    def __missing__(self, service: str) -> Any:
-        statement = self[service] = fedorm_outbox(service).insert()
-        return statement
-
-
-_inserts = _Inserts()
-
-
 class EmittingSession:
     """The part of a ``FederatedSession`` that events are emitted through."""
 
@@ -235,7 +231,12 @@ class EmittingSession:
         return self.outbox.emit(what, service=service, key=key, type=type)
 
     def _is_clean(self) -> bool:
-        return super()._is_clean() and not (self.has_outbox and self.outbox.has_work())  # type: ignore[misc]
+        """Count an event as work for a flush, but not while SQLAlchemy rolls back, which takes it away."""
+        if self.has_outbox and self.outbox.has_work():
+            transaction = cast("FederatedSession", self)._transaction
+            if transaction is not None and transaction._state is SessionTransactionState.ACTIVE:
+                return False
+        return super()._is_clean()  # type: ignore[misc,no-any-return]
 
 
 def end_flush(session: EmittingSession, context: Any) -> None:

@@ -219,6 +219,10 @@ class DocumentStore(Store):
         """Write in blocks. Raises ``StaleDocumentError`` when a filter matched nothing."""
 
     @abstractmethod
+    async def prepare_events(self, *, sync: bool) -> None:
+        """Make the outbox unless it is known to be there; before a transaction, which would not see it."""
+
+    @abstractmethod
     async def write_events(self, events: Sequence[dict[str, Any]], *, transaction: Any, sync: bool) -> None:
         """Write events to the outbox, in the given order: behind those of all that has changed the same documents."""
 

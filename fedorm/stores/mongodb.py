@@ -353,16 +353,23 @@ class MongoDBStore(BeanieModels):
                 await collection.delete_many({"_id": {"$in": [one["_id"] for one in documents[:kept]]}})
             raise
 
-    async def write_events(self, events: Sequence[dict[str, Any]], *, transaction: Any, sync: bool) -> None:
-        """Take positions from a counter beside the transaction, and insert the events within it."""
-        from fedorm.stores.mongodb_outbox import insert_events, make_outbox
+    async def prepare_events(self, *, sync: bool) -> None:
+        """Make the collection, asked once for each client."""
+        from fedorm.stores.mongodb_outbox import make_outbox
 
         side = self._side(sync=sync)
-        async with self.named():
-            if not side.has_outbox:
+        if not side.has_outbox:
+            async with self.named():
                 await make_outbox(side.database)
-                side.has_outbox = True
-            await insert_events(side.database, events, transaction)
+            side.has_outbox = True
+
+    async def write_events(self, events: Sequence[dict[str, Any]], *, transaction: Any, sync: bool) -> None:
+        """Take positions from a counter beside the transaction, and insert the events within it."""
+        from fedorm.stores.mongodb_outbox import insert_events
+
+        await self.prepare_events(sync=sync)
+        async with self.named():
+            await insert_events(self._side(sync=sync).database, events, transaction)
 
     def query(self, reader: DocumentReader, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
         """Return a Beanie ``FindMany`` over the session's own database."""

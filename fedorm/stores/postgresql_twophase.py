@@ -37,13 +37,22 @@ def phases(dialect: Any, service: str) -> Phases:
             )
 
     return Phases(
-        begin=lambda connection, branch: None,  # The drivers begin with the first statement.
+        begin=_begin,
         prepare=prepare,
         commit_prepared=lambda connection, branch: _end(connection, "COMMIT PREPARED", branch),
         rollback_prepared=lambda connection, branch: _end(connection, "ROLLBACK PREPARED", branch),
         commit=lambda connection, branch: commit(connection.connection),
         rollback=lambda connection, branch: rollback(connection.connection),
     )
+
+
+def _begin(connection: Connection, branch: Branch) -> None:
+    """Begin, and let the outbox's trigger know: PostgreSQL prepares no transaction that has sent a notification."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute("SET LOCAL fedorm.prepares = 'on'")
+    finally:
+        cursor.close()
 
 
 def _end(connection: Connection, command: str, branch: Branch) -> None:
