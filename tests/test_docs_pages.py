@@ -57,3 +57,8 @@ def test_metrics(tmp_path: Path) -> None:
     page = (DOCS / "observability.md").read_text()
     assert names == {name.removesuffix("_total") for name in re.findall(r"`(fedorm_\w+)`", page)}
     assert 'federation="shop"' in told
+
+
+def test_writing_events(tmp_path: Path) -> None:
+    """The program prints what is printed below it."""
+    assert run(blocks("outbox.md", "python")[0], tmp_path) == blocks("outbox.md", "text")[0]
