@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import federated, hops, opening, relations
+from benchmarks import federated, hops, opening, relations, writes
 from benchmarks.measure import Pair
 from benchmarks.places import serve
 from fedorm.testing.servers import ClickHouseServer, MariaDBServer, MongoDBServer, PostgreSQLServer
@@ -83,6 +83,7 @@ async def _opening(urls: dict[str, str], rounds: int) -> Iterator[str]:
 async def measure(rounds: int) -> str:
     """Start the servers, run everything and return the page."""
     selects = await federated.section(federated.LINES, rounds)
+    written = await writes.section(rounds)
     with (
         PostgreSQLServer() as postgresql,
         MariaDBServer() as mariadb,
@@ -140,6 +141,8 @@ async def measure(rounds: int) -> str:
         *openings,
         "",
         *selects,
+        "",
+        *written,
     ]
     return "\n".join(lines) + "\n"
 
@@ -147,11 +150,11 @@ async def measure(rounds: int) -> str:
 def main() -> None:
     """Parse the command line and write the page, or run what it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    lines = ("federated", *federated.LINES, "serve")
+    lines = ("federated", *federated.LINES, "writes", "serve")
     parser.add_argument(
         "lines",
         nargs="*",
-        help=f"which of the federated select's lines to run, of {', '.join(lines[:-1])}; without any, all there is is "
+        help=f"which lines to run, of {', '.join(lines[:-1])}; without any, all there is is "
         "run and the page written; serve: keep servers for other runs until it is ended (see benchmarks/places.py)",
     )
     parser.add_argument("--rounds", type=int, default=15, help="how often each way is run (default: 15)")
@@ -162,6 +165,8 @@ def main() -> None:
         parser.error(f"no such line: {', '.join(sorted(unknown))}; there are {', '.join(lines)}")
     if options.lines == ["serve"]:
         serve()
+    elif options.lines == ["writes"]:
+        asyncio.run(writes.section(options.rounds))
     elif options.lines:
         chosen = federated.LINES if "federated" in options.lines else options.lines
         asyncio.run(federated.section(chosen, options.rounds, options.queries))

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import Connection, Engine
 from sqlalchemy import exc as sa_exc
 
-from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, StillDecidingError, StoreError, TwoPhaseError, UnsupportedOperationError
+from fedorm.exc import (
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+    StillDecidingError,
+    StoreError,
+    TwoPhaseError,
+    UnsupportedOperationError,
+)
 from fedorm.stores.base import Capability, Store
 from fedorm.stores.branches import Branch, new_id
 from fedorm.stores.sql import SQLStore

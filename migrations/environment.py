@@ -1,4 +1,7 @@
-"""What the services' ``env.py`` share: the tables of one service, and its database by the federation's settings."""
+"""What the services' ``env.py`` share: the tables of one service, and its database by the federation's settings.
+
+Its tables are those of its models and fedorm's own: decisions, events, the marks of sagas.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from alembic.util import CommandError
 from sqlalchemy import MetaData, TypeDecorator
 
 import examples.ecommerce.models  # noqa: F401 - a service's MetaData holds the tables of the models imported so far
+import fedorm.outbox.operations
+import fedorm.sagas.tables  # noqa: F401
 from fedorm import FederatedBase
+from fedorm.bookkeeping import own_metadata
 from fedorm.config import settings_from_file
 from fedorm.stores.base import store_for
 from fedorm.stores.sql import SQLStore
@@ -30,14 +36,14 @@ def migrate() -> None:
     service = config.get_main_option("service")
     if service is None:
         raise CommandError(f"{config.config_file_name} names no service")
-    metadata, store = FederatedBase.metadata_of(service), store_of(service)
+    metadata, store = [FederatedBase.metadata_of(service), own_metadata(service)], store_of(service)
     if context.is_offline_mode():
         _print_sql(metadata, store)
     else:
         _change(metadata, store)
 
 
-def _change(metadata: MetaData, store: SQLStore) -> None:
+def _change(metadata: list[MetaData], store: SQLStore) -> None:
     # The store's own engine: URL, TLS and time limits as the application has them.
     engine = store.sync_engine
     try:
@@ -55,7 +61,7 @@ def _change(metadata: MetaData, store: SQLStore) -> None:
         engine.dispose()
 
 
-def _print_sql(metadata: MetaData, store: SQLStore) -> None:
+def _print_sql(metadata: list[MetaData], store: SQLStore) -> None:
     context.configure(url=store.url, target_metadata=metadata, literal_binds=True, dialect_opts={"paramstyle": "named"})
     with context.begin_transaction():
         context.run_migrations()

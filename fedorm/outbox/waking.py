@@ -10,12 +10,12 @@ CHANNEL = "fedorm_outbox"
 PREPARES = "fedorm.prepares"
 """A setting, on in a transaction that will be prepared: PostgreSQL prepares none that has sent a notification."""
 
-_FUNCTION = DDL(
+_FUNCTION = DDL(  # type: ignore[no-untyped-call]
     "CREATE OR REPLACE FUNCTION fedorm_outbox_wake() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
     f"IF current_setting('{PREPARES}', true) IS DISTINCT FROM 'on' THEN PERFORM pg_notify('{CHANNEL}', ''); END IF; "
     "RETURN NULL; END $$"
 )
-_TRIGGER = DDL(
+_TRIGGER = DDL(  # type: ignore[no-untyped-call]
     "CREATE TRIGGER fedorm_outbox_wake AFTER INSERT ON fedorm_outbox "
     "FOR EACH STATEMENT EXECUTE FUNCTION fedorm_outbox_wake()"
 )
