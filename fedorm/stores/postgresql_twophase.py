@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Connection, String, bindparam, text, type_coerce
+from sqlalchemy.util import await_only
 
 from fedorm.bridge import waiting
 from fedorm.exc import TwoPhaseError
@@ -88,7 +89,7 @@ def _send(connection: Connection, command: str, branch: Branch) -> str:
     adapter = pooled.dbapi_connection
     if connection.dialect.driver == "asyncpg":
         try:
-            return str(adapter.await_(adapter._connection.execute(f"{command} {written}")))
+            return str(await_only(adapter._connection.execute(f"{command} {written}")))
         except Exception as error:
             adapter._handle_exception(error)
             raise
@@ -108,5 +109,7 @@ def _is_over(connection: Connection) -> None:
     if connection.dialect.driver == "asyncpg":
         pooled: Any = connection.connection
         adapter = pooled.dbapi_connection
-        adapter._transaction, adapter._started = None, False
+        adapter._transaction = None
+        if hasattr(adapter, "_started"):
+            adapter._started = False  # SQLAlchemy 2.0 keeps that apart.
         adapter._connection._top_xact = None
