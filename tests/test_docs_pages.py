@@ -62,3 +62,9 @@ def test_metrics(tmp_path: Path) -> None:
 def test_writing_events(tmp_path: Path) -> None:
     """The program prints what is printed below it."""
     assert run(blocks("outbox.md", "python")[0], tmp_path) == blocks("outbox.md", "text")[0]
+
+
+def test_sagas(tmp_path: Path) -> None:
+    """The program prints what is printed below it."""
+    (program,), (expected,) = blocks("sagas.md", "python"), blocks("sagas.md", "text")
+    assert run(program, tmp_path) == expected
