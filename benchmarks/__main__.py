@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import federated, hops, opening, relations, writes
+from benchmarks import federated, hops, opening, relations, relay, writes
 from benchmarks.measure import Pair
 from benchmarks.places import serve
 from fedorm.testing.servers import ClickHouseServer, MariaDBServer, MongoDBServer, PostgreSQLServer
@@ -83,7 +83,7 @@ async def _opening(urls: dict[str, str], rounds: int) -> Iterator[str]:
 async def measure(rounds: int) -> str:
     """Start the servers, run everything and return the page."""
     selects = await federated.section(federated.LINES, rounds)
-    written = await writes.section(rounds)
+    written = [*await writes.section(rounds), "", *await relay.section(max(1, rounds // 5))]
     with (
         PostgreSQLServer() as postgresql,
         MariaDBServer() as mariadb,
@@ -150,7 +150,7 @@ async def measure(rounds: int) -> str:
 def main() -> None:
     """Parse the command line and write the page, or run what it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    lines = ("federated", *federated.LINES, "writes", "serve")
+    lines = ("federated", *federated.LINES, "writes", "relay", "serve")
     parser.add_argument(
         "lines",
         nargs="*",
@@ -167,6 +167,8 @@ def main() -> None:
         serve()
     elif options.lines == ["writes"]:
         asyncio.run(writes.section(options.rounds))
+    elif options.lines == ["relay"]:
+        asyncio.run(relay.section(options.rounds))
     elif options.lines:
         chosen = federated.LINES if "federated" in options.lines else options.lines
         asyncio.run(federated.section(chosen, options.rounds, options.queries))
