@@ -61,7 +61,10 @@ def test_metrics(tmp_path: Path) -> None:
 
 def test_writing_events(tmp_path: Path) -> None:
     """The program prints what is printed below it."""
-    assert run(blocks("outbox.md", "python")[0], tmp_path) == blocks("outbox.md", "text")[0]
+    (writes, hands_on), expected = blocks("outbox.md", "python"), blocks("outbox.md", "text")
+    for folder in ("writes", "hands_on"):
+        (tmp_path / folder).mkdir()
+    assert [run(writes, tmp_path / "writes"), run(hands_on, tmp_path / "hands_on")] == expected
 
 
 def test_sagas(tmp_path: Path) -> None:
