@@ -61,6 +61,19 @@ class SQLSource:
 
         return await greenlet_spawn(run)
 
+    async def _look(self, work: Callable[[Connection], T]) -> T:
+        """Do the same for what only reads, each statement as of now: a table may be younger than a snapshot."""
+        engine = self.store.engine
+        dialect: Any = engine.dialect
+        if "READ COMMITTED" not in dialect.get_isolation_level_values(None):
+            return await self._within(work)
+
+        def run() -> T:
+            with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+                return work(connection)
+
+        return await greenlet_spawn(run)
+
     # -- the tables
 
     async def exists(self) -> bool:
@@ -73,7 +86,7 @@ class SQLSource:
         def ask(connection: Connection) -> T:
             return work(connection) if _has(connection, self.statements.deliveries) else default
 
-        return await self._within(ask)
+        return await self._look(ask)
 
     async def prepare(self) -> None:
         """Make the tables, the rows of the partitions, and what tells of new events."""
@@ -121,7 +134,7 @@ class SQLSource:
                 failed=_counts(connection, held.where(d.failed_at.is_not(None))) if is_used else {},
             )
 
-        return await self._within(count)
+        return await self._look(count)
 
     async def oldest(self) -> float:
         """Return when the oldest event was written that may be handed on again, in seconds since 1970: now if none."""
@@ -137,7 +150,7 @@ class SQLSource:
             found: datetime.datetime | None = connection.scalar(select(func.min(o.at)).where(which))
             return found
 
-        moment = await self._within(ask)
+        moment = await self._look(ask)
         return time.time() if moment is None else _seconds(moment)
 
     # -- what was put aside
