@@ -20,7 +20,7 @@ from fedorm.relay.sql_claims import LeasingClaim, LockingClaim
 from fedorm.relay.sql_statements import Statements
 from fedorm.relay.waking import Bell
 from fedorm.stores.base import Capability
-from fedorm.stores.sql import SQLStore
+from fedorm.stores.sql import WRITES, SQLStore
 
 T = TypeVar("T")
 _LONG_POLL, _SHORT_POLL = 0.5, 0.05
@@ -54,22 +54,15 @@ class SQLSource:
         """Ring when events were written, until the connection is lost."""
         await self.store.listen(CHANNEL, bell.ring)
 
-    async def _within(self, work: Callable[[Connection], T]) -> T:
-        def run() -> T:
-            with self.store.engine.begin() as connection:
-                return work(connection)
+    async def _within(self, work: Callable[[Connection], T], *, writes: bool = True) -> T:
+        """Run ``work`` in a transaction, each statement of which sees what there is as of now.
 
-        return await greenlet_spawn(run)
-
-    async def _look(self, work: Callable[[Connection], T]) -> T:
-        """Do the same for what only reads, each statement as of now: a table may be younger than a snapshot."""
-        engine = self.store.engine
-        dialect: Any = engine.dialect
-        if "READ COMMITTED" not in dialect.get_isolation_level_values(None):
-            return await self._within(work)
+        A table may be younger than a snapshot, and MariaDB has none then.
+        """
+        engine = self.store.engine.execution_options(**self.connection_options, **{WRITES: writes})
 
         def run() -> T:
-            with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+            with engine.begin() as connection:
                 return work(connection)
 
         return await greenlet_spawn(run)
@@ -78,15 +71,15 @@ class SQLSource:
 
     async def exists(self) -> bool:
         """Say whether the service has an outbox."""
-        return await self._within(lambda connection: _has(connection, self.statements.outbox))
+        return await self._within(lambda connection: _has(connection, self.statements.outbox), writes=False)
 
-    async def _asked(self, work: Callable[[Connection], T], default: T) -> T:
+    async def _asked(self, work: Callable[[Connection], T], default: T, *, writes: bool = True) -> T:
         """Return what ``work`` returns, or ``default`` while no relay has ever run here."""
 
         def ask(connection: Connection) -> T:
             return work(connection) if _has(connection, self.statements.deliveries) else default
 
-        return await self._look(ask)
+        return await self._within(ask, writes=writes)
 
     async def prepare(self) -> None:
         """Make the tables, the rows of the partitions, and what tells of new events."""
@@ -134,7 +127,7 @@ class SQLSource:
                 failed=_counts(connection, held.where(d.failed_at.is_not(None))) if is_used else {},
             )
 
-        return await self._look(count)
+        return await self._within(count, writes=False)
 
     async def oldest(self) -> float:
         """Return when the oldest event was written that may be handed on again, in seconds since 1970: now if none."""
@@ -150,7 +143,7 @@ class SQLSource:
             found: datetime.datetime | None = connection.scalar(select(func.min(o.at)).where(which))
             return found
 
-        moment = await self._look(ask)
+        moment = await self._within(ask, writes=False)
         return time.time() if moment is None else _seconds(moment)
 
     # -- what was put aside
@@ -162,7 +155,7 @@ class SQLSource:
         def read(connection: Connection) -> list[Held]:
             return [Held(self.service, *row) for row in connection.execute(statement)]
 
-        return await self._asked(read, [])
+        return await self._asked(read, [], writes=False)
 
     async def retry(self, *, target: str | None, ids: Collection[str] | None) -> int:
         """Hand on anew what was put aside, of these ids or all; return how many."""

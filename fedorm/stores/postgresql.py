@@ -39,6 +39,7 @@ from fedorm.stores.exact import Processor, check_zones, use
 from fedorm.stores.scanning import Scanner
 from fedorm.stores.sql import SQLStore, array_filter
 from fedorm.stores.twophase import InDoubt
+from fedorm.stores.upserting import upsert_on_conflict
 
 # SQLSTATE classes: 28 invalid authorization, 08 connection exception, 57P operator intervention.
 _AUTHORIZATION = "28"
@@ -237,12 +238,7 @@ class PostgreSQLStore(SQLStore):
         self, table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]
     ) -> list[tuple[Executable, list[dict[str, Any]]]]:
         """Use ``ON CONFLICT`` of the primary key."""
-        made = postgresql.insert(table)
-        keys = list(table.primary_key)
-        changed = {name: made.excluded[name] for name in names if table.c[name] not in set(keys)}
-        if changed:
-            return [(made.on_conflict_do_update(index_elements=keys, set_=changed), list(rows))]
-        return [(made.on_conflict_do_nothing(index_elements=keys), list(rows))]
+        return upsert_on_conflict(postgresql.insert(table), table, names, rows)
 
     async def listen(self, channel: str, wake: Callable[[], None]) -> None:
         """Call ``wake`` once the channel is listened to and at each notification, until the connection is lost."""

@@ -52,6 +52,9 @@ from fedorm.stores.touched import TouchedTables
 from fedorm.stores.twophase import TwoPhase
 from fedorm.stores.watching import watch
 
+WRITES = "fedorm_writes"
+"""The execution option of a transaction that writes after it has read; SQLite has to know that before it reads."""
+
 
 class SQLStore(TwoPhase, SQLReading):
     """A service behind two SQLAlchemy engines: one for greenlets, one for threads."""

@@ -11,7 +11,8 @@ from sqlalchemy.dialects import sqlite
 from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError
 from fedorm.stores.base import Capability
 from fedorm.stores.exact import FiniteFloat, FloatBackedNumeric, Zoned, use
-from fedorm.stores.sql import SQLStore
+from fedorm.stores.sql import WRITES, SQLStore
+from fedorm.stores.upserting import upsert_on_conflict
 
 
 class _DateTime(Zoned, sqlite.DATETIME):
@@ -65,7 +66,9 @@ class SQLiteStore(SQLStore):
 
         @event.listens_for(engine, "begin")
         def begin(connection: Any) -> None:
-            connection.exec_driver_sql("BEGIN")
+            # Of two that read and then write, a deferred one would fail at once, instead of waiting for the other.
+            writes = connection.get_execution_options().get(WRITES)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
         return engine
 
@@ -73,12 +76,7 @@ class SQLiteStore(SQLStore):
         self, table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]
     ) -> list[tuple[Executable, list[dict[str, Any]]]]:
         """Use ``ON CONFLICT`` of the primary key."""
-        made = sqlite.insert(table)
-        keys = list(table.primary_key)
-        changed = {name: made.excluded[name] for name in names if table.c[name] not in set(keys)}
-        if changed:
-            return [(made.on_conflict_do_update(index_elements=keys, set_=changed), list(rows))]
-        return [(made.on_conflict_do_nothing(index_elements=keys), list(rows))]
+        return upsert_on_conflict(sqlite.insert(table), table, names, rows)
 
     def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
         """Tell by the library's words; it has no codes on older Pythons."""
