@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import Connection, Engine
 from sqlalchemy import exc as sa_exc
 
+from fedorm import points
 from fedorm.exc import (
     ServiceTimeoutError,
     ServiceUnavailableError,
@@ -22,7 +23,6 @@ from fedorm.stores.base import Capability, Store
 from fedorm.stores.branches import Branch, new_id
 from fedorm.stores.sql import SQLStore
 from fedorm.stores.watching import has_changed
-from fedorm.twophase import points
 from fedorm.twophase.arrivals import Arrival, arrival_of
 from fedorm.twophase.decisions import DecisionLog, Outcome, decision_log
 from fedorm.twophase.protocol import (
@@ -136,13 +136,19 @@ class Agreement:
 
     # -- roles
 
+    def writers(self, parts: Mapping[str, Part], documents: Sequence[str], held: set[str]) -> list[str]:
+        """Return the services that have been written to.
+
+        ``documents`` are those whose documents were written in a transaction, ``held`` those without rollback.
+        """
+        return [*documents, *held, *self._with_rows(parts)]
+
     def roles(self, parts: Mapping[str, Part], documents: Sequence[str], held: set[str]) -> Roles | None:
         """Say who does what; None where one service alone has written, and an ordinary commit is all that it takes.
 
-        ``documents`` are services whose documents were written in a transaction, ``held`` those without rollback.
-        Raises ``TwoPhaseError`` when more than one of those that have written cannot prepare.
+        Takes what ``writers`` takes. Raises ``TwoPhaseError`` when more than one of those cannot prepare.
         """
-        written = [*documents, *held, *self._writers(parts)]
+        written = self.writers(parts, documents, held)
         if len(written) < 2:
             return None
         unable = sorted(name for name in written if Capability.TWO_PHASE not in self._store(name).capabilities)
@@ -177,7 +183,7 @@ class Agreement:
             ) from None
         return arrival
 
-    def _writers(self, parts: Mapping[str, Part]) -> list[str]:
+    def _with_rows(self, parts: Mapping[str, Part]) -> list[str]:
         def look(name: str, part: Part) -> bool:
             store = self._store(name)
             if has_changed(part.connection):
@@ -302,36 +308,30 @@ class Agreement:
         return self._log(action.service).settle(self.id).outcome
 
     def _confirm(self, action: Confirm) -> None:
-        part = self._parts.pop(action.service)
-        try:
-            part.transaction.commit()
-        except Exception:
-            part.let_go(broken=True)
-            # Its connection was lost, or a recovery was quicker.
-            self._end_elsewhere(action.service, commit=True)
-        else:
-            part.let_go()
+        self._end(action.service, commit=True)
+
+    def _undo(self, action: Undo) -> None:
+        self._end(action.service, commit=False)  # Documents are undone with the session's own.
+
+    def _end(self, service: str, *, commit: bool) -> None:
+        """End a branch over its own connection, or over another one if that is lost, or a recovery was quicker."""
+        part = self._parts.pop(service, None)
+        if part is not None:
+            try:
+                (part.transaction.commit if commit else part.transaction.rollback)()
+            except Exception:
+                part.let_go(broken=True)
+            else:
+                part.let_go()
+                return
+        if service in self._branches:
+            self._end_elsewhere(service, commit=commit)
 
     def _end_elsewhere(self, service: str, *, commit: bool) -> None:
         """End a prepared branch over another connection: its own was lost."""
         session, store = self._session, cast(SQLStore, self._store(service))
         with store.bind_for(sync=session.uses_threads).connect() as connection:
             store.end_prepared(connection, self._branches[service], commit=commit)
-
-    def _undo(self, action: Undo) -> None:
-        part = self._parts.pop(action.service, None)
-        if part is None:
-            if action.service in self._branches:
-                # Its connection was lost: it may have been prepared all the same.
-                self._end_elsewhere(action.service, commit=False)
-            return  # Documents are undone with the session's own.
-        try:
-            part.transaction.rollback()
-        except Exception:
-            part.let_go(broken=True)
-            self._end_elsewhere(action.service, commit=False)
-        else:
-            part.let_go()
 
 
 def _nothing() -> None:

@@ -131,7 +131,7 @@ class FederatedTransaction(SessionTransaction):
         held = session.held_services()
         if held:
             session.flush()
-            if agreement.roles(self._parts(), self._documents_begun(), held) is None:
+            if len(agreement.writers(self._parts(), self._documents_begun(), held)) < 2:
                 return None
             self._prepare_impl()
             with session.assigned_only():
@@ -155,7 +155,7 @@ class FederatedTransaction(SessionTransaction):
         parts = self._parts()
         for part in parts.values():
             # From here on they are the agreement's: whatever ends this session must not end a prepared branch.
-            del self._connections[part.connection], self._connections[part.connection.engine]
+            self._take_out(part)
         verdict, cancelled = session.bridge.to_its_end(lambda: agreement.carry_out(roles, parts, self._send_held))
         if verdict.outcome is Outcome.COMMITTED:
             self._end()
@@ -179,13 +179,8 @@ class FederatedTransaction(SessionTransaction):
         return InDoubtError(outcome=outcome, pending=verdict.pending, cause=verdict.cause)
 
     def _steps(self) -> list[Step]:
-        rows: list[Step] = []
-        for connection, transaction, should_commit, autoclose in set(self._connections.values()):
-            service = connection.get_execution_options().get(SERVICE)
-            if should_commit and service is not None:  # What is of no service is the federated select's, and empty.
-                rows.append((service, self._commits(connection, transaction, autoclose)))
+        rows = [(service, self._commits(part)) for service, part in sorted(self._parts().items())]
         documents = self._owner.documents.commits() if self._owner.has_documents else []
-        rows.sort(key=lambda step: step[0])
         # A document store may refuse at its commit what it took before, for a conflict or because the transaction
         # took too long; a database that has flushed hardly ever does.
         return documents + rows
@@ -198,15 +193,17 @@ class FederatedTransaction(SessionTransaction):
                 parts[service] = Part(connection, transaction, autoclose)
         return parts
 
-    def _commits(self, connection: Connection, transaction: Any, autoclose: bool) -> Callable[[], None]:
+    def _commits(self, part: Part) -> Callable[[], None]:
         def commit() -> None:
-            transaction.commit()
-            # No longer this transaction's to commit or roll back.
-            del self._connections[connection], self._connections[connection.engine]
-            if autoclose:
-                connection.close()
+            part.transaction.commit()
+            self._take_out(part)
+            part.let_go()
 
         return commit
+
+    def _take_out(self, part: Part) -> None:
+        """Make a connection no longer this transaction's to commit or roll back."""
+        del self._connections[part.connection], self._connections[part.connection.engine]
 
     def _commit_services(self, steps: list[Step], sent: list[str]) -> None:
         """Run the steps; ``sent`` names the services that hold their rows already and cannot give them back."""

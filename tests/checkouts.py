@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fedorm import AsyncFederatedSession, FederatedBase, FederatedDocument, Federation
-from fedorm.sagas import Saga, SagaError, State, current_step, points, saga_step
+from fedorm import AsyncFederatedSession, FederatedBase, FederatedDocument, Federation, points
+from fedorm.sagas import Saga, SagaError, State, current_step, saga_step
+from tests.children import watched
 
 SKUS, START = ("kettle", "lamp"), 1_000_000
 
@@ -140,16 +139,7 @@ class Order:
 
 def work(order: Order, pipe: Any) -> None:
     """Check out, or run what others have left, until killed; over ``pipe`` go the outcomes, and the points."""
-    seen: set[str] = set()
-
-    def reached(point: str) -> None:
-        if point == order.dies_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if point not in seen:
-            seen.add(point)
-            pipe.send(("point", point))
-
-    points.reached = reached
+    points.reached = watched(pipe, order.dies_at)
     asyncio.run(_run(order, pipe) if order.runs else _check_out(order, pipe))
 
 

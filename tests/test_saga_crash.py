@@ -11,10 +11,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
 from multiprocessing import get_context
-from typing import Any
 
 import pymongo
 import pytest
@@ -24,6 +21,7 @@ from fedorm import Federation
 from fedorm.sagas import State
 from fedorm.sagas.tables import fedorm_sagas
 from tests.checkouts import SKUS, START, Order, books, opening, work
+from tests.children import Child
 
 CRASHES = int(os.environ.get("FEDORM_CRASHES", "30"))
 PROCESSES = get_context("forkserver")
@@ -50,55 +48,6 @@ def urls(fresh_database: Callable[[str], str]) -> dict[str, str]:
         "saga_bank": fresh_database("mysql"),
         "saga_orders": fresh_database("postgresql"),
     }
-
-
-@dataclass
-class Child:
-    """A process that checks out, or runs what others have left, and what it has said so far."""
-
-    process: Any
-    pipe: Any
-    done: set[str] = field(default_factory=set)
-    failed: dict[str, str] = field(default_factory=dict)
-    points: list[str] = field(default_factory=list)
-    is_open: bool = False
-    is_dead: bool = False
-
-    @classmethod
-    def start(cls, order: Order) -> Child:
-        ours, theirs = PROCESSES.Pipe()
-        process = PROCESSES.Process(target=work, args=(order, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        return cls(process, ours)
-
-    def listen(self, seconds: float) -> None:
-        """Take in what it says, until it is dead, has just opened its federation, or the time is over."""
-        until = time.monotonic() + seconds
-        try:
-            while self.pipe.poll(max(0.0, until - time.monotonic())):
-                kind, said = self.pipe.recv()
-                match kind:
-                    case "open":
-                        self.is_open = True
-                        return
-                    case "done":
-                        self.done.add(said)
-                    case "failed":
-                        self.failed[said[0]] = said[1]
-                    case "point":
-                        self.points.append(said)
-        except (EOFError, ConnectionResetError):
-            self.is_dead = True
-
-    def kill(self) -> None:
-        if self.process.is_alive():
-            with suppress(ProcessLookupError):
-                os.kill(self.process.pid, signal.SIGKILL)
-        self.process.join()
-        while not self.is_dead:
-            self.listen(5)
-        self.pipe.close()
 
 
 async def settled(fed: Federation) -> None:
@@ -142,7 +91,7 @@ def kill(urls: dict[str, str], *children: Child) -> None:
 
 
 def opened(order: Order) -> Child:
-    child = Child.start(order)
+    child = Child.start(PROCESSES, work, order)
     child.listen(60)
     assert child.is_open
     return child

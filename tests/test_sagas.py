@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from fedorm import AsyncFederatedSession, Federation, ServiceUnavailableError
+from fedorm import AsyncFederatedSession, Federation, ServiceUnavailableError, points
 from fedorm.exc import ConfigurationError
-from fedorm.sagas import SagaError, SagaExistsError, State, current_step, points, saga_step
+from fedorm.sagas import SagaError, SagaExistsError, State, current_step, saga_step
 from fedorm.sagas.driving import Driver
 from fedorm.sagas.errors import LeaseLostError
 from fedorm.sagas.states import SagaState

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.util import greenlet_spawn
 
+from fedorm import points
 from fedorm.exc import FedormError, UnknownServiceError
-from fedorm.sagas import points
 from fedorm.sagas.errors import LeaseLostError
 from fedorm.sagas.marks import Marks
 from fedorm.sagas.states import PlannedStep, SagaState, States, changed

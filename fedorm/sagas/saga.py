@@ -6,8 +6,8 @@ import secrets
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from fedorm import points
 from fedorm.exc import FedormError
-from fedorm.sagas import points
 from fedorm.sagas.driving import Driver, in_words
 from fedorm.sagas.errors import LeaseLostError, SagaError
 from fedorm.sagas.states import PlannedStep, SagaState

@@ -35,11 +35,6 @@ class Branch:
     log: str = ""
 
     @property
-    def global_id(self) -> str:
-        """The key of the decision: the same for all branches."""
-        return self.id
-
-    @property
     def started(self) -> datetime:
         """When the transaction began, by the clock of the machine that began it."""
         return datetime.fromtimestamp(int(self.id[:12], 16) / 1000, UTC)

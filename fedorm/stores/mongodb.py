@@ -40,6 +40,7 @@ class _Side:
     transactions: bool = False
     has_outbox: bool = False
     """Whether the outbox is known to be there."""
+    decisions: DocumentDecisions | None = None
 
 
 class MongoDBStore(BeanieModels):
@@ -233,7 +234,10 @@ class MongoDBStore(BeanieModels):
         """Return the log in the collection ``fedorm_decisions``."""
         from fedorm.stores.mongodb_decisions import MongoDBDecisions
 
-        return MongoDBDecisions(self._side(sync=sync).database, self.named)
+        side = self._side(sync=sync)
+        if side.decisions is None:
+            side.decisions = MongoDBDecisions(side.database, self.named)
+        return side.decisions
 
     # -- reading and writing
 

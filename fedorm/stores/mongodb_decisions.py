@@ -20,9 +20,15 @@ class MongoDBDecisions(DocumentDecisions):
     def __init__(self, database: Any, named: Callable[[], AbstractAsyncContextManager[None]]) -> None:
         self._database, self._named = database, named
         self._collection = database[COLLECTION]
+        self._token: str | None = None
 
     async def token(self, proposed: str | None) -> str | None:
-        """Make the collection first: not every server does so inside of a transaction."""
+        """Make the collection first: not every server does so inside of a transaction. Asked until there is one."""
+        if self._token is None:
+            self._token = await self._asked(proposed)
+        return self._token
+
+    async def _asked(self, proposed: str | None) -> str | None:
         async with self._named():
             known = await self._known()
             if known is not None or proposed is None:

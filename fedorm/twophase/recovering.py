@@ -13,13 +13,13 @@ from typing import Any, cast
 
 from sqlalchemy.util import greenlet_spawn
 
+from fedorm import points
 from fedorm.bridge import Bridge
 from fedorm.exc import ConfigurationError, FedormError, ServiceTimeoutError, StoreError
 from fedorm.stats import InDoubtStatistics, ServiceInDoubt
 from fedorm.stores.base import Capability, Store
 from fedorm.stores.branches import Branch, short
 from fedorm.stores.sql import SQLStore
-from fedorm.twophase import points
 from fedorm.twophase.decisions import Decision, DecisionLog, Outcome, decision_log
 from fedorm.twophase.protocol import Action, Failed
 from fedorm.twophase.settling import (

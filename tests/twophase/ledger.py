@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fedorm import FederatedBase, Federation
-from fedorm.twophase import points
+from fedorm import FederatedBase, Federation, points
 
 
 class LedgerEntry(FederatedBase):

@@ -12,9 +12,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fedorm import FederatedBase, FederatedDocument, Federation, InDoubtError, TwoPhaseError
+from fedorm import FederatedBase, FederatedDocument, Federation, InDoubtError, TwoPhaseError, points
 from fedorm.testing.servers import PostgreSQLServer
-from fedorm.twophase import points
 
 KINDS = {
     "agree_users": "postgresql",

@@ -8,10 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ import pytest
 from fedorm import Federation
 from fedorm.testing.plugin import unavailable
 from fedorm.testing.servers import MariaDBServer, PostgreSQLServer, Server, ServerUnavailableError
+from tests.children import Child
 from tests.twophase.transfers import ACCOUNTS, SERVICES, START, TRANSFER, Order, books, opening, work
 
 CRASHES = int(os.environ.get("FEDORM_CRASHES", "30"))
@@ -34,47 +32,6 @@ SHAPES = {
     "SQLite is last, MariaDB hands on": (A, C, D),
     "SQLite is last": (D, B, A),
 }
-
-
-@dataclass
-class Child:
-    """A process that transfers, and what it has said so far."""
-
-    order: Order
-    process: Any
-    pipe: Any
-    done: set[str] = field(default_factory=set)
-    failed: dict[str, str] = field(default_factory=dict)
-    points: list[str] = field(default_factory=list)
-    ended: bool = False
-    is_open: bool = False
-
-    def listen(self, seconds: float) -> None:
-        """Take in what it says, until it is dead, at its end, or the time is over."""
-        until = time.monotonic() + seconds
-        with suppress(EOFError, ConnectionResetError):
-            while not self.ended and (left := until - time.monotonic()) > 0:
-                if not self.pipe.poll(left):
-                    return
-                kind, said = self.pipe.recv()
-                match kind:
-                    case "open":
-                        self.is_open = True
-                        return
-                    case "done":
-                        self.done.add(said)
-                    case "failed":
-                        self.failed[said[0]] = said[1]
-                    case "point":
-                        self.points.append(said)
-                    case "end":
-                        self.ended = True
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.join()
-        self.listen(5)
-        self.pipe.close()
 
 
 class Bank:
@@ -104,11 +61,7 @@ class Bank:
     def child(self, shape: str, seed: int, **more: Any) -> Child:
         self._children += 1
         order = Order(self.urls, f"t{self._children}", SHAPES[shape], seed, **more)
-        ours, theirs = PROCESSES.Pipe()
-        process = PROCESSES.Process(target=work, args=(order, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        child = Child(order, process, ours)
+        child = Child.start(PROCESSES, work, order)
         child.listen(60)
         return child
 

@@ -10,8 +10,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from fedorm import Federation
-from fedorm.twophase import points
+from fedorm import Federation, points
 from tests.twophase.left import Shop
 
 PROCESSES = get_context("forkserver")

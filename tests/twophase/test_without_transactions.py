@@ -9,9 +9,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from fedorm import Federation, TwoPhaseError
+from fedorm import Federation, TwoPhaseError, points
 from fedorm.stores.sql import SQLStore
-from fedorm.twophase import points
 from tests.twophase.ledger import LedgerCopy, LedgerEntry, LedgerFact, Note, entries, write
 
 pytestmark = pytest.mark.clickhouse

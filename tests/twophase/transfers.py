@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,72 +11,37 @@ from typing import Any
 from sqlalchemy import BigInteger, String, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fedorm import FederatedBase, Federation, InDoubtError
-from fedorm.twophase import points
+from fedorm import FederatedBase, Federation, InDoubtError, points
+from tests.children import watched
 
 ACCOUNTS, START = 5, 1000
 SERVICES = ("crash_a", "crash_b", "crash_c", "crash_d")
 """Two PostgreSQL servers, MariaDB, and SQLite, which cannot prepare."""
 
 
-class AccountA(FederatedBase):
-    __service__, __tablename__ = "crash_a", "accounts"
+class _Account:
+    __tablename__ = "accounts"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     balance: Mapped[int] = mapped_column(BigInteger)
 
 
-class AccountB(FederatedBase):
-    __service__, __tablename__ = "crash_b", "accounts"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    balance: Mapped[int] = mapped_column(BigInteger)
-
-
-class AccountC(FederatedBase):
-    __service__, __tablename__ = "crash_c", "accounts"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    balance: Mapped[int] = mapped_column(BigInteger)
-
-
-class AccountD(FederatedBase):
-    __service__, __tablename__ = "crash_d", "accounts"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    balance: Mapped[int] = mapped_column(BigInteger)
-
-
-class TransferA(FederatedBase):
-    __service__, __tablename__ = "crash_a", "transfers"
+class _Transfer:
+    __tablename__ = "transfers"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     services: Mapped[str] = mapped_column(String(40))
     account: Mapped[int]
     amount: Mapped[int]
 
 
-class TransferB(FederatedBase):
-    __service__, __tablename__ = "crash_b", "transfers"
-    id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    services: Mapped[str] = mapped_column(String(40))
-    account: Mapped[int]
-    amount: Mapped[int]
+def _everywhere(columns: type[Any]) -> Mapping[str, Any]:
+    """The same table in every service."""
+    return {
+        name: type(f"{columns.__name__.strip('_')}_{name}", (columns, FederatedBase), {"__service__": name})
+        for name in SERVICES
+    }
 
 
-class TransferC(FederatedBase):
-    __service__, __tablename__ = "crash_c", "transfers"
-    id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    services: Mapped[str] = mapped_column(String(40))
-    account: Mapped[int]
-    amount: Mapped[int]
-
-
-class TransferD(FederatedBase):
-    __service__, __tablename__ = "crash_d", "transfers"
-    id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    services: Mapped[str] = mapped_column(String(40))
-    account: Mapped[int]
-    amount: Mapped[int]
-
-
-ACCOUNT: Mapping[str, Any] = {"crash_a": AccountA, "crash_b": AccountB, "crash_c": AccountC, "crash_d": AccountD}
-TRANSFER: Mapping[str, Any] = {"crash_a": TransferA, "crash_b": TransferB, "crash_c": TransferC, "crash_d": TransferD}
+ACCOUNT, TRANSFER = _everywhere(_Account), _everywhere(_Transfer)
 
 # Checked when a transaction is prepared, or commits, and not before: what fails there fails late.
 LATE = "ALTER TABLE transfers ADD CONSTRAINT once UNIQUE (account, amount) DEFERRABLE INITIALLY DEFERRED"
@@ -102,16 +65,7 @@ class Order:
 
 def work(order: Order, pipe: Any) -> None:
     """Transfer until killed; over ``pipe`` go the ids of transfers that hold, and the points that were reached."""
-    seen: set[str] = set()
-
-    def reached(point: str) -> None:
-        if point == order.dies_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if point not in seen:
-            seen.add(point)
-            pipe.send(("point", point))
-
-    points.reached = reached
+    points.reached = watched(pipe, order.dies_at)
     if order.threads:
         _in_threads(order, pipe)
     else:
@@ -132,7 +86,7 @@ async def _async(order: Order, pipe: Any) -> None:
                         session.add(plan.entry(service, account, amount))
                         await session.flush()
                     if order.fails and number % 3 == 2:
-                        session.add(TransferB(id=f"{plan.id}!", services="", account=0, amount=DOUBLE))
+                        session.add(TRANSFER["crash_b"](id=f"{plan.id}!", services="", account=0, amount=DOUBLE))
                     await session.commit()
             except Exception as error:
                 pipe.send(("failed", (plan.id, _said(error))))
@@ -154,7 +108,7 @@ def _in_threads(order: Order, pipe: Any) -> None:
                         session.add(plan.entry(service, account, amount))
                         session.flush()
                     if order.fails and number % 3 == 2:
-                        session.add(TransferB(id=f"{plan.id}!", services="", account=0, amount=DOUBLE))
+                        session.add(TRANSFER["crash_b"](id=f"{plan.id}!", services="", account=0, amount=DOUBLE))
                     session.commit()
             except Exception as error:
                 pipe.send(("failed", (plan.id, _said(error))))
@@ -191,7 +145,7 @@ async def opening(fed: Federation) -> None:
         for model in ACCOUNT.values():
             session.add_all([model(id=number, balance=START) for number in range(ACCOUNTS)])
         await session.execute(text(LATE), bind_arguments={"service": "crash_b"})
-        session.add(TransferB(id="first", services="", account=0, amount=DOUBLE))
+        session.add(TRANSFER["crash_b"](id="first", services="", account=0, amount=DOUBLE))
         await session.commit()
 
 
