@@ -310,18 +310,18 @@ def test_without_async(fresh_database: Fresh) -> None:
 
 async def test_sqlite(tmp_path: Path, fresh_database: Fresh) -> None:
     """The types that its tables declare, and a join with another service."""
-    services = {"notes": f"sqlite+aiosqlite:///{tmp_path}/notes.db", "ledger": fresh_database("postgresql")}
+    services = {"jottings": f"sqlite+aiosqlite:///{tmp_path}/notes.db", "ledger": fresh_database("postgresql")}
     async with Federation(services) as fed:
         await prepared(
             fed,
-            "notes",
+            "jottings",
             "CREATE TABLE notes (id INTEGER PRIMARY KEY, price NUMERIC(10, 2), at DATETIME, day DATE, ok BOOLEAN,"
             " about JSON, body VARCHAR(20), raw BLOB);"
             "INSERT INTO notes VALUES (1, 1.5, '2026-01-02 12:00:00.000000', '2026-01-02', 1, '[1]', 'x', x'00');"
             "CREATE VIEW bodies AS SELECT id, body FROM notes",
         )
         await prepared(fed, "ledger", "CREATE TABLE lines (note integer); INSERT INTO lines VALUES (1)")
-        found = await fed.reflect("notes")
+        found = await fed.reflect("jottings")
         await fed.reflect("ledger")
         assert set(found) == {"notes", "bodies"}
         assert kinds_of(found["notes"]) == {
@@ -338,7 +338,7 @@ async def test_sqlite(tmp_path: Path, fresh_database: Fresh) -> None:
         expected = (1, Decimal("1.50"), NOON.replace(tzinfo=None), NOON.date(), True, [1], "x", b"\x00")
         statement = select(found["notes"]).join(lines, lines.c.note == found["notes"].c.id)
         assert await rows(fed, statement) == [expected]
-        assert await rows(fed, text("select body from notes.bodies b join lines l on l.note = b.id")) == [("x",)]
+        assert await rows(fed, text("select body from jottings.bodies b join lines l on l.note = b.id")) == [("x",)]
 
 
 CLICKHOUSE = """
