@@ -14,8 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy import MetaData, TypeDecorator
 
 import examples.ecommerce.models  # noqa: F401 - a service's MetaData holds the tables of the models imported so far
-import fedorm.outbox.operations
-import fedorm.sagas.tables  # noqa: F401
+import fedorm.outbox.operations  # noqa: F401 - autogenerate finds and writes the triggers of outboxes
 from fedorm import FederatedBase
 from fedorm.bookkeeping import own_metadata
 from fedorm.config import settings_from_file
