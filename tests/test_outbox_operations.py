@@ -18,6 +18,8 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.operations.ops import DowngradeOps, UpgradeOps
 from sqlalchemy import Connection, Engine, MetaData, Table, delete, insert, make_url, select, text, update
+from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import postgresql as postgresql_dialect
 
 from fedorm import FederatedBase
 from fedorm.bookkeeping import ensure, own_metadata
@@ -127,6 +129,20 @@ def test_autogenerate_writes_what_the_models_say(engine: Engine) -> None:
     with engine.begin() as connection:
         change_a_part(connection)
         assert told(connection) == []
+
+
+def test_autogenerate_writes_the_tables_of_fedorm(engine: Engine) -> None:
+    """What it writes for an empty database names only what a revision imports, and leaves no difference."""
+    own = own_metadata(SERVICE)
+    opts = {"target_metadata": own, "include_name": lambda name, kind, _: kind != "table" or name in own.tables}
+    with engine.begin() as connection:
+        OUTBOX.drop(connection)
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection, opts=opts)) as made:
+        upgrade, names = produce_migrations(made.migration_context, own).upgrade_ops, {"mysql": mysql, "sa": sa}
+        code = textwrap.dedent("    " + render_python_code(upgrade))
+        exec(code, names | {"op": op, "postgresql": postgresql_dialect})
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts=opts), own) == []
 
 
 def revision(engine: Engine) -> tuple[Callable[[], None], Callable[[], None]]:
