@@ -27,6 +27,8 @@ from fedorm.config import settings_from_mapping
 from fedorm.outbox.operations import CreateOutboxTriggersOp, DropOutboxTriggersOp
 from fedorm.outbox.tables import fedorm_outbox
 from fedorm.outbox.triggers.capture import Capture
+from fedorm.outbox.triggers.captures import captures
+from fedorm.outbox.triggers.installed import stale
 from fedorm.stores.base import store_for
 from fedorm.stores.sql import SQLStore
 from tests.triggered import SERVICE, ByTriggers, LineByTriggers, Part, full
@@ -42,6 +44,11 @@ COLUMNS = [
 TYPES = {"insert": "part.new", "update": "part.changed", "delete": "part.gone"}
 
 
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Engine]:
+    yield from prepared(f"sqlite+aiosqlite:///{tmp_path / 'service.db'}")
+
+
 @pytest.fixture(params=["postgresql", "mysql", "sqlite"])
 def url(request: pytest.FixtureRequest, fresh_database: Callable[[str], str], tmp_path: Path) -> str:
     if request.param == "sqlite":
@@ -51,6 +58,10 @@ def url(request: pytest.FixtureRequest, fresh_database: Callable[[str], str], tm
 
 @pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
+    yield from prepared(url)
+
+
+def prepared(url: str) -> Iterator[Engine]:
     """A database with the models' tables and an outbox, without triggers."""
     store = store_for(SERVICE, settings_from_mapping({SERVICE: url}).services[SERVICE])
     assert isinstance(store, SQLStore)
@@ -66,9 +77,10 @@ def migrate(engine: Engine, change: Callable[[], None]) -> None:
         change()
 
 
-def context(connection: Connection) -> MigrationContext:
+def context(connection: Connection, **options: Any) -> MigrationContext:
     """What ``env.py`` sets up."""
-    return MigrationContext.configure(connection, opts={"target_metadata": METADATA, "compare_type": False})
+    opts = {"target_metadata": METADATA, "compare_type": False, **options}
+    return MigrationContext.configure(connection, opts=opts)
 
 
 def told(connection: Connection) -> list[tuple[str, str, Any]]:
@@ -185,6 +197,47 @@ def test_autogenerate_sees_triggers_that_are_not_right(engine: Engine) -> None:
     assert triggers_that_differ(engine) == []
 
 
+def test_a_downgrade_says_what_it_does_not_know(engine: Engine) -> None:
+    """Of triggers that are made anew, the database does not say what they were made of before."""
+    migrate(engine, lambda: op.create_outbox_triggers("parts", *COLUMNS[:2], types=TYPES))
+    with engine.connect() as connection:
+        script = produce_migrations(context(connection), METADATA)
+    code = render_python_code(script.downgrade_ops)
+    assert code.count("# Make here the triggers of the revision before") == 1
+    lines = code.splitlines()
+    assert "op.drop_outbox_triggers('parts')" in lines[[bool("# Make here" in line) for line in lines].index(True) + 1]
+
+
+@pytest.mark.parametrize("columns", [3, 2], ids=["same", "changed"])
+def test_a_table_that_is_made_anew_has_its_triggers_again(sqlite: Engine, columns: int) -> None:
+    """SQLite changes a column by a new table, and drops the triggers with the old one."""
+    before = PARTS.to_metadata(MetaData())
+    before.c.name.nullable = True
+    with sqlite.begin() as connection:
+        PARTS.drop(connection)
+        before.create(connection)
+    migrate(sqlite, revision(sqlite)[0])
+    if columns < 3:
+        migrate(sqlite, lambda: op.create_outbox_triggers("parts", *COLUMNS[:columns], types=TYPES))
+    options = {"render_as_batch": True, "include_name": lambda name, *_: "fedorm_" not in str(name)}
+    with sqlite.connect() as connection:
+        script = produce_migrations(context(connection, **options), METADATA[0])
+    upgrade, downgrade = (
+        textwrap.dedent("    " + render_python_code(ops, render_as_batch=True))
+        for ops in (script.upgrade_ops, script.downgrade_ops)
+    )
+    assert upgrade.count("batch_alter_table") == downgrade.count("batch_alter_table") == 1
+    migrate(sqlite, lambda: exec(upgrade, {"op": op, "sa": sa}))
+    assert not sa.inspect(sqlite).get_columns("parts")[1]["nullable"]
+    assert triggers_that_differ(sqlite) == []
+    migrate(sqlite, lambda: exec(downgrade, {"op": op, "sa": sa}))
+    assert sa.inspect(sqlite).get_columns("parts")[1]["nullable"]
+    with sqlite.connect() as connection:
+        wrong = stale(connection, PARTS, captures(SERVICE)[PARTS])
+    assert len(wrong) == (0 if columns == 3 else 3)
+    assert ("# Make here the triggers of the revision before" in downgrade) == (columns == 2)
+
+
 def line_columns() -> list[sa.Column[Any]]:
     return [sa.Column("order", sa.String(40), primary_key=True), sa.Column("number", sa.Integer(), primary_key=True)]
 
@@ -264,13 +317,9 @@ def run_script(engine: Engine, url: str, script: str) -> None:
 
 @pytest.fixture
 def postgresql(fresh_database: Callable[[str], str]) -> Iterator[Engine]:
-    store = store_for(SERVICE, settings_from_mapping({SERVICE: fresh_database("postgresql")}).services[SERVICE])
-    assert isinstance(store, SQLStore)
-    FederatedBase.metadata_of(SERVICE).create_all(store.sync_engine)
-    ensure(store.sync_engine, OUTBOX)
-    migrate(store.sync_engine, lambda: op.create_outbox_triggers("parts", *COLUMNS, types=TYPES))
-    yield store.sync_engine
-    store.sync_engine.dispose()
+    for engine in prepared(fresh_database("postgresql")):
+        migrate(engine, lambda engine=engine: op.create_outbox_triggers("parts", *COLUMNS, types=TYPES))
+        yield engine
 
 
 def test_a_writer_needs_no_right_to_the_outbox(postgresql: Engine) -> None:
