@@ -173,8 +173,11 @@ class RowChanges:
             for rule in plan.rules:
                 yield from _whole(plan, rule, "delete", values)
         else:
-            old = plan.encode(self._before(plan, state, one.old))
             new = plan.encode(self._after(plan, state, later))
+            if later or state in self._read or NO_VALUE in one.old.values():
+                old = plan.encode(self._before(plan, state, one.old))
+            else:  # All is known from the object, and what is not kept as old is as it was.
+                old = new | plan.encode(one.old)
             if old != new:
                 for rule in plan.rules:
                     yield from _update(plan, rule, old, new)
