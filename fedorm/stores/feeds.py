@@ -25,7 +25,7 @@ class Change:
     values: Values | None = None
     """The row after an upsert. A field that the log does not tell, as it was not changed, is not in it."""
     before: Values | None = None
-    """What the log tells of the row before: all of it, its key alone, or nothing. With the old key if that has changed."""
+    """What the log tells of the row before: all, its key alone, or nothing. The old key, if that has changed."""
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Chunk:
     position: str | None = None
     """Where to go on once all of this is written; None in a part of a transaction that is not its last."""
     committed_at: float | None = None
-    """When the last of the transactions was committed, in seconds since 1970, by the server's clock; None if unknown."""
+    """When the last of the transactions was committed, in seconds since 1970, by its server; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
