@@ -143,10 +143,10 @@ async def cancel(session: AsyncFederatedSession, *, user_id: int, lines: list[Js
 
 @saga_step(service="payments", name="checkout.open_payment")
 async def open_payment(session: AsyncFederatedSession, *, bank: str, user_id: int, order: Json) -> Json:
-    """Write down that the bank is about to be asked, under which key.
+    """Write down that the bank is about to be asked for money, and under which key.
 
-    This is a step of its own as a compensation is called for what was done alone. A charge that the bank has heard of
-    and we have no answer to is not done, and still to be given back.
+    It is a step of its own, as what was not done is not compensated: where the bank has paid and its answer, or our
+    commit, is lost, the charge is not done, and its money is to be given back all the same.
     """
     payment = Payment(order_id=order["id"], user_id=user_id, amount=Decimal(order["total"]), state="pending")
     session.add(payment)

@@ -12,10 +12,10 @@ from examples.ecommerce.errors import BankUnavailableError, CardDeclinedError
 
 
 class FileBank:
-    """Pays up to ``limit``, after it has not answered ``busy`` times; answers may get ``lost`` after it has paid."""
+    """Pays up to ``limit``; is ``busy`` for a number of calls, and then has a number of answers that get ``lost``."""
 
-    def __init__(self, path: Path, *, limit: int = 1_000, busy: int = 0, lost: int = 0) -> None:
-        self._path, self._limit, self.busy, self.lost = path, limit, busy, lost
+    def __init__(self, path: Path, *, limit: int = 1_000, busy: int = 0, lost: int = 0, closed: bool = False) -> None:
+        self._path, self._limit, self.busy, self.lost, self.closed = path, limit, busy, lost, closed
         self.asked: list[str] = []
         """The keys that it was asked to charge."""
         with self._books() as books:
@@ -23,6 +23,8 @@ class FileBank:
 
     async def charge(self, key: str, amount: Decimal) -> str:
         self.asked.append(key)
+        if self.closed:
+            raise BankUnavailableError("it is Sunday")
         if self.busy:
             self.busy -= 1
             raise BankUnavailableError("the line is busy")
@@ -39,6 +41,8 @@ class FileBank:
         return f"ref-{found[0]}"
 
     async def cancel(self, key: str) -> bool:
+        if self.closed:
+            raise BankUnavailableError("it is Sunday")
         with self._books() as books:
             books.execute("INSERT INTO charges VALUES (?, NULL, 'cancelled') ON CONFLICT DO NOTHING", (key,))
             books.execute("UPDATE charges SET state = 'cancelled' WHERE key = ?", (key,))

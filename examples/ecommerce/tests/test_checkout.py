@@ -77,6 +77,13 @@ async def sales(fed: Federation, bank: FileBank) -> Sales:
         )
 
 
+async def can_be_run(fed: Federation) -> None:
+    """Let leases and pauses be over."""
+    async with fed.session() as session:
+        await session.execute(fedorm_sagas("orders").update().values(until=0.0, next_at=0.0))
+        await session.commit()
+
+
 @pytest.fixture
 def opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., FileBank]:
     """Opens the bank "test" with what it is to be like; its books are the same each time."""
@@ -215,6 +222,22 @@ async def test_a_bank_that_goes_on_failing(
     assert await sales(fed, bank) == twice
 
 
+async def test_a_bank_that_is_closed(
+    fed: Federation, session: AsyncFederatedSession, goods: None, opens: Opens
+) -> None:
+    """It cannot even be asked to take nothing: order and goods wait for that, and a runner takes them back."""
+    user = await customer(session)
+    bank = opens(closed=True)
+    with pytest.raises(CheckoutFailedError, match="it is Sunday"):
+        await checkout(fed, user.id, {"KIT-1": 2}, bank="test")
+    stock = FULL | {("KIT-1", "rotterdam"): 3}
+    assert await sales(fed, bank) == Sales([["pending"]], 1, ["pending"], stock, [])
+    bank = opens()
+    await can_be_run(fed)
+    assert [saga.state for saga in await fed.sagas.run_once()] == [State.COMPENSATED]
+    assert await sales(fed, bank) == DECLINED
+
+
 async def test_money_that_was_taken_is_given_back_when_the_order_cannot_be_confirmed(
     fed: Federation, session: AsyncFederatedSession, goods: None, opens: Opens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,12 +369,6 @@ def dies(order: Customer) -> None:
         client.admin.command({"killAllSessions": []})
 
 
-async def lease_runs_out(fed: Federation) -> None:
-    async with fed.session() as session:
-        await session.execute(fedorm_sagas("orders").update().values(until=0.0))
-        await session.commit()
-
-
 @pytest.mark.parametrize(
     ("dies_at", "limit", "later", "ends_as", "left"),
     [
@@ -385,7 +402,7 @@ async def test_another_process_ends_what_a_dead_one_has_begun(
     bank = opens(limit=limit, **later)
     async with Federation(dict(urls)) as other:
         assert await other.sagas.run_once() == []  # The dead one's lease has to run out.
-        await lease_runs_out(other)
+        await can_be_run(other)
         assert [saga.state for saga in await other.sagas.run_once()] == [ends_as]
         assert await other.sagas.run_once() == []
     assert await sales(fed, bank) == left
