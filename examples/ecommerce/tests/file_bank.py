@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -57,3 +57,7 @@ class FileBank:
     def _books(self) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(self._path)) as connection, connection:
             yield connection
+
+
+Opens = Callable[..., FileBank]
+"""What the fixture ``opens`` gives: it takes the options of a ``FileBank``."""

@@ -1,24 +1,16 @@
-"""Checkouts over all services and a bank: sold and paid, or nothing of it; also when the process dies in the middle."""
+"""Checkouts over all services and a bank: sold and paid, or nothing of it."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
-from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
-import pymongo
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from examples.ecommerce import checkout as steps
 from examples.ecommerce import shop
-from examples.ecommerce.bank import BANKS
 from examples.ecommerce.checkout import Receipt, checkout
 from examples.ecommerce.errors import (
     CheckoutExistsError,
@@ -33,70 +25,12 @@ from examples.ecommerce.errors import (
     UnknownUserError,
 )
 from examples.ecommerce.events import to_analytics
-from examples.ecommerce.models import Order, OrderItem, Payment, Stock, UserEvent
-from examples.ecommerce.models.orders import Status
-from examples.ecommerce.tests.file_bank import FileBank
+from examples.ecommerce.models import Order, UserEvent
+from examples.ecommerce.tests.checkouts import DECLINED, FULL, NOTHING, REFUNDED, SOLD, Sales, can_be_run, sales
+from examples.ecommerce.tests.file_bank import Opens
 from examples.ecommerce.tests.people import customer, pays
 from fedorm import AsyncFederatedSession, Federation, ServiceUnavailableError, points
 from fedorm.sagas import SagaError, State
-from fedorm.sagas.tables import fedorm_sagas
-
-FULL = {("KIT-1", "leipzig"): 1, ("KIT-1", "rotterdam"): 5, ("OFF-1", "leipzig"): 3}
-
-
-@dataclass
-class Sales:
-    """What all services hold of sales, and what the bank has taken."""
-
-    orders: list[list[Status]]
-    """The history of each; its last word is the order's status, too."""
-    items: int
-    payments: list[str]
-    stock: dict[tuple[str, str], int]
-    bank: list[tuple[str, str]]
-
-
-NOTHING = Sales([], 0, [], FULL, [])
-SOLD = Sales([["pending", "paid"]], 1, ["captured"], FULL | {("KIT-1", "rotterdam"): 3}, [("41.00", "taken")])
-DECLINED = Sales([["pending", "cancelled"]], 1, ["declined"], FULL, [])
-REFUNDED = Sales([["pending", "cancelled"]], 1, ["refunded"], FULL, [("41.00", "cancelled")])
-
-
-async def sales(fed: Federation, bank: FileBank) -> Sales:
-    async with fed.session() as session:
-        orders = (await session.scalars(select(Order).order_by(Order.id))).all()
-        await session.load(orders, Order.history)
-        histories = [[step.status for step in order.history] for order in orders]
-        assert [history[-1] for history in histories] == [order.status for order in orders]
-        return Sales(
-            histories,
-            await session.scalar(select(func.count()).select_from(OrderItem)) or 0,
-            list((await session.scalars(select(Payment.state).order_by(Payment.id))).all()),
-            {(shelf.sku, shelf.warehouse): shelf.on_hand for shelf in await session.find(Stock).to_list()},
-            bank.books(),
-        )
-
-
-async def can_be_run(fed: Federation) -> None:
-    """Let leases and pauses be over."""
-    async with fed.session() as session:
-        await session.execute(fedorm_sagas("orders").update().values(until=0.0, next_at=0.0))
-        await session.commit()
-
-
-@pytest.fixture
-def opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., FileBank]:
-    """Opens the bank "test" with what it is to be like; its books are the same each time."""
-
-    def open_bank(**likes: Any) -> FileBank:
-        bank = FileBank(tmp_path / "bank.db", **likes)
-        monkeypatch.setitem(BANKS, "test", bank)
-        return bank
-
-    return open_bank
-
-
-Opens = Callable[..., FileBank]
 
 
 async def test_a_checkout_sells_and_charges(
@@ -314,8 +248,7 @@ async def test_a_checkout_whose_end_is_not_known(
 
     def reached(point: str) -> None:
         if point == "before note checkout.charge":
-            monkeypatch.undo()
-            opens()
+            monkeypatch.setattr(points, "reached", lambda point: None)
             raise ServiceUnavailableError("the cable is cut", service="orders")
 
     monkeypatch.setattr(points, "reached", reached)
@@ -324,87 +257,3 @@ async def test_a_checkout_whose_end_is_not_known(
     assert caught.value.checkout == "basket-1"
     assert [saga.state for saga in await fed.sagas.run_once()] == [State.DONE]
     assert await sales(fed, bank) == SOLD
-
-
-# -- a process that dies in the middle
-
-PROCESSES = get_context("forkserver")
-
-
-@dataclass(frozen=True)
-class Customer:
-    """What a process of its own does until it dies."""
-
-    urls: dict[str, str]
-    user_id: int
-    bank: Path
-    limit: int
-    dies_at: str
-
-
-def shops(order: Customer) -> None:
-    """Check out in this process, and die at a named point of the saga."""
-
-    def reached(point: str) -> None:
-        if point == order.dies_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    async def work() -> None:
-        BANKS["test"] = FileBank(order.bank, limit=order.limit)
-        async with Federation(order.urls) as fed:
-            await checkout(fed, order.user_id, {"KIT-1": 2}, bank="test", id="basket-1")
-
-    points.reached = reached
-    asyncio.run(work())
-
-
-def dies(order: Customer) -> None:
-    """Let a process shop until it dies; then nobody waits for what it has held."""
-    process = PROCESSES.Process(target=shops, args=(order,))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
-    # MongoDB would keep the locks of its transaction for a minute.
-    with pymongo.MongoClient(order.urls["inventory"]) as client:  # type: ignore[var-annotated]
-        client.admin.command({"killAllSessions": []})
-
-
-@pytest.mark.parametrize(
-    ("dies_at", "limit", "later", "ends_as", "left"),
-    [
-        # The runner goes on: from the start, after a step, and where the bank has paid and nobody has written it down.
-        ("within do checkout.reserve", 1_000, {}, State.DONE, SOLD),
-        ("after do checkout.place", 1_000, {}, State.DONE, SOLD),
-        ("within do checkout.charge", 1_000, {}, State.DONE, SOLD),
-        # It takes back what was done: half of that was taken back already, or the bank is not to be had afterwards.
-        ("before undo checkout.place", 40, {}, State.COMPENSATED, DECLINED),
-        ("within undo checkout.reserve", 40, {}, State.COMPENSATED, DECLINED),
-        ("within do checkout.charge", 1_000, {"busy": 1_000}, State.COMPENSATED, REFUNDED),
-    ],
-)
-async def test_another_process_ends_what_a_dead_one_has_begun(
-    urls: Mapping[str, str],
-    fed: Federation,
-    session: AsyncFederatedSession,
-    goods: None,
-    opens: Opens,
-    tmp_path: Path,
-    dies_at: str,
-    limit: int,
-    later: dict[str, int],
-    ends_as: State,
-    left: Sales,
-) -> None:
-    """Wherever it has died, all is sold or nothing is, and the bank says the same."""
-    user = await customer(session)
-    order = Customer(dict(urls), user.id, tmp_path / "bank.db", limit, dies_at)
-    await asyncio.to_thread(dies, order)
-    bank = opens(limit=limit, **later)
-    async with Federation(dict(urls)) as other:
-        assert await other.sagas.run_once() == []  # The dead one's lease has to run out.
-        await can_be_run(other)
-        assert [saga.state for saga in await other.sagas.run_once()] == [ends_as]
-        assert await other.sagas.run_once() == []
-    assert await sales(fed, bank) == left
-    with pytest.raises(CheckoutExistsError, match=ends_as.value):
-        await checkout(fed, user.id, {"KIT-1": 2}, bank="test", id="basket-1")
