@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, and_, func, literal, select
+from sqlalchemy import Column, and_, func, literal_column, select
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql.dml import Insert
 
 from fedorm.stores.sql_rows import SQLRowAccess
 
+_ONE: Any = literal_column("1")
 _CLASH = 1242
 """The server's number for a subquery of more than one row, by which a statement is made to fail."""
 _FAULTS = {
@@ -32,7 +33,7 @@ class MySQLRowAccess(SQLRowAccess):
         """Make the statement fail where the row that is there has another key."""
         made = mysql.insert(self.table).inline().values(values)
         same = and_(*(column == made.inserted[column.key] for column in self.keys))
-        several = select(literal(1)).union_all(select(literal(1))).scalar_subquery()
+        several = select(_ONE).union_all(select(_ONE)).scalar_subquery()
         first = self.keys[0]
         guard = {first.name: func.if_(same, first, several)}
         changed = {column.name: made.inserted[column.key] for column in self.replaced}
@@ -45,4 +46,6 @@ class MySQLRowAccess(SQLRowAccess):
             return "a row has a unique value in common with a row of another key"
         if isinstance(number, int) and number in _FAULTS:
             return f"{number}: {error.args[-1]}"
+        if isinstance(error, TypeError | ValueError) or "can not be used with MySQL" in str(error):
+            return f"{type(error).__name__}: a value that MySQL does not hold"
         return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from decimal import Decimal
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, ClassVar
@@ -11,6 +13,7 @@ from weakref import WeakSet
 
 from sqlalchemy import (
     ARRAY,
+    CHAR,
     Boolean,
     Column,
     ColumnElement,
@@ -39,14 +42,16 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy import exc as sa_exc
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.dml import Insert
+from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import await_only
 
 from fedorm.stores.rows import Key, Values
-from fedorm.stores.sql_binding import Prepared
+from fedorm.stores.sql_binding import Prepared, RowFaultError
 from fedorm.stores.sql_rows import KEY, VALUE, SQLRowAccess, numbered
 from fedorm.stores.touched import NOTHING
 
@@ -55,6 +60,8 @@ _FEW = 200
 _FAULTS = ("22", "23", "44", "54000", "P0001")
 """SQLSTATEs of data, constraints, views' checks, values too large for an index, and what triggers raise."""
 _ARGUMENT = re.compile(r"query argument \$(\d+)")
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+_MISFIT = "a value is not of its column's type, or does not fit into it"
 _COMPARED = (Integer, Numeric, String, Boolean, Date, DateTime, Time, Uuid, LargeBinary, Enum, postgresql.JSONB)
 """Types whose values can be compared, and are equal only if they are the same."""
 
@@ -70,9 +77,13 @@ class PostgreSQLRowAccess(SQLRowAccess):
         """Choose the way by the number of rows."""
         columns = self.bound(rows)
         if len(rows) <= self.few and self._fits_arrays(self.inserted):
-            self._from_arrays.send(connection, numbered(columns))
+            with self._naming(self._from_arrays, self.inserted):
+                self._from_arrays.send(connection, numbered(columns))
             return
-        self._stage(connection, columns)
+        try:
+            self._stage(connection, columns)
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise RowFaultError(_misfit(self.inserted, columns)) from error
         self._from_staging.send(connection, {})
 
     def upserting(self, values: dict[Column[Any], Any]) -> Insert:
@@ -147,7 +158,9 @@ class PostgreSQLRowAccess(SQLRowAccess):
                 super().change(connection, those)
                 continue
             keys, columns = self.bound_changes(names, those)
-            self._changing_arrays(names).send(connection, numbered(columns) | numbered(keys, KEY))
+            statement = self._changing_arrays(names)
+            with self._naming(statement, self.changed(names)):
+                statement.send(connection, numbered(columns) | numbered(keys, KEY))
 
     def _changing_arrays(self, names: Sequence[str]) -> Prepared:
         changed = self.changed(names)
@@ -173,32 +186,63 @@ class PostgreSQLRowAccess(SQLRowAccess):
 
     @staticmethod
     def _fits_arrays(columns: Sequence[Column[Any]]) -> bool:
-        """Say whether an array can hold values of each: unnest() takes arrays within apart."""
-        return not any(isinstance(one.type, ARRAY | postgresql.ARRAY) for one in columns)
+        """Say whether an array can hold values of each as they are.
+
+        unnest() takes arrays within apart, and a cast to a type with a length cuts off what is longer.
+        """
+        return not any(isinstance(one.type, ARRAY | postgresql.ARRAY | CHAR | postgresql.BIT) for one in columns)
 
     # -- errors
 
-    def fault(self, error: BaseException) -> str | None:
-        """Go by SQLSTATE; what asyncpg refuses by itself has none."""
-        state = getattr(error, "sqlstate", None)
-        if isinstance(state, str):
-            return f"{type(error).__name__}: {error}" if state.startswith(_FAULTS) else None
-        return self._refused(error) if isinstance(error, ValueError | TypeError | OverflowError) else None
+    @contextmanager
+    def _naming(self, statement: Prepared, columns: Sequence[Column[Any]]) -> Iterator[None]:
+        """Name the column of an array that asyncpg refuses."""
+        try:
+            yield
+        except sa_exc.DBAPIError as error:
+            found = _ARGUMENT.search(str(error.orig))
+            if found is None:
+                raise
+            named = {f"{VALUE}{at}": one.name for at, one in enumerate(columns)}
+            name = named.get(statement.names[int(found[1]) - 1], "the key")
+            raise RowFaultError(f"field {name!r}: {_MISFIT}") from error
 
-    def _refused(self, error: BaseException) -> str:
-        """Leave out the value, which asyncpg repeats."""
-        return f"{type(error).__name__}: a value is not of its column's type, or does not fit it"
+    def fault(self, error: BaseException) -> str | None:
+        """Go by SQLSTATE."""
+        state = getattr(error, "sqlstate", None)
+        if not isinstance(state, str) or not state.startswith(_FAULTS):
+            return None
+        # What asyncpg refuses by itself repeats the value.
+        return _MISFIT if "query argument" in str(error) else f"{type(error).__name__}: {error}"
+
+
+def _misfit(columns: Sequence[Column[Any]], values: Sequence[Sequence[Any]]) -> str:
+    """Name a column with a value that is not of its type, as far as Python can tell."""
+    for one, those in zip(columns, values, strict=True):
+        with suppress(NotImplementedError):
+            expected: Any = one.type.python_type
+            if expected in (float, Decimal):
+                expected = (int, float, Decimal)
+            if not all(value is None or isinstance(value, expected) for value in those):
+                return f"field {one.name!r}: {_MISFIT}"
+    return _MISFIT
 
 
 def _arrays(columns: Sequence[Column[Any]], prefix: str, *more: Any) -> FromClause:
     """Return rows made of arrays, one parameter for each column."""
     pairs = [(columns, prefix), *([more] if more else [])]
     named = [(f"{name}{at}", one.type) for part, name in pairs for at, one in enumerate(part)]
-    arrays = (bindparam(name, type_=postgresql.ARRAY(kind)) for name, kind in named)
+    arrays = (bindparam(name, type_=postgresql.ARRAY(_unlimited(kind))) for name, kind in named)
     made: FromClause = (
         func.unnest(*arrays).table_valued(*(column(name, kind) for name, kind in named), name="given").render_derived()
     )
     return made
+
+
+def _unlimited(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Return the type without a length: a cast to it cuts off nothing, and the column itself then refuses it."""
+    impl = kind.dialect_impl(_DIALECT)
+    return Text() if isinstance(impl, String) and not isinstance(impl, postgresql.ENUM) else kind
 
 
 def _differ(pairs: Mapping[Any, ColumnElement[Any]]) -> ColumnElement[bool]:

@@ -31,6 +31,7 @@ class SQLiteRowAccess(SQLRowAccess):
         text = str(error)
         if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError):
             return text
-        if isinstance(error, OverflowError) or "Error binding parameter" in text or "not supported" in text:
+        unknown = "Error binding parameter" in text or "not supported" in text
+        if unknown or isinstance(error, OverflowError | UnicodeError):
             return f"{type(error).__name__}: a value that SQLite does not hold"
         return None
