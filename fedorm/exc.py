@@ -271,6 +271,14 @@ class DuplicateKeyError(StoreError):
     """A document's ``id``, or a field with a unique index, is already taken; nothing of the block was kept."""
 
 
+class RowError(StoreError):
+    """A database refuses rows for what is in them: too long, not of their column's type, against a constraint."""
+
+
+class FeedLostError(StoreError):
+    """A server's log of changes does not reach back to where it was read up to: a new snapshot has to be made."""
+
+
 class UnsupportedOperationError(StoreError):
     """A service's database cannot do what was asked of it."""
 

@@ -11,6 +11,7 @@ import typer
 from fedorm.cli.explain import explain
 from fedorm.cli.outbox import outbox
 from fedorm.cli.recover import recover
+from fedorm.cli.saga import saga
 from fedorm.cli.services import doctor, services
 from fedorm.cli.setup import Setup
 from fedorm.cli.sql import sql
@@ -66,3 +67,4 @@ app.command()(recover)
 app.command()(sql)
 app.command()(explain)
 app.add_typer(outbox, name="outbox")
+app.add_typer(saga, name="saga")

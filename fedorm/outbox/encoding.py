@@ -91,6 +91,8 @@ def key_text(value: Any) -> str:
     """Return an ordering key as a text: several values as a JSON array, None as nothing."""
     if value is None:
         return ""
+    if type(value) is int:  # Of most keys, and each row has one.
+        return str(value)
     if isinstance(value, tuple | list):
         return json.dumps(encoded(value), ensure_ascii=False)
     plain = encoded(value)
@@ -100,23 +102,22 @@ def key_text(value: Any) -> str:
 # -- columns
 
 
-def of_column(kind: TypeEngine[Any], dialect: Dialect) -> Convert | None:
+def of_column(kind: TypeEngine[Any], dialect: Dialect) -> Convert:
     """Return what makes of a column's values, as models hold them, what its database would make of the row's.
 
-    So an event is the same whether the session or a trigger has written it. None: they may stay as they are.
+    So an event is the same whether the session or a trigger has written it.
     """
     convert = _of_type(kind, dialect)
-    if convert is None:
-        return None
+    plain = _PLAIN.get(convert)
 
     @functools.wraps(convert)
     def converted(value: Any) -> Any:
-        return None if value is None else convert(value)
+        return value if value is None or type(value) is plain else convert(value)
 
     return converted
 
 
-def _of_type(kind: TypeEngine[Any], dialect: Dialect) -> Convert | None:
+def _of_type(kind: TypeEngine[Any], dialect: Dialect) -> Convert:
     if isinstance(kind, sqltypes.Interval):
         return encoded
     if isinstance(kind, TypeDecorator):
@@ -135,7 +136,7 @@ def _of_type(kind: TypeEngine[Any], dialect: Dialect) -> Convert | None:
             return convert
     if isinstance(kind, ARRAY):
         inner = of_column(kind.item_type, dialect)
-        return _array(inner) if inner is not None else encoded
+        return _array(inner)
     return _any
 
 
@@ -145,7 +146,7 @@ def _decorated(kind: TypeDecorator[Any], dialect: Dialect) -> Convert:
     def convert(value: Any) -> Any:
         with suppress(NotImplementedError):  # It has none of its own.
             value = bound(value, dialect)
-        return value if inner is None else inner(value)
+        return inner(value)
 
     return convert
 
@@ -182,7 +183,7 @@ def _array(inner: Convert) -> Convert:
 
 
 def _text(value: Any) -> Any:
-    return value if type(value) is str else _any(value)
+    return _any(value)
 
 
 def _any(value: Any) -> Any:
@@ -198,7 +199,7 @@ def _uuid(value: Any) -> Any:
 
 
 def _integer(value: Any) -> Any:
-    return value if type(value) is int else int(value)
+    return int(value)
 
 
 _BY_TYPE: tuple[tuple[Any, Convert], ...] = (
@@ -211,3 +212,6 @@ _BY_TYPE: tuple[tuple[Any, Convert], ...] = (
     (sqltypes._Binary, encoded),
     (sqltypes.String, _text),
 )
+
+_PLAIN: dict[Convert, type] = {_text: str, _integer: int, bool: bool}
+"""Types whose values stay as they are, by what converts all others."""

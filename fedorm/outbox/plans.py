@@ -63,9 +63,7 @@ class Plan:
         wanted = {name for rule in self.rules for name, _ in rule.columns}
         wanted |= {name for rule in self.rules for name in rule.key} | set(self.primary_key)
         self.needed = tuple(name for name in self.columns if name in wanted)
-        self._convert: tuple[tuple[str, Convert | None], ...] = tuple(
-            (name, of_column(self.columns[name].type, dialect)) for name in self.needed
-        )
+        self._convert: dict[str, Convert] = {name: of_column(self.columns[name].type, dialect) for name in self.needed}
         self.automatic = frozenset(filter(self._is_automatic, self.needed))
         """Attributes that an UPDATE changes by itself."""
         self.none_if_missing = frozenset(filter(self._is_none, self.needed))
@@ -100,8 +98,9 @@ class Plan:
         )
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a row's values in JSON's types."""
-        return {name: values[name] if convert is None else convert(values[name]) for name, convert in self._convert}
+        """Return values of a row in JSON's types."""
+        convert = self._convert
+        return {name: convert[name](value) for name, value in values.items()}
 
 
 _plans: WeakKeyDictionary[Dialect, dict[Mapper[Any], Plan]] = WeakKeyDictionary()
@@ -116,3 +115,8 @@ def plan_of(mapper: Mapper[Any], dialect: Dialect) -> Plan:
     if plan is None:
         plan = plans[mapper] = Plan(mapper, dialect)
     return plan
+
+
+def forget_plans() -> None:
+    """Let plans be made anew, as some model's rules have changed."""
+    _plans.clear()

@@ -16,10 +16,12 @@ from sqlalchemy import MetaData, Table
 from fedorm.bridge import ThreadBridge
 from fedorm.cache.results import Place, ResultCache
 from fedorm.config import ServiceSettings
-from fedorm.exc import ConfigurationError, MissingDriverError, StoreError
+from fedorm.exc import ConfigurationError, MissingDriverError, StoreError, UnsupportedOperationError
 from fedorm.stats import UNOBSERVED, Observer, Recorder
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
+from fedorm.stores.feeds import ChangeFeed
+from fedorm.stores.rows import RowAccess, RowShape
 
 T = TypeVar("T")
 
@@ -42,6 +44,7 @@ class Capability(enum.Enum):
     SKIP_LOCKED = "locks rows that nobody else holds, and passes over the others"
     LISTEN = "tells at once that something was committed"
     DDL_IN_TRANSACTIONS = "makes tables within a transaction, and undoes that with it"
+    CHANGE_FEED = "tells from its log what was committed"
 
 
 class Store(ABC):
@@ -112,6 +115,14 @@ class Store(ABC):
     @abstractmethod
     async def drop_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
         """Drop the tables or collections that are there."""
+
+    def row_access(self, shape: RowShape) -> RowAccess:
+        """Return what reads and writes whole rows by key, to keep them in sync."""
+        raise self.error(UnsupportedOperationError, "cannot be kept in sync")
+
+    def change_feed(self, name: str, shapes: Sequence[RowShape]) -> ChangeFeed:
+        """Return what reads the changes of some tables from the log; a store with ``Capability.CHANGE_FEED`` has to."""
+        raise self.error(UnsupportedOperationError, "has no log of changes that could be read")
 
     def keys_per_statement(self, width: int) -> int:
         """Return how many keys of ``width`` columns one statement looks up at most."""

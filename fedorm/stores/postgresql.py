@@ -36,6 +36,8 @@ from fedorm.stores import postgresql_twophase
 from fedorm.stores.base import Capability
 from fedorm.stores.branches import Branch
 from fedorm.stores.exact import Processor, check_zones, use
+from fedorm.stores.postgresql_rows import PostgreSQLRowAccess
+from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.scanning import Scanner
 from fedorm.stores.sql import SQLStore, array_filter
 from fedorm.stores.twophase import InDoubt
@@ -233,6 +235,10 @@ class PostgreSQLStore(SQLStore):
     def has_written_nothing(self, connection: Connection) -> bool:
         """Ask the server: a transaction has a number from its first write on."""
         return connection.scalar(text("SELECT txid_current_if_assigned() IS NULL")) is True
+
+    def row_access(self, shape: RowShape) -> RowAccess:
+        """Return what reads and writes whole rows of one table."""
+        return PostgreSQLRowAccess(self, shape)
 
     def upsert(
         self, table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]
