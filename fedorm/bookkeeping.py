@@ -13,7 +13,7 @@ from fedorm.catalog import SERVICE
 
 Declaration = Callable[[MetaData], Table]
 
-_DECLARING = ("fedorm.twophase.decisions", "fedorm.outbox.tables", "fedorm.sagas.tables")
+_DECLARING = ("fedorm.twophase.decisions", "fedorm.outbox.tables", "fedorm.sagas.tables", "fedorm.sync.tables")
 """The modules that declare tables, by name: they are above this one."""
 _declared: dict[str, Declaration] = {}
 _metadata: dict[str, MetaData] = {}

@@ -1,6 +1,6 @@
 """What the services' ``env.py`` share: the tables of one service, and its database by the federation's settings.
 
-Its tables are those of its models and fedorm's own: decisions, events, the marks of sagas.
+Its tables are those of its models and fedorm's own: decisions, events, the marks of sagas, the positions of sync rules.
 """
 
 from __future__ import annotations
