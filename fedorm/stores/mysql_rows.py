@@ -8,6 +8,7 @@ from sqlalchemy import Column, and_, func, literal_column, select
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql.dml import Insert
 
+from fedorm.stores.sql_marks import MySQLMarks
 from fedorm.stores.sql_rows import SQLRowAccess
 
 _ONE: Any = literal_column("1")
@@ -20,7 +21,7 @@ _FAULTS = {
 """What is wrong with a row, a SIGNAL of a trigger included; PyMySQL calls a half of it an error of the server's."""
 
 
-class MySQLRowAccess(SQLRowAccess):
+class MySQLRowAccess(MySQLMarks, SQLRowAccess):
     """Writes by ``ON DUPLICATE KEY UPDATE``, many rows in a statement.
 
     A row that has another unique value in common with a row of another key is refused: the database by itself would

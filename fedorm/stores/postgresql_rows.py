@@ -52,6 +52,7 @@ from sqlalchemy.util import await_only
 
 from fedorm.stores.rows import Key, Values
 from fedorm.stores.sql_binding import Prepared, RowFaultError
+from fedorm.stores.sql_marks import PostgreSQLMarks
 from fedorm.stores.sql_rows import KEY, VALUE, SQLRowAccess, numbered
 from fedorm.stores.touched import NOTHING
 
@@ -66,7 +67,7 @@ _COMPARED = (Integer, Numeric, String, Boolean, Date, DateTime, Time, Uuid, Larg
 """Types whose values can be compared, and are equal only if they are the same."""
 
 
-class PostgreSQLRowAccess(SQLRowAccess):
+class PostgreSQLRowAccess(PostgreSQLMarks, SQLRowAccess):
     """Writes few rows as arrays in one statement; many by COPY into a temporary table of the connection's."""
 
     few: ClassVar[int] = _FEW

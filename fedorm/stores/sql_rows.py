@@ -34,16 +34,17 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm.exc import RowError, StoreError, UnsupportedOperationError
 from fedorm.stores.base import batches
 from fedorm.stores.exact import RefusedValueError
-from fedorm.stores.rows import Block, Key, RowAccess, RowShape, Values
+from fedorm.stores.rows import Block, Key, RowShape, Values
 from fedorm.stores.sql import WRITES, SQLStore
 from fedorm.stores.sql_binding import Binding, Prepared, Reading, RowFaultError
+from fedorm.stores.sql_marks import SQLMarks
 
 T = TypeVar("T")
 VALUE, KEY = "fedorm_value_", "fedorm_key_"
 """What the names of parameters begin with: of those that a row is given, and of those by which it is found."""
 
 
-class SQLRowReading(RowAccess):
+class SQLRowReading(SQLMarks):
     """Reads rows by key over connections of the store's pool, each for one statement alone."""
 
     compares_rows = True
@@ -71,11 +72,14 @@ class SQLRowReading(RowAccess):
 
     # -- reading
 
-    async def pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Values]]:
+    async def pages(
+        self, *, size: int, after: Key | None = None, since: str | None = None
+    ) -> AsyncIterator[list[Values]]:
         """Read each page by the key of the last row before it."""
         names, places = self.shape.fields, self._key_places
         while True:
-            rows = await self.run(self._page, self._rows, [self.shape.columns[name] for name in names], size, after)
+            columns = [self.shape.columns[name] for name in names]
+            rows = await self.run(self._page, self._rows, columns, size, after, since)
             if rows:
                 after = tuple(rows[-1][place] for place in places)
                 yield [dict(zip(names, row, strict=True)) for row in rows]
@@ -108,11 +112,18 @@ class SQLRowReading(RowAccess):
         return await self.run(self._count)
 
     def _page(
-        self, reading: Reading, columns: Sequence[Column[Any]], size: int, after: Key | None
+        self,
+        reading: Reading,
+        columns: Sequence[Column[Any]],
+        size: int,
+        after: Key | None,
+        since: str | None = None,
     ) -> list[Sequence[Any]]:
         statement = self.selected(columns).order_by(*self.keys).limit(size)
         if after is not None:
             statement = statement.where(self.beyond(after))
+        if since is not None:
+            statement = statement.where(self.written_since(since))
         with self.store.engine.connect() as connection:
             return reading.rows(connection.execute(statement))
 
