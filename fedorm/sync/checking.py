@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Table, inspect
 from sqlalchemy.orm import configure_mappers
+from sqlalchemy.util import greenlet_spawn
 
 from fedorm.catalog import owner_of, service_of
 from fedorm.outbox.services import refusal_of
 from fedorm.stores.base import Capability
+from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import SyncRuleError
 from fedorm.sync.events import hear
 from fedorm.sync.homes import home_of
@@ -105,8 +108,22 @@ def _looks_for_deletes(rule: ResolvedRule) -> bool:
     return isinstance(strategy, RealTime) and strategy.detect_deletes is not None
 
 
+async def _is_there(sync: Sync, rule: ResolvedRule) -> bool:
+    """Say whether the source's table was made yet: a federation is also opened to make its tables."""
+    whole, store = rule.source.whole, sync.store(rule.source.service)
+    if whole.table is None or not isinstance(store, SQLStore):
+        return True
+    table: Table = whole.table
+
+    def ask() -> bool:
+        with store.engine.connect() as connection:
+            return inspect(connection).has_table(table.name, schema=table.schema)
+
+    return await greenlet_spawn(ask)
+
+
 async def check_server(sync: Sync, rule: ResolvedRule) -> list[str]:
     """Return what stands against a rule on its servers."""
-    if not isinstance(rule.strategy, CDC):
+    if not isinstance(rule.strategy, CDC) or not await _is_there(sync, rule):
         return []
     return [f"sync rule {rule.name!r}: {problem}" for problem in await sync.feed(rule).problems()]

@@ -27,7 +27,7 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
         work = await carrying.work_of(rows)
         if position.compares:
             work = await carrying.differing(work)
-        elif position.stage == "snapshot":
+        elif position.since is None:
             work.gone.clear()  # Nothing of them is there.
         last = key_to_json(mapping.key_of(rows[-1]))
         position = replace(position, after=last, version=position.version + 1)

@@ -146,7 +146,7 @@ async def leased(accounts: Accounts, carrying: Carrying, *, even_paused: bool = 
         while True:
             await asyncio.sleep(min(1.0, accounts.lease / 3))
             try:
-                if await accounts.renew(name, progress) and not even_paused:
+                if await accounts.renew(name, carrying.epoch, progress) and not even_paused:
                     carrying.stopping.set()
                 failures = 0
             except LeaseLostError as error:
@@ -172,4 +172,4 @@ async def leased(accounts: Accounts, carrying: Carrying, *, even_paused: bool = 
         await asyncio.gather(renewing, return_exceptions=True)
         if not lost:
             with suppress(StoreError, LeaseLostError):
-                await asyncio.shield(accounts.renew(name, progress, release=True))
+                await asyncio.shield(accounts.renew(name, carrying.epoch, progress, release=True))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fedorm.exc import FedormError, StoreError
 from fedorm.relay.outbox import Outbox, WithOutbox
+from fedorm.stores.base import Store
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.rows import Key
 from fedorm.sync.accounts import LEASE, Account, Accounts, Progress
@@ -92,6 +93,10 @@ class Sync:
             raise SyncRuleError("; ".join(problems))
 
     # -- what a rule needs
+
+    def store(self, service: str) -> Store:
+        """Return a service's store."""
+        return self._federation.stores[service]
 
     def accounts(self, rule: ResolvedRule) -> Accounts:
         """Return the accounts of the service that keeps a rule's."""
