@@ -46,7 +46,7 @@ class RuleRunner:
             try:
                 epoch = await accounts.take(self.rule.name)
                 if epoch is None:
-                    await self._wait(accounts.lease / 2 * random.uniform(0.5, 1.0))  # noqa: S311
+                    await self._wait(min(accounts.lease / 2, 1.0) * random.uniform(0.5, 1.0))  # noqa: S311
                     continue
                 await self._own(accounts, epoch)
             except StoreError as error:  # The service that keeps the account is down.
