@@ -25,6 +25,8 @@ def needless(source: TypeEngine[Any], target: TypeEngine[Any]) -> bool:
     """Say whether every value that one column gives is one that the other takes."""
     if isinstance(target, sqltypes.JSON | TypeDecorator | ARRAY | sqltypes.Enum):
         return False
+    if isinstance(source, TypeDecorator | sqltypes.Enum):
+        return False
     for kind in _ALIKE:
         if isinstance(source, kind) and isinstance(target, kind):
             marks = ("asdecimal", "timezone", "as_uuid")
@@ -165,6 +167,7 @@ _ALIKE: tuple[Any, ...] = (
     sqltypes.Time,
     sqltypes.Uuid,
     sqltypes._Binary,
+    sqltypes.String,
 )
 _BY_TYPE: tuple[tuple[Any, Convert], ...] = (
     (sqltypes.Boolean, _boolean),
