@@ -255,7 +255,7 @@ def test_the_command_line(fresh_database: FreshDatabase, configured: Configured,
     assert (done.returncode, "Running upgrade  -> 0001, Make the tables." in done.stderr) == (0, True), done.stderr
     assert url.split("@")[0].rpartition(":")[2] not in done.stdout + done.stderr
     assert alembic("orders", "check", cwd=tmp_path, **environment).returncode == 0
-    assert "0003 (head)" in alembic("orders", "current", cwd=tmp_path, **environment).stdout
+    assert "0004 (head)" in alembic("orders", "current", cwd=tmp_path, **environment).stdout
 
 
 @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "mysql+aiomysql"])

@@ -47,6 +47,9 @@ def _digits(number: Value) -> Text:
 class MySQLColumnJSON(ColumnJSON):
     """MySQL 8 and MariaDB 10.6, and later."""
 
+    # It is a temporary table for each row that changes, and in MariaDB one with long texts is a file.
+    has_cheap_subqueries = False
+
     def characters(self, value: Value) -> Text:
         """Leave the column's character set behind."""
         return in_utf8(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Column, String, case, func, literal
 from sqlalchemy import types as sqltypes
@@ -58,6 +58,9 @@ def _name(name: str) -> str:
 
 class ColumnJSON(ABC):
     """Writes expressions of a database's types as texts of JSON. Of all methods, ``value`` alone is never NULL."""
+
+    has_cheap_subqueries: ClassVar[bool] = True
+    """Whether a subquery of texts in a trigger costs less than to write them down twice."""
 
     def __init__(self, dialect: Dialect, names: Mapping[str, Mapping[str, str]]) -> None:
         self.dialect = dialect
