@@ -14,10 +14,12 @@ from fedorm.config import ServiceSettings
 from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, StoreError
 from fedorm.stores import clickhouse_reflection
 from fedorm.stores.base import Capability
-from fedorm.stores.clickhouse_sql import PARTS, HexBinary, adapt_types, is_insert, literal, native_tables
+from fedorm.stores.clickhouse_rows import ClickHouseRowAccess
+from fedorm.stores.clickhouse_sql import PARTS, HexBinary, adapt_types, allow_hints, is_insert, literal, native_tables
 from fedorm.stores.offload import Workers, offload
 from fedorm.stores.offloaded import OffloadedStore
 from fedorm.stores.reflecting import Wanted
+from fedorm.stores.rows import RowAccess, RowShape
 
 
 class ChDBStore(OffloadedStore):
@@ -56,6 +58,7 @@ class ChDBStore(OffloadedStore):
         from chdb_sqlalchemy import types as native
 
         adapt_types(dialect, native, precise=True, binary=HexBinary)
+        allow_hints(dialect)
 
     async def close(self) -> None:
         """Close the connection and end its thread."""
@@ -72,6 +75,10 @@ class ChDBStore(OffloadedStore):
     def reflect_tables(self, connection: Connection, metadata: MetaData, wanted: Wanted) -> None:
         """Ask the engine's own catalog."""
         clickhouse_reflection.reflect_tables(connection, metadata, wanted, old=False)
+
+    def row_access(self, shape: RowShape) -> RowAccess:
+        """Return what reads and appends whole rows of one table."""
+        return ClickHouseRowAccess(self, shape)
 
     def row_counts(self) -> TextClause:
         """Add up the rows of the parts."""

@@ -21,10 +21,12 @@ from fedorm.exc import (
 )
 from fedorm.stores import clickhouse_reflection
 from fedorm.stores.base import Capability
-from fedorm.stores.clickhouse_sql import PARTS, adapt_types, native_tables
+from fedorm.stores.clickhouse_rows import ClickHouseRowAccess
+from fedorm.stores.clickhouse_sql import PARTS, adapt_types, allow_hints, native_tables
 from fedorm.stores.offload import Workers, offload
 from fedorm.stores.offloaded import OffloadedStore
 from fedorm.stores.reflecting import Wanted
+from fedorm.stores.rows import RowAccess, RowShape
 
 _AUTHENTICATION = {192, 193, 194, 516}
 _TIMEOUT = {159, 160, 209}
@@ -87,6 +89,7 @@ class ClickHouseStore(OffloadedStore):
             adapt_types(dialect, native, precise=bool(self._precise))
 
         dialect.initialize = initialize_types
+        allow_hints(dialect)
         adapt_types(dialect, native, precise=bool(self._precise))
 
     def _driver_url(self) -> URL:
@@ -129,6 +132,10 @@ class ClickHouseStore(OffloadedStore):
             self._workers.close()
 
     # -- errors
+
+    def row_access(self, shape: RowShape) -> RowAccess:
+        """Return what reads and appends whole rows of one table."""
+        return ClickHouseRowAccess(self, shape)
 
     def row_counts(self) -> TextClause:
         """Add up the rows of the parts."""

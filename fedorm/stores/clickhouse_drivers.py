@@ -13,7 +13,7 @@ from clickhouse_sqlalchemy.drivers.http.utils import parse_tsv
 from clickhouse_sqlalchemy.drivers.native import connector as native
 from clickhouse_sqlalchemy.exceptions import DatabaseException
 
-from fedorm.stores.clickhouse_sql import is_insert, literals
+from fedorm.stores.clickhouse_sql import COLUMNAR, is_insert, literals
 
 _LONG = 200_000
 """From how many characters on a statement asks for a larger ``max_query_size``, 262,144 by default."""
@@ -42,6 +42,8 @@ class NativeCursor(native.Cursor):  # type: ignore[misc] # the driver has no typ
 
     def _prepare(self, context: Any = None) -> tuple[Any, dict[str, Any]]:
         execute, options = super()._prepare(context)
+        if context is not None and context.execution_options.get(COLUMNAR):
+            options["columnar"] = True
         if self._long:
             options["settings"] = {"max_query_size": _LONGEST, **(options["settings"] or {})}
         return execute, options
