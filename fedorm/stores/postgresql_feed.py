@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.util import greenlet_spawn
 
@@ -119,13 +119,12 @@ class PostgreSQLFeed(ChangeFeed):
         while True:
             try:
                 await self._ask(at_server.drop_slot, self.slot)
-            except sa_exc.DBAPIError as error:
-                if _state_of(error) == NOT_THERE:
+            except StoreError as error:
+                state = _state_of(error.__cause__)
+                if state == NOT_THERE:
                     return
-                if _state_of(error) != IN_USE:
+                if state != IN_USE or asyncio.get_running_loop().time() > deadline:
                     raise
-                if asyncio.get_running_loop().time() > deadline:
-                    raise self._in_use(error.orig or error) from error
                 await asyncio.sleep(0.1)
             else:
                 return
@@ -165,10 +164,11 @@ class PostgreSQLFeed(ChangeFeed):
     async def stream(self, position: str) -> AsyncIterator[Chunk]:
         """Read the slot over a connection of its own."""
         start = self._parsed(position)
-        tables, silence = await self._ask(self._ready, start)
-        values = LogValues(self.store.sync_engine)
+        tables = await self._ask(self._ready, start)
+        engine = self._driver()
+        values = LogValues(engine.dialect)
         decoder = Decoder(tables, values.convert, position=start)
-        replication = await self._connect(silence)
+        replication = await self._connect(engine)
         try:
             await self._start(replication, format_lsn(start))
             self._replication = replication
@@ -237,8 +237,8 @@ class PostgreSQLFeed(ChangeFeed):
             values.domains = await self._ask(at_server.domains)
         decoder.relate(relation)
 
-    def _ready(self, connection: Connection, start: int) -> tuple[dict[TableName, list[RowShape]], float]:
-        """See that nothing was missed; return the tables' shapes, and how long the server bears silence."""
+    def _ready(self, connection: Connection, start: int) -> dict[TableName, list[RowShape]]:
+        """See that nothing was missed; return the shapes of each table."""
         self._kept(at_server.slot_state(connection, self.slot), start)
         tables: dict[TableName, list[RowShape]] = {}
         missing = []
@@ -250,10 +250,7 @@ class PostgreSQLFeed(ChangeFeed):
                 missing.append(state.written)
         if missing:
             raise self._lost(f"the publication {self.publication} does not tell of {', '.join(missing)}")
-        timeout = connection.scalar(
-            text("SELECT setting::float8 / 1000 FROM pg_settings WHERE name = 'wal_sender_timeout'")
-        )
-        return tables, min(10.0, timeout / 3) if timeout else 10.0
+        return tables
 
     def _kept(self, state: SlotState | None, position: int) -> SlotState:
         """Return the slot's state; raise ``FeedLostError`` if not all since ``position`` is there."""
@@ -272,11 +269,17 @@ class PostgreSQLFeed(ChangeFeed):
             raise self._lost(f"its log ends at {state.end}, before {format_lsn(position)}: it is another server's")
         return state
 
-    async def _connect(self, silence: float) -> Replication:
-        store, engine = self.store, self.store.sync_engine
+    def _driver(self) -> Engine:
+        """Return an engine that knows how the store speaks to psycopg; it never connects."""
+        engine = self.store.make_sync_engine()
+        self.store.adapt(engine.dialect)
+        return engine
+
+    async def _connect(self, engine: Engine) -> Replication:
+        store = self.store
         arguments = store.connect_args(store.url, is_async=False) | store.settings.options.get("connect_args", {})
         try:
-            return await Replication.open(connection_parameters(engine, arguments, self.slot), patience=silence)
+            return await Replication.open(connection_parameters(engine, arguments, self.slot))
         except Exception as error:
             raise self._named(error) from error
 
@@ -304,8 +307,6 @@ class PostgreSQLFeed(ChangeFeed):
         try:
             return await greenlet_spawn(run)
         except sa_exc.DBAPIError as error:
-            if _state_of(error) in (IN_USE, NOT_THERE):
-                raise
             raise self._named(error) from error
 
     # -- errors
@@ -350,6 +351,6 @@ class PostgreSQLFeed(ChangeFeed):
         return self.store.wrap(error)
 
 
-def _state_of(error: BaseException) -> str | None:
+def _state_of(error: BaseException | None) -> str | None:
     state = getattr(getattr(error, "orig", None) or error, "sqlstate", None)
     return state if isinstance(state, str) else None

@@ -52,12 +52,12 @@ def connection_parameters(engine: Engine, connect_args: dict[str, Any], name: st
 class Replication:
     """One such connection; used by one task, and answers the server while that is busy elsewhere."""
 
-    def __init__(self, connection: Any, *, patience: float) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._pgconn: PGconn = connection.pgconn
         self._socket = self._pgconn.socket
         self._loop = asyncio.get_running_loop()
-        self._patience = patience
+        self._patience = 10.0
         """After so many seconds without a word from us the server has to get one."""
         self._timer: asyncio.TimerHandle | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -68,13 +68,19 @@ class Replication:
         """How far it is not needed any more; 0 as long as that is unknown."""
 
     @classmethod
-    async def open(cls, parameters: dict[str, Any], *, patience: float) -> Replication:
+    async def open(cls, parameters: dict[str, Any]) -> Replication:
         """Connect; raises psycopg's errors."""
         from psycopg import AsyncConnection
 
         connection = await AsyncConnection.connect(**parameters, autocommit=True)
         connection.pgconn.nonblocking = 1
-        return cls(connection, patience=patience)
+        made = cls(connection)
+        try:
+            await made._agree()
+        except BaseException:
+            made.close()
+            raise
+        return made
 
     def close(self) -> None:
         """End the connection; closing twice is harmless."""
@@ -85,7 +91,6 @@ class Replication:
 
     async def start(self, slot: str, publication: str, position: str) -> None:
         """Let the changes come from a position on; raises psycopg's error; may be tried again."""
-        from psycopg.errors import error_from_result
         from psycopg.pq import ExecStatus
         from psycopg.sql import SQL, Identifier, Literal
 
@@ -96,16 +101,35 @@ class Replication:
             position=SQL(position),
             publications=Literal(Identifier(publication).as_string(self._connection)),
         )
-        self._pgconn.send_query(statement.as_bytes(self._connection))
-        result = await self._result()
-        if result is None or result.status != ExecStatus.COPY_BOTH:
-            while await self._result() is not None:
-                pass
-            if result is None:
-                raise ConnectionError("the server has ended the connection")
-            raise error_from_result(result, "utf-8")
+        await self._do(statement.as_bytes(self._connection), ExecStatus.COPY_BOTH)
         self._tell()
         self._timer = self._loop.call_later(self._patience, self._tell_in_time)
+
+    async def _agree(self) -> None:
+        """Ask how long a silence the server bears."""
+        from psycopg.pq import ExecStatus
+
+        asked = b"SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'"
+        result = await self._do(asked, ExecStatus.TUPLES_OK)
+        milliseconds = int(result.get_value(0, 0) or 0)
+        if milliseconds:
+            self._patience = min(self._patience, milliseconds / 3000)
+        while await self._result() is not None:
+            pass
+
+    async def _do(self, statement: bytes, wanted: int) -> PGresult:
+        from psycopg import OperationalError
+        from psycopg.errors import error_from_result
+
+        self._pgconn.send_query(statement)
+        result = await self._result()
+        if result is None:
+            raise OperationalError("server closed the connection: it gives no answer")
+        if result.status != wanted:
+            while await self._result() is not None:
+                pass
+            raise error_from_result(result, "utf-8")
+        return result
 
     async def _result(self) -> PGresult | None:
         self._flush()

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Column, Engine
+from sqlalchemy import Column
 
 from fedorm.stores.pgoutput import Conversion
 
@@ -15,13 +15,18 @@ FIRST_MADE = 10_000
 
 
 class LogValues:
-    """Turns texts of the log into what a column's type makes of them; as an engine over psycopg does it."""
+    """Turns texts of the log into what a column's type makes of them.
 
-    def __init__(self, engine: Engine) -> None:
+    ``dialect`` is psycopg's and nobody else's: it is made to do without what it would ask the server for.
+    """
+
+    def __init__(self, dialect: Any) -> None:
         from psycopg import adapters
         from psycopg.adapt import AdaptersMap, Transformer
 
-        self._dialect: Any = engine.dialect
+        self._dialect = dialect
+        # The number of hstore's type is another in each database; read as text it needs none.
+        dialect._has_native_hstore = False
         # The dialect's own, or psycopg's where it has none.
         self._adapters = AdaptersMap(getattr(self._dialect, "_psycopg_adapters_map", None) or adapters)
         read_endless(self._adapters)
