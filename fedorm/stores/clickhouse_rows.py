@@ -47,11 +47,13 @@ class ClickHouseRowAccess(SQLRowReading):
             statement = statement.where(type_coerce(self.shape.columns[self.shape.deleted], Integer) == 0)
         return statement
 
-    async def pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Values]]:
+    async def pages(
+        self, *, size: int, after: Key | None = None, since: str | None = None
+    ) -> AsyncIterator[list[Values]]:
         """Find by the keys alone where a page ends: FINAL by itself reads all that follows."""
         names = self.shape.fields
         columns = [self.shape.columns[name] for name in names]
-        async for rows in self._ranges(self._rows, columns, size, after):
+        async for rows in self._ranges(self._rows, columns, size, after, since):
             yield [dict(zip(names, row, strict=True)) for row in rows]
 
     async def key_pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Key]]:
@@ -60,10 +62,15 @@ class ClickHouseRowAccess(SQLRowReading):
             yield [tuple(row) for row in rows]
 
     async def _ranges(
-        self, reading: Reading, columns: Sequence[Column[Any]], size: int, after: Key | None
+        self,
+        reading: Reading,
+        columns: Sequence[Column[Any]],
+        size: int,
+        after: Key | None,
+        since: str | None = None,
     ) -> AsyncIterator[list[Sequence[Any]]]:
         while True:
-            rows, last = await self.run(self._range, reading, columns, size, after)
+            rows, last = await self.run(self._range, reading, columns, size, after, since)
             if rows:
                 yield rows
             if last is None:
@@ -71,7 +78,7 @@ class ClickHouseRowAccess(SQLRowReading):
             after = last
 
     def _range(
-        self, reading: Reading, columns: Sequence[Column[Any]], size: int, after: Key | None
+        self, reading: Reading, columns: Sequence[Column[Any]], size: int, after: Key | None, since: str | None
     ) -> tuple[list[Sequence[Any]], Key | None]:
         lower = [self.beyond(after)] if after is not None else []
         ends = select(*self.keys).where(*lower).order_by(*self.keys).limit(1).offset(size - 1)
@@ -80,6 +87,8 @@ class ClickHouseRowAccess(SQLRowReading):
             last = tuple(found[0]) if found else None
             upper = [self._up_to(last)] if last is not None else []
             statement = self.selected(columns).where(*lower, *upper).order_by(*self.keys)
+            if since is not None:
+                statement = statement.where(self.written_since(since))
             return reading.rows(connection.execute(statement)), last
 
     def _up_to(self, last: Key) -> ColumnElement[bool]:
