@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -124,6 +124,17 @@ class ClickHouseRowAccess(SQLRowReading):
                 ]
                 self._append(connection, self.keys, keys, len(block.deletes), version, deleted=1)
 
+    async def write_columns(
+        self, handle: None, columns: Mapping[str, Sequence[Any]], number: int, *, version: int
+    ) -> None:
+        """Append a block of rows that are given by columns."""
+        await self.run(self._write_columns, columns, number, version)
+
+    def _write_columns(self, columns: Mapping[str, Sequence[Any]], number: int, version: int) -> None:
+        with self.store.engine.connect() as connection:
+            self._refuse_unfit(connection, deletes=False)
+            self._append(connection, self.inserted, self.bound_columns(columns, number), number, version, deleted=0)
+
     def _changed(self, connection: Connection, changes: Sequence[tuple[Key, Values]]) -> list[Values]:
         if not changes:
             return []
@@ -147,7 +158,13 @@ class ClickHouseRowAccess(SQLRowReading):
 
     def bound(self, rows: Sequence[Values]) -> list[Sequence[Any]]:
         """Refuse NULL where newer servers would take the type's default for it."""
-        made = super().bound(rows)
+        return self._without_null(super().bound(rows))
+
+    def bound_columns(self, columns: Mapping[str, Sequence[Any]], number: int) -> list[Sequence[Any]]:
+        """Do the same for columns of values."""
+        return self._without_null(super().bound_columns(columns, number))
+
+    def _without_null(self, made: list[Sequence[Any]]) -> list[Sequence[Any]]:
         for column, values in zip(self.inserted, made, strict=True):
             if not column.nullable and any(value is None for value in values):
                 raise RowFaultError(f"field {column.name!r} must not be NULL")
