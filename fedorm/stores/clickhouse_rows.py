@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import struct
 from collections.abc import AsyncIterator, Sequence
@@ -36,6 +37,8 @@ _FAULTS = {6, 26, 27, 38, 41, 53, 69, 70, 72, 131, 321, 349, 376, 407, 439, 469}
 """The engine's codes for a value that cannot be read or held, and for a constraint."""
 _CODE = re.compile(r"\bcode: (\d+)", re.IGNORECASE)
 _COLUMN = re.compile(r"for column \"([^\"]+)\"|detailed info\. Column ([^:]+):")
+_MISFIT = "a value is not of its column's type, or does not fit into it"
+_DATES = {datetime.date, datetime.datetime, type(None)}
 _MISFITS = (TypeError, ValueError, AttributeError, OverflowError, struct.error)
 
 
@@ -153,11 +156,13 @@ class ClickHouseRowAccess(SQLRowReading):
         return {name: column for name, column in super().defaults.items() if column not in own}
 
     def bound(self, rows: Sequence[Values]) -> list[Sequence[Any]]:
-        """Refuse NULL where newer servers would take the type's default for it."""
+        """Refuse what newer engines would make another value of, NULL or a text that is no date."""
         made = super().bound(rows)
         for column, values in zip(self.inserted, made, strict=True):
             if not column.nullable and any(value is None for value in values):
                 raise RowFaultError(f"field {column.name!r} must not be NULL")
+            if isinstance(column.type, Date | DateTime) and not set(map(type, values)) <= _DATES:
+                raise RowFaultError(f"field {column.name!r}: {_MISFIT}")
         return made
 
     def _own_columns(self) -> list[Column[Any]]:
@@ -190,7 +195,7 @@ class ClickHouseRowAccess(SQLRowReading):
         try:
             connection.exec_driver_sql(compiled.string, parameters, execution_options=options)
         except _MISFITS as error:
-            raise RowFaultError("a value is not of its column's type, or does not fit into it") from error
+            raise RowFaultError(_MISFIT) from error
 
     @cached_property
     def _native_types(self) -> dict[Column[Any], str]:
@@ -233,9 +238,9 @@ class ClickHouseRowAccess(SQLRowReading):
         said = str(original)
         column = _COLUMN.search(said)
         if column is not None:
-            return f"field {(column[1] or column[2])!r}: a value is not of its column's type, or does not fit into it"
+            return f"field {(column[1] or column[2])!r}: {_MISFIT}"
         if isinstance(original, _MISFITS):
-            return "a value is not of its column's type, or does not fit into it"
+            return _MISFIT
         code = getattr(original, "code", None)
         if not isinstance(code, int) or code in (400, 404, 500):
             found = _CODE.search(said)
