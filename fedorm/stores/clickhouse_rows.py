@@ -13,6 +13,8 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Date,
+    DateTime,
     Integer,
     Select,
     and_,
@@ -112,6 +114,13 @@ class ClickHouseRowAccess(SQLRowReading):
 
     def _up_to(self, last: Key) -> ColumnElement[bool]:
         return and_(self.keys[0] <= last[0], not_(self.beyond(last)))
+
+    @property
+    def resolutions(self) -> dict[str, float]:
+        """Say that servers without DateTime64 hold seconds."""
+        if getattr(self.store, "holds_microseconds", True):
+            return {}
+        return {name: 1.0 for name, column in self.shape.columns.items() if isinstance(column.type, DateTime)}
 
     # -- writing
 
