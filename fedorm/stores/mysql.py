@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Executable, MetaData, Table, TextClause, bindparam, event, text, types
@@ -16,6 +17,7 @@ from fedorm.stores import mysql_twophase
 from fedorm.stores.base import Capability
 from fedorm.stores.branches import Branch
 from fedorm.stores.exact import Compared, ExactCompared, ExactNumeric, Zoned, use
+from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.mysql_rows import MySQLRowAccess
 from fedorm.stores.reflecting import Wanted, restore_json
 from fedorm.stores.rows import RowAccess, RowShape
@@ -64,6 +66,7 @@ class MySQLStore(SQLStore):
             Capability.UPDATES,
             Capability.TLS,
             Capability.SKIP_LOCKED,
+            Capability.CHANGE_FEED,
         }
     )
 
@@ -225,6 +228,17 @@ class MySQLStore(SQLStore):
         # A row of keys alone is there already, and stays: a column is set to what it is.
         kept = {column.name: column for column in list(keys)[:1]}
         return [(made.on_duplicate_key_update(changed or kept), list(rows))]
+
+    def change_feed(self, name: str, shapes: Sequence[RowShape]) -> ChangeFeed:
+        """Read the row-based binary log; nothing is made on the server, so that the name does not matter."""
+        for module, package in (("pymysqlreplication", "mysql-replication"), ("sqlglot", "sqlglot")):
+            try:
+                import_module(module)
+            except ModuleNotFoundError as error:
+                raise self.missing_driver(package) from error
+        from fedorm.stores.mysql_feed import MySQLFeed
+
+        return MySQLFeed(self, shapes)
 
     def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
         """Tell by the server's or the client's error number."""

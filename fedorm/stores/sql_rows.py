@@ -1,10 +1,10 @@
-"""Whole rows of SQL tables by key: what PostgreSQL, MySQL and SQLite share, and what ClickHouse reads alike."""
+"""Whole rows of SQL tables by key: what PostgreSQL, MySQL and SQLite share."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, TypeVar
@@ -12,171 +12,25 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     BindParameter,
     Column,
-    ColumnElement,
     Connection,
-    Select,
-    Table,
     and_,
     bindparam,
     delete,
-    func,
-    or_,
-    select,
-    tuple_,
     update,
 )
-from sqlalchemy import exc as sa_exc
-from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.dml import Insert
 from sqlalchemy.util import greenlet_spawn
 
-from fedorm.exc import RowError, StoreError, UnsupportedOperationError
 from fedorm.stores.base import batches
-from fedorm.stores.exact import RefusedValueError
-from fedorm.stores.rows import Block, Key, RowAccess, RowShape, Values
-from fedorm.stores.sql import WRITES, SQLStore
-from fedorm.stores.sql_binding import Binding, Prepared, Reading, RowFaultError
+from fedorm.stores.rows import Block, Key, Values
+from fedorm.stores.sql import WRITES
+from fedorm.stores.sql_binding import Prepared, RowFaultError
+from fedorm.stores.sql_row_reading import SQLRowReading, is_plain
 
 T = TypeVar("T")
 VALUE, KEY = "fedorm_value_", "fedorm_key_"
 """What the names of parameters begin with: of those that a row is given, and of those by which it is found."""
-
-
-class SQLRowReading(RowAccess):
-    """Reads rows by key over connections of the store's pool, each for one statement alone."""
-
-    compares_rows = True
-    """Whether ``(a, b) > (1, 2)`` is answered from an index."""
-
-    def __init__(self, store: SQLStore, shape: RowShape) -> None:
-        super().__init__(shape)
-        if shape.table is None:
-            raise store.error(UnsupportedOperationError, f"{shape.label} is no table")
-        self.store = store
-        self.table: Table = shape.table
-        self.keys: list[Column[Any]] = [shape.columns[name] for name in shape.key]
-        self._rows = Reading([shape.columns[name] for name in shape.fields])
-        self._key_rows = Reading(self.keys)
-        self._key_places = [shape.fields.index(name) for name in shape.key]
-
-    @property
-    def dialect(self) -> Dialect:
-        """The dialect of the engine for greenlets."""
-        return self.store.engine.dialect
-
-    def source(self) -> Any:
-        """Return what rows are selected from."""
-        return self.table
-
-    # -- reading
-
-    async def pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Values]]:
-        """Read each page by the key of the last row before it."""
-        names, places = self.shape.fields, self._key_places
-        while True:
-            rows = await self.run(self._page, self._rows, [self.shape.columns[name] for name in names], size, after)
-            if rows:
-                after = tuple(rows[-1][place] for place in places)
-                yield [dict(zip(names, row, strict=True)) for row in rows]
-            if len(rows) < size:
-                return
-
-    async def key_pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Key]]:
-        """Read each page by the last key before it."""
-        while True:
-            rows = await self.run(self._page, self._key_rows, self.keys, size, after)
-            keys = [tuple(row) for row in rows]
-            if keys:
-                after = keys[-1]
-                yield keys
-            if len(keys) < size:
-                return
-
-    async def read(self, keys: Sequence[Key]) -> dict[Key, Values]:
-        """Look the keys up in batches, over one connection."""
-        names, places = self.shape.fields, self._key_places
-        rows = await self.run(self._found, self._rows, [self.shape.columns[name] for name in names], keys)
-        return {tuple(row[place] for place in places): dict(zip(names, row, strict=True)) for row in rows}
-
-    async def present(self, keys: Sequence[Key]) -> set[Key]:
-        """Look the keys up in batches, over one connection."""
-        return {tuple(row) for row in await self.run(self._found, self._key_rows, self.keys, keys)}
-
-    async def count(self) -> int:
-        """Count the rows."""
-        return await self.run(self._count)
-
-    def _page(
-        self, reading: Reading, columns: Sequence[Column[Any]], size: int, after: Key | None
-    ) -> list[Sequence[Any]]:
-        statement = self.selected(columns).order_by(*self.keys).limit(size)
-        if after is not None:
-            statement = statement.where(self.beyond(after))
-        with self.store.engine.connect() as connection:
-            return reading.rows(connection.execute(statement))
-
-    def _found(self, reading: Reading, columns: Sequence[Column[Any]], keys: Sequence[Key]) -> list[Sequence[Any]]:
-        found: list[Sequence[Any]] = []
-        if keys:
-            with self.store.engine.connect() as connection:
-                for batch in batches(keys, self.store.keys_per_statement(len(self.keys))):
-                    statement = self.selected(columns).where(self.store.key_filter(self.keys, batch))
-                    found += reading.rows(connection.execute(statement))
-        return found
-
-    def _count(self) -> int:
-        with self.store.engine.connect() as connection:
-            statement = self.selected([]).with_only_columns(func.count()).select_from(self.source())
-            return int(connection.execute(statement).scalar_one())
-
-    def selected(self, columns: Sequence[Column[Any]]) -> Select[Any]:
-        """Return the query for columns of all rows that count."""
-        return select(*columns).select_from(self.source())
-
-    def beyond(self, after: Key) -> ColumnElement[bool]:
-        """Return the condition that a row comes after a key."""
-        if len(self.keys) == 1:
-            return and_(self.keys[0] > after[0])
-        if self.compares_rows:
-            return and_(tuple_(*self.keys) > tuple_(*after))
-        # The first part alone lets an index be used that knows nothing of the alternatives.
-        steps = [
-            and_(*(self.keys[at] == after[at] for at in range(last)), self.keys[last] > after[last])
-            for last in range(len(self.keys))
-        ]
-        return and_(self.keys[0] >= after[0], or_(*steps))
-
-    # -- errors
-
-    async def run(self, work: Callable[..., T], *args: Any) -> T:
-        """Run ``work`` under a greenlet; what it raises is an error of the store's."""
-        try:
-            return await greenlet_spawn(work, *args)
-        except StoreError:
-            raise
-        except Exception as error:
-            raise self.named(error) from error
-
-    def named(self, error: Exception) -> StoreError:
-        """Return an error in fedorm's words: a ``RowError`` for what is the rows' fault."""
-        if isinstance(error, RowFaultError):
-            return self.store.error(RowError, f"{self.shape.label}: {error}")
-        original = getattr(error, "orig", None) or error
-        cause = original.__cause__ if isinstance(original.__cause__, Exception) else original
-        if isinstance(original, RefusedValueError) or (isinstance(error, sa_exc.StatementError) and error.orig is None):
-            return self.store.error(RowError, f"{self.shape.label}: {type(cause).__name__}: a value does not fit")
-        fault = self.fault(cause)
-        if fault is None and isinstance(error, sa_exc.IntegrityError | sa_exc.DataError):
-            fault = f"{type(cause).__name__}: {cause}"
-        if fault is not None:
-            return self.store.error(RowError, f"{self.shape.label}: {fault}")
-        kind = self.store._kind_of(original)
-        return self.store.error(kind or StoreError, f"{self.shape.label}: {type(cause).__name__}: {cause}")
-
-    @abstractmethod
-    def fault(self, error: BaseException) -> str | None:
-        """Say what is wrong with a row, where that is what the driver's error means; None where it is not."""
 
 
 class SQLRowAccess(SQLRowReading):
@@ -191,6 +45,15 @@ class SQLRowAccess(SQLRowReading):
     async def write(self, handle: Connection, block: Block, *, version: int) -> None:
         """Delete, change, then insert or replace; the version is not written."""
         await self.run(self._write, handle, block)
+
+    async def write_columns(
+        self, handle: Connection, columns: Mapping[str, Sequence[Any]], number: int, *, version: int
+    ) -> None:
+        """Insert or replace rows that are given by columns."""
+        await self.run(self._write_columns, handle, columns, number)
+
+    def _write_columns(self, connection: Connection, columns: Mapping[str, Sequence[Any]], number: int) -> None:
+        self.upsert_bound(connection, self.bound_columns(columns, number), number)
 
     async def commit(self, handle: Connection) -> None:
         """Commit, and give the connection back."""
@@ -239,12 +102,6 @@ class SQLRowAccess(SQLRowReading):
             self.upsert(connection, block.upserts)
 
     @cached_property
-    def written(self) -> dict[str, Column[Any]]:
-        """The columns that are given a value, by field: those that the database does not compute itself."""
-        fields = {name: self.shape.columns[name] for name in self.shape.fields}
-        return {name: column for name, column in fields.items() if column.computed is None}
-
-    @cached_property
     def replaced(self) -> list[Column[Any]]:
         """Those that a row that is there is given, too."""
         keys = set(self.keys)
@@ -255,31 +112,6 @@ class SQLRowAccess(SQLRowReading):
         ]
 
     @cached_property
-    def defaults(self) -> dict[str, Column[Any]]:
-        """Columns beside the fields that Python gives new rows a value for, by the columns' own names."""
-        named = {self.shape.columns[name] for name in self.shape.fields}
-        return {one.name: one for one in self.table.columns if one not in named and _is_plain(one.default)}
-
-    @cached_property
-    def inserted(self) -> list[Column[Any]]:
-        """All columns that a new row is given."""
-        return [*self.written.values(), *self.defaults.values()]
-
-    @cached_property
-    def binding(self) -> Binding:
-        """What the types of the fields' columns make of values."""
-        return Binding({name: self.shape.columns[name] for name in self.shape.fields}, self.dialect)
-
-    def bound(self, rows: Sequence[Values]) -> list[Sequence[Any]]:
-        """Return the values of all ``inserted`` columns as the driver takes them, a list each."""
-        made = self.binding.columns(rows, list(self.written))
-        return made + [self._made(column, column.default, len(rows)) for column in self.defaults.values()]
-
-    def _made(self, column: Column[Any], default: Any, number: int) -> Sequence[Any]:
-        values = [default.arg(None) if default.is_callable else default.arg for _ in range(number)]
-        return Binding({column.name: column}, self.dialect).column(column.name, values)
-
-    @cached_property
     def _upsert(self) -> Prepared:
         return Prepared.of(self.upserting(parameters(self.inserted)), self.dialect)
 
@@ -288,8 +120,12 @@ class SQLRowAccess(SQLRowReading):
         """Return the statement that inserts a row of ``values``, or changes the one with its key."""
 
     def upsert(self, connection: Connection, rows: Sequence[Values]) -> None:
-        """Insert or replace rows, one by one for the database."""
-        self._upsert.send_many(connection, numbered(self.bound(rows)))
+        """Insert or replace rows."""
+        self.upsert_bound(connection, self.bound(rows), len(rows))
+
+    def upsert_bound(self, connection: Connection, columns: Sequence[Sequence[Any]], number: int) -> None:
+        """Insert or replace rows that are bound already, one by one for the database."""
+        self._upsert.send_many(connection, numbered(columns))
 
     def delete(self, connection: Connection, keys: Sequence[Key]) -> None:
         """Delete by lists of keys."""
@@ -330,7 +166,7 @@ class SQLRowAccess(SQLRowReading):
     def changed(self, names: Sequence[str]) -> list[Column[Any]]:
         """Return the columns of fields that are changed, and those that Python gives a value at each change."""
         columns = [self.written[name] for name in names]
-        return columns + [one for one in self.table.columns if one not in columns and _is_plain(one.onupdate)]
+        return columns + [one for one in self.table.columns if one not in columns and is_plain(one.onupdate)]
 
     def changing(self, names: Sequence[str]) -> Prepared:
         """Return the statement that changes one row."""
@@ -357,7 +193,3 @@ def parameters(columns: Sequence[Column[Any]], prefix: str = VALUE) -> dict[Colu
 def numbered(columns: Sequence[Sequence[Any]], prefix: str = VALUE) -> dict[str, Sequence[Any]]:
     """Return columns of values by the names of their ``parameters``."""
     return {f"{prefix}{at}": values for at, values in enumerate(columns)}
-
-
-def _is_plain(default: Any) -> bool:
-    return default is not None and bool(default.is_scalar or default.is_callable)

@@ -9,10 +9,11 @@ from sqlalchemy import Column, or_
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.dml import Insert
 
+from fedorm.stores.sql_marks import SQLiteMarks
 from fedorm.stores.sql_rows import SQLRowAccess
 
 
-class SQLiteRowAccess(SQLRowAccess):
+class SQLiteRowAccess(SQLiteMarks, SQLRowAccess):
     """Writes by ``ON CONFLICT``, one statement for all rows."""
 
     def upserting(self, values: dict[Column[Any], Any]) -> Insert:

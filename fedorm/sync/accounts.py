@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy import exc as sa_exc
 
 from fedorm.stores.sql import SQLStore
@@ -68,8 +68,7 @@ class Accounts:
     async def take(self, rule: str, *, even_paused: bool = False) -> int | None:
         """Own a rule that nobody owns and that is not paused, and return its epoch; None if that cannot be."""
         table, now = self._kept.table, time.time()
-        free = or_(table.c.until < now, table.c.owner == self.owner)
-        claim = update(table).where(table.c.rule == rule, free)
+        claim = update(table).where(table.c.rule == rule, table.c.until < now)
         if not even_paused:
             claim = claim.where(table.c.paused.is_(False))
 
@@ -91,7 +90,7 @@ class Accounts:
         with suppress(sa_exc.IntegrityError):  # Another process was faster.
             await self._kept.write(lambda connection: connection.execute(insert(table).values(rule=rule)))
 
-    async def renew(self, rule: str, progress: Progress, *, release: bool = False) -> bool:
+    async def renew(self, rule: str, epoch: int, progress: Progress, *, release: bool = False) -> bool:
         """Say what was done, and go on owning the rule or let go of it; return whether it is to be paused.
 
         Raises ``LeaseLostError`` when it is another's. What ``progress`` counts is added, and begins at 0 again.
@@ -101,7 +100,8 @@ class Accounts:
         values["until"] = 0.0 if release else time.time() + self.lease
         if release:
             values["owner"] = None
-        ours = update(table).where(table.c.rule == rule, table.c.owner == self.owner).values(**values)
+        mine = table.c.rule == rule, table.c.owner == self.owner, table.c.epoch == epoch
+        ours = update(table).where(*mine).values(**values)
 
         def work(connection: Connection) -> bool | None:
             if not connection.execute(ours).rowcount:

@@ -74,10 +74,10 @@ class Applier:
         failed = [one for one in work.outcomes.values() if one.error is not None]
         block = self._block(work)
         await self._put_aside(failed)
+        parts_before = self._is_open
         try:
             await self._write(block, position)
         except RowError:
-            parts_before = self._is_open
             await self.abandon()
             if parts_before:
                 self._careful = True  # Begun again from the position saved last, part by part.

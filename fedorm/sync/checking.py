@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Table, inspect
 from sqlalchemy.orm import configure_mappers
+from sqlalchemy.util import greenlet_spawn
 
 from fedorm.catalog import owner_of, service_of
 from fedorm.outbox.services import refusal_of
 from fedorm.stores.base import Capability
+from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import SyncRuleError
-from fedorm.sync.events import hear
 from fedorm.sync.homes import home_of
 from fedorm.sync.resolving import ResolvedRule, check_circles, resolved
 from fedorm.sync.rule import SyncRule, declared_rules
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 
 def resolved_rules(federation: Federation, added: Sequence[SyncRule]) -> dict[str, ResolvedRule]:
     """Return the rules between services of a federation. Raises ``SyncRuleError`` for the first that cannot be."""
-    configure_mappers()
     rules: dict[str, ResolvedRule] = {}
-    for declared in [*declared_rules(), *added]:
+    wanted = [*declared_rules(), *added]
+    if wanted:
+        configure_mappers()
+    for declared in wanted:
         if _source_service(declared) not in federation.stores:
             continue
         rule = resolved(declared, federation.tables)
@@ -75,7 +79,6 @@ def _check(federation: Federation, rule: ResolvedRule) -> None:
         refusal = refusal_of(source, [model])
         if refusal is not None and source.capabilities:
             raise SyncRuleError(f"{problem}{refusal}")
-        hear(model, strategy)
 
 
 def _check_deletes(rules: Sequence[ResolvedRule]) -> None:
@@ -105,8 +108,22 @@ def _looks_for_deletes(rule: ResolvedRule) -> bool:
     return isinstance(strategy, RealTime) and strategy.detect_deletes is not None
 
 
+async def _is_there(sync: Sync, rule: ResolvedRule) -> bool:
+    """Say whether the source's table was made yet: a federation is also opened to make its tables."""
+    whole, store = rule.source.whole, sync.store(rule.source.service)
+    if whole.table is None or not isinstance(store, SQLStore):
+        return True
+    table: Table = whole.table
+
+    def ask() -> bool:
+        with store.engine.connect() as connection:
+            return inspect(connection).has_table(table.name, schema=table.schema)
+
+    return await greenlet_spawn(ask)
+
+
 async def check_server(sync: Sync, rule: ResolvedRule) -> list[str]:
     """Return what stands against a rule on its servers."""
-    if not isinstance(rule.strategy, CDC):
+    if not isinstance(rule.strategy, CDC) or not await _is_there(sync, rule):
         return []
     return [f"sync rule {rule.name!r}: {problem}" for problem in await sync.feed(rule).problems()]

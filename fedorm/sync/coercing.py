@@ -21,6 +21,19 @@ from fedorm.stores.rows import RowShape
 Convert = Callable[[Any], Any]
 
 
+def needless(source: TypeEngine[Any], target: TypeEngine[Any]) -> bool:
+    """Say whether every value that one column gives is one that the other takes."""
+    if isinstance(target, sqltypes.JSON | TypeDecorator | ARRAY | sqltypes.Enum):
+        return False
+    if isinstance(source, TypeDecorator | sqltypes.Enum):
+        return False
+    for kind in _ALIKE:
+        if isinstance(source, kind) and isinstance(target, kind):
+            marks = ("asdecimal", "timezone", "as_uuid")
+            return all(getattr(source, mark, None) == getattr(target, mark, None) for mark in marks)
+    return False
+
+
 def coercers(shape: RowShape) -> dict[str, Convert]:
     """Return, for each field of a target, what makes values fit that are of another type, but mean the same.
 
@@ -144,6 +157,18 @@ def _interval(value: Any) -> Any:
     return value if isinstance(value, datetime.timedelta) else datetime.timedelta(seconds=float(value))
 
 
+_ALIKE: tuple[Any, ...] = (
+    sqltypes.Boolean,
+    sqltypes.Integer,
+    sqltypes.Float,
+    sqltypes.Numeric,
+    sqltypes.DateTime,
+    sqltypes.Date,
+    sqltypes.Time,
+    sqltypes.Uuid,
+    sqltypes._Binary,
+    sqltypes.String,
+)
 _BY_TYPE: tuple[tuple[Any, Convert], ...] = (
     (sqltypes.Boolean, _boolean),
     (sqltypes.Float, float),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, cast
 
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 
 from fedorm.entity import is_document
+from fedorm.stores.passing import Pair
 from fedorm.stores.rows import Key, RowShape, Values
-from fedorm.sync.coercing import coercers
+from fedorm.sync.coercing import Convert, coercers, needless
 from fedorm.sync.errors import RowFailedError
 from fedorm.sync.rule import SyncRule
 
@@ -65,6 +67,32 @@ class Mapping:
             next(place for place, (mine, _) in enumerate(self.key_fields) if mine == name) for name in source.key
         )
         self._source_coerce = coercers(source)
+        code = any((rule.where, rule.transform, rule.transform_batch, rule.make, rule.load))
+        self._is_plain = not code and all(mine in source.fields for mine, _ in self.copied)
+        self._plain = self._plain_steps() if self._is_plain else ([], [])
+        self.key_of = _picking(source.key)
+        """Returns the source's key among a row's values."""
+        self._picked = [(mine, self._coercion(mine, theirs)) for mine, theirs in self.key_fields]
+
+    def _coercion(self, mine: str, theirs: str) -> Convert | None:
+        """Return what makes a value of one field fit another; None where each does."""
+        one, other = self.source.columns.get(mine), self.target.columns.get(theirs)
+        if self.target.document is not None or (
+            one is not None and other is not None and needless(one.type, other.type)
+        ):
+            return None
+        return self._coerce[theirs]
+
+    def _plain_steps(self) -> tuple[list[tuple[str, str]], list[tuple[str, Convert]]]:
+        """Return what is copied as it is, and what of that is then made to fit."""
+        coerced = [(theirs, self._coercion(mine, theirs)) for mine, theirs in self.copied]
+        return list(self.copied), [(theirs, coerce) for theirs, coerce in coerced if coerce is not None]
+
+    def pairs(self) -> list[Pair] | None:
+        """Return which field goes where, if that is all there is to do."""
+        if not self._is_plain:
+            return None
+        return [Pair(mine, theirs, self._coercion(mine, theirs)) for mine, theirs in self.copied]
 
     # -- keys
 
@@ -80,10 +108,6 @@ class Mapping:
         coerce = self._source_coerce
         return tuple(coerce[name](key[place]) for place, name in zip(self._back, self.source.key, strict=True))
 
-    def key_of(self, values: Values) -> Key:
-        """Return the source's key among a row's values."""
-        return tuple(values[name] for name in self.source.key)
-
     # -- rows
 
     @property
@@ -97,6 +121,8 @@ class Mapping:
 
         Never raises for what the user's code does: a row that fails is one with an error.
         """
+        if self._is_plain:
+            return self._copied(rows)
         made = [Outcome(self.target_key(self.key_of(row)), row) for row in rows]
         loaded: Sequence[Loaded] = objects if objects is not None else [None] * len(made)
         if self.rule.make is not None:
@@ -110,6 +136,30 @@ class Mapping:
         if self.rule.transform_batch is not None:
             await self._transform_batch(wanted)
         return made
+
+    def _copied(self, rows: Sequence[Values]) -> list[Outcome]:
+        """Do the same where there is no code of the user's: without a step for each row that could wait."""
+        copied, coerced = self._plain
+        outcomes = []
+        for row in rows:
+            try:
+                values = {theirs: row[mine] for mine, theirs in copied}
+                for name, coerce in coerced:
+                    values[name] = coerce(values[name])
+                key = tuple([row[mine] if fit is None else fit(row[mine]) for mine, fit in self._picked])
+                outcomes.append(Outcome(key, row, values))
+            except (ValueError, TypeError, ArithmeticError, KeyError):
+                outcomes.append(self._copied_carefully(row))
+        return outcomes
+
+    def _copied_carefully(self, row: Values) -> Outcome:
+        """Say which field it is that does not take its value."""
+        one = Outcome(self.target_key(self.key_of(row)), row)
+        try:
+            one.values = self._finished({theirs: _at(row, mine) for mine, theirs in self.copied}, one.key)
+        except Exception as error:
+            one.error = error
+        return one
 
     async def _each(self, one: Outcome, step: Callable[[Outcome, Loaded], Awaitable[None]], instance: Loaded) -> bool:
         try:
@@ -212,6 +262,13 @@ class Mapping:
 
 async def _result(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
+
+
+def _picking(names: Sequence[str]) -> Callable[[Values], Key]:
+    if len(names) == 1:
+        name = names[0]
+        return lambda row: (row[name],)
+    return itemgetter(*names)
 
 
 def _at(row: Values, path: str) -> Any:

@@ -46,10 +46,10 @@ class RuleRunner:
             try:
                 epoch = await accounts.take(self.rule.name)
                 if epoch is None:
-                    await self._wait(accounts.lease / 2 * random.uniform(0.5, 1.0))  # noqa: S311
+                    await self._wait(min(accounts.lease / 2, 1.0) * random.uniform(0.5, 1.0))  # noqa: S311
                     continue
                 await self._own(accounts, epoch)
-            except StoreError as error:  # The service that keeps the account is down.
+            except Exception as error:  # The service that keeps the account is down, or busy.
                 log.warning("sync rule %r: %s", self.rule.name, error)
                 await self._wait(self._pauses(self._failures))
 
@@ -146,14 +146,14 @@ async def leased(accounts: Accounts, carrying: Carrying, *, even_paused: bool = 
         while True:
             await asyncio.sleep(min(1.0, accounts.lease / 3))
             try:
-                if await accounts.renew(name, progress) and not even_paused:
+                if await accounts.renew(name, carrying.epoch, progress) and not even_paused:
                     carrying.stopping.set()
                 failures = 0
             except LeaseLostError as error:
                 lost.append(error)
                 block.cancel()
                 return
-            except StoreError as error:
+            except Exception as error:  # Whatever it was, the rule is this process's up to the end of its lease.
                 failures += 1
                 if failures * min(1.0, accounts.lease / 3) >= accounts.lease:
                     lost.append(LeaseLostError(f"sync rule {name!r}: its lease could not be renewed: {error}"))
@@ -172,4 +172,4 @@ async def leased(accounts: Accounts, carrying: Carrying, *, even_paused: bool = 
         await asyncio.gather(renewing, return_exceptions=True)
         if not lost:
             with suppress(StoreError, LeaseLostError):
-                await asyncio.shield(accounts.renew(name, progress, release=True))
+                await asyncio.shield(accounts.renew(name, carrying.epoch, progress, release=True))

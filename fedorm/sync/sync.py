@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fedorm.exc import FedormError, StoreError
 from fedorm.relay.outbox import Outbox, WithOutbox
+from fedorm.stores.base import Store
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.rows import Key
 from fedorm.sync.accounts import LEASE, Account, Accounts, Progress
@@ -24,7 +25,7 @@ from fedorm.sync.feeding import feed_of
 from fedorm.sync.homes import home_of, positions_of
 from fedorm.sync.keys import key_of_json
 from fedorm.sync.resolving import ResolvedRule
-from fedorm.sync.rule import SyncRule
+from fedorm.sync.rule import SyncRule, hear_for
 from fedorm.sync.running import RuleRunner, leased
 from fedorm.sync.status import RuleStatus, Statuses
 from fedorm.sync.strategies import EventDriven
@@ -57,6 +58,7 @@ class Sync:
         """Add a rule for models or tables; it says its ``source``. Raises ``SyncRuleError``."""
         if rule.source is None:
             raise SyncRuleError(f"{rule}: say whose changes it is for:  SyncRule(source=..., to=...)")
+        hear_for(rule)
         self._added.append(rule)
         before, self._rules = self._rules, None
         try:
@@ -92,6 +94,10 @@ class Sync:
             raise SyncRuleError("; ".join(problems))
 
     # -- what a rule needs
+
+    def store(self, service: str) -> Store:
+        """Return a service's store."""
+        return self._federation.stores[service]
 
     def accounts(self, rule: ResolvedRule) -> Accounts:
         """Return the accounts of the service that keeps a rule's."""
