@@ -13,6 +13,8 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Date,
+    DateTime,
     Integer,
     Select,
     and_,
