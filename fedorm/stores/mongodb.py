@@ -28,6 +28,7 @@ from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.mongodb_errors import classify
 from fedorm.stores.reflecting import Wanted
+from fedorm.stores.rows import RowAccess, RowShape
 
 
 @dataclass(slots=True)
@@ -337,6 +338,12 @@ class MongoDBStore(BeanieModels):
         await self.prepare_events(sync=sync)
         async with self.named():
             await insert_events(self._side(sync=sync).database, events, transaction)
+
+    def row_access(self, shape: RowShape) -> RowAccess:
+        """Return what reads and writes whole documents of one class."""
+        from fedorm.stores.mongodb_rows import MongoDBRowAccess
+
+        return MongoDBRowAccess(self, shape)
 
     def query(self, reader: DocumentReader, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
         """Return a Beanie ``FindMany`` over the session's own database."""
