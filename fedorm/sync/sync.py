@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -15,14 +15,14 @@ from fedorm.stores.base import Store
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.rows import Key
 from fedorm.sync.accounts import LEASE, Account, Accounts, Progress
-from fedorm.sync.backfilling import Filled, fill
+from fedorm.sync.backfilling import Filled, fill, rewind
 from fedorm.sync.carrying import Carrying
 from fedorm.sync.checking import check_server, resolved_rules
 from fedorm.sync.dead_letters import DeadLetter, DeadLetters
 from fedorm.sync.errors import SyncRuleError, UnknownRuleError
 from fedorm.sync.events import EventTarget
 from fedorm.sync.feeding import feed_of
-from fedorm.sync.homes import home_of, positions_of
+from fedorm.sync.homes import home_of, partition_positions, positions_of
 from fedorm.sync.keys import key_of_json
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.rule import SyncRule, hear_for
@@ -33,6 +33,8 @@ from fedorm.sync.verifying import Verified, verify
 
 if TYPE_CHECKING:
     from fedorm.federation import Federation
+    from fedorm.sync.brokers.consuming import MessageApplier
+    from fedorm.sync.positions import Positions
 
 
 class Sync:
@@ -47,7 +49,7 @@ class Sync:
         self._added: list[SyncRule] = []
         self._rules: dict[str, ResolvedRule] | None = None
         self._accounts: dict[str, Accounts] = {}
-        self._runners: dict[str, RuleRunner] = {}
+        self._running: set[RuleRunner | MessageApplier] = set()
         self._known: dict[str, RuleStatus] = {}
         self.lease = lease
         """For how many seconds a rule stays its owner's after that was last heard of."""
@@ -124,6 +126,10 @@ class Sync:
         """Return the dead letters of a rule."""
         return DeadLetters(rule.name, home_of(rule, self._federation.stores))
 
+    def partition_positions(self, rule: ResolvedRule, partition: int) -> Positions:
+        """Return how far a partition of a rule that goes through a broker was written."""
+        return partition_positions(rule, partition, self._federation.stores)
+
     def feed(self, rule: ResolvedRule) -> ChangeFeed:
         """Return what reads the log for a rule."""
         return feed_of(self._federation, rule)
@@ -135,15 +141,69 @@ class Sync:
 
         Any number of processes may do so at once: each rule is one's at a time, and another's within ``lease`` seconds
         after that has died. What services, rows or the rules' own code do wrong is retried, or put aside, and ends
-        nothing. Event-driven rules go through the relay of the outbox, which is run here, too.
+        nothing. Event-driven rules go through the relay of the outbox, which is run here, too; those that go through a
+        broker are left to ``publish()`` and ``apply()``.
         """
-        chosen = [self.rule(name) for name in rules] if rules is not None else list(self.rules.values())
-        if not chosen:
-            raise SyncRuleError("there is no sync rule to carry out: declare  __sync__ = [SyncRule(...)]  on a model")
+        chosen = self._chosen(rules, through=False)
         runners = [RuleRunner(self, rule) for rule in chosen]
-        self._runners.update({runner.rule.name: runner for runner in runners})
-        tasks = [asyncio.create_task(runner.run()) for runner in runners]
         sources = sorted({one.source.service for one in chosen if isinstance(one.strategy, EventDriven)})
+        await self._run(runners, grace, sources)
+
+    async def publish(self, broker: Any, rules: Iterable[str] | None = None, *, grace: float = 30.0) -> None:
+        """Publish the changes of these rules, or all, that go through a broker, until cancelled or until ``stop()``.
+
+        ``broker`` is a URL of NATS or Kafka, or FastStream's broker object. Like ``run()``, any number of processes may
+        do so: each rule is one's at a time.
+        """
+        from fedorm.sync.brokers.channels import channels_of
+        from fedorm.sync.brokers.publishing import PublishingRunner
+
+        chosen = self._chosen(rules, through=True)
+        made = [PublishingRunner(self, rule, channels_of(broker, rule, lease=self.lease)) for rule in chosen]
+        await self._run(made, grace)
+
+    async def apply(
+        self, broker: Any, rules: Iterable[str] | None = None, *, at_once: int = 8, grace: float = 30.0
+    ) -> None:
+        """Write what other processes publish of these rules, or all, until cancelled or until ``stop()``.
+
+        Any number of processes may do so: they have the partitions among them. ``at_once`` is how many messages this
+        one writes at a time, each over a connection of its own. One that could not be written, as the target was down,
+        comes again until it is.
+        """
+        from fedorm.sync.brokers.channels import channels_of
+        from fedorm.sync.brokers.consuming import MessageApplier
+
+        together = asyncio.Semaphore(at_once)
+        chosen = self._chosen(rules, through=True)
+        made = [MessageApplier(self, rule, channels_of(broker, rule, lease=self.lease), together) for rule in chosen]
+        await self._run(made, grace)
+
+    def _chosen(self, rules: Iterable[str] | None, *, through: bool) -> list[ResolvedRule]:
+        if rules is None:
+            chosen = [rule for rule in self.rules.values() if (rule.through is not None) == through]
+        else:
+            chosen = [self.rule(name) for name in rules]
+        for rule in chosen:
+            if (rule.through is not None) != through:
+                raise SyncRuleError(
+                    f"sync rule {rule.name!r} "
+                    + (
+                        "does not go through a broker: give it  strategy=CDC(through=...)"
+                        if through
+                        else "goes through a broker: it is carried out by  publish()  and  apply()"
+                    )
+                )
+        if not chosen:
+            example = "SyncRule(..., strategy=CDC(through=...))" if through else "SyncRule(...)"
+            raise SyncRuleError(f"there is no sync rule to carry out: declare  __sync__ = [{example}]  on a model")
+        return chosen
+
+    async def _run(
+        self, runners: Sequence[RuleRunner | MessageApplier], grace: float, sources: Collection[str] = ()
+    ) -> None:
+        self._running.update(runners)
+        tasks = [asyncio.create_task(runner.run()) for runner in runners]
         if sources:
             tasks.append(asyncio.create_task(self._federation.outbox.run(sources)))
         try:
@@ -156,8 +216,7 @@ class Sync:
             for task in late:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for runner in runners:
-                self._runners.pop(runner.rule.name, None)
+            self._running.difference_update(runners)
 
     @staticmethod
     async def _until_ended(tasks: list[asyncio.Task[None]], runners: int) -> None:
@@ -170,7 +229,7 @@ class Sync:
 
     def stop(self) -> None:
         """End every ``run()`` of this federation after the batches in hand."""
-        for runner in self._runners.values():
+        for runner in self._running:
             runner.stop()
 
     @asynccontextmanager
@@ -217,9 +276,12 @@ class Sync:
         """Go through the whole source of a rule and bring the target to what it should be; return what was done.
 
         ``progress`` is called after each page. Interrupted, it goes on from the last page when it is called again, or
-        when the rule is carried out next.
+        when the rule is carried out next. Of a rule that goes through a broker, all rows are published again by who
+        publishes its changes: that has only been asked for when this returns.
         """
         async with self.exclusively(name) as carrying:
+            if carrying.rule.through is not None:
+                return await rewind(carrying)
             return await fill(self, carrying, progress)
 
     async def verify(self, name: str, *, repair: bool = False, sample: int = 100, page: int = 2_000) -> Verified:
@@ -286,10 +348,13 @@ class Sync:
 
     def _here(self, rule: ResolvedRule) -> RuleStatus:
         known = self._known.get(rule.name) or _named(rule, "new")
-        runner = self._runners.get(rule.name)
-        if runner is None:
-            return known
-        progress = runner.progress
+        for runner in self._running:
+            if runner.rule is rule:
+                known = self._with(known, runner.progress)
+        return known
+
+    @staticmethod
+    def _with(known: RuleStatus, progress: Progress) -> RuleStatus:
         return replace(
             known,
             state=progress.state,
@@ -298,7 +363,7 @@ class Sync:
             errors=known.errors + progress.errors,
             last_sync_at=progress.last_sync_at or known.last_sync_at,
             last_error=progress.last_error or known.last_error,
-            lag_seconds=progress.lag_seconds,
+            lag_seconds=progress.lag_seconds if progress.lag_seconds is not None else known.lag_seconds,
             lag_rows=progress.lag_rows,
             position=progress.position or known.position,
         )
