@@ -299,7 +299,7 @@ class Sync:
         since = progress.totals if progress.totals is not None and progress.totals.synced >= known.synced else known
         return replace(
             known,
-            state=progress.state if runner.owns else known.state,
+            state=progress.state if runner.owns or progress.state == "stopped" else known.state,
             synced=since.synced + progress.synced,
             deleted=since.deleted + progress.deleted,
             errors=since.errors + progress.errors,
