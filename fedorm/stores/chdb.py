@@ -19,7 +19,7 @@ from fedorm.stores.clickhouse_sql import PARTS, HexBinary, adapt_types, allow_hi
 from fedorm.stores.offload import Workers, offload
 from fedorm.stores.offloaded import OffloadedStore
 from fedorm.stores.reflecting import Wanted
-from fedorm.stores.rows import RowAccess, RowShape
+from fedorm.stores.rows import VERSION, RowAccess, RowShape
 
 
 class ChDBStore(OffloadedStore):
@@ -59,6 +59,7 @@ class ChDBStore(OffloadedStore):
 
         adapt_types(dialect, native, precise=True, binary=HexBinary)
         allow_hints(dialect)
+        dialect.ddl_compiler = _replacing(dialect.ddl_compiler)
 
     async def close(self) -> None:
         """Close the connection and end its thread."""
@@ -97,11 +98,24 @@ class ChDBStore(OffloadedStore):
             raise self.error(StoreError, context.original_exception) from context.original_exception
 
     async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
-        """Run ``CREATE TABLE``; the dialect's default is a MergeTree ordered by the primary key."""
+        """Run ``CREATE TABLE``: a MergeTree ordered by the primary key, or with versions one that replaces rows."""
         from chdb_sqlalchemy import types as native
 
         tables = native_tables(metadata.tables.values(), native, precise=True, nullable=False)
         await super().create_all(tables, documents)
+
+
+def _replacing(compiler: type[Any]) -> type[Any]:
+    class ReplacingCompiler(compiler):  # type: ignore[misc]
+        """Gives tables with versions the engine that keeps the greatest."""
+
+        def post_create_table(self, table: Any) -> str:
+            suffix: str = super().post_create_table(table)
+            if VERSION not in table.columns:
+                return suffix
+            return suffix.replace("= MergeTree", f"= ReplacingMergeTree({self.preparer.quote(VERSION)})", 1)
+
+    return ReplacingCompiler
 
 
 class _Connection:

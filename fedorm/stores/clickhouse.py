@@ -26,7 +26,7 @@ from fedorm.stores.clickhouse_sql import PARTS, adapt_types, allow_hints, native
 from fedorm.stores.offload import Workers, offload
 from fedorm.stores.offloaded import OffloadedStore
 from fedorm.stores.reflecting import Wanted
-from fedorm.stores.rows import RowAccess, RowShape
+from fedorm.stores.rows import VERSION, RowAccess, RowShape
 
 _AUTHENTICATION = {192, 193, 194, 516}
 _TIMEOUT = {159, 160, 209}
@@ -61,6 +61,11 @@ class ClickHouseStore(OffloadedStore):
         """SQL; rows while the statement runs over the native protocol alone: HTTP holds an answer until it is whole."""
         known = {Capability.SQL, Capability.TLS}
         return frozenset(known | {Capability.STREAMING} if self.driver == "native" else known)
+
+    @property
+    def holds_microseconds(self) -> bool:
+        """Whether moments have fractions of a second there."""
+        return bool(self._precise)
 
     # -- engines
 
@@ -169,7 +174,10 @@ class ClickHouseStore(OffloadedStore):
         clickhouse_reflection.reflect_tables(connection, metadata, wanted, old=not self._precise)
 
     async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
-        """Run ``CREATE TABLE``; a table without an engine becomes a MergeTree ordered by its primary key."""
+        """Run ``CREATE TABLE``; a table without an engine becomes a MergeTree ordered by its primary key.
+
+        One with a column of versions, as targets that are kept in sync have it, becomes a ReplacingMergeTree by it.
+        """
         from clickhouse_sqlalchemy import engines
         from clickhouse_sqlalchemy import types as native
 
@@ -178,11 +186,18 @@ class ClickHouseStore(OffloadedStore):
                 tables = native_tables(metadata.tables.values(), native, precise=bool(self._precise), nullable=True)
                 for table in tables.tables.values():
                     if getattr(table, "engine", None) is None:
-                        order = tuple(column.name for column in table.primary_key.columns)
-                        engines.MergeTree(order_by=order or "tuple()")._set_parent_with_dispatch(table)
+                        _default_engine(table, engines)._set_parent_with_dispatch(table)
                 tables.create_all(connection)
 
         await greenlet_spawn(create)
+
+
+def _default_engine(table: Any, engines: Any) -> Any:
+    """Return what a table becomes that names no engine."""
+    order = tuple(column.name for column in table.primary_key.columns) or "tuple()"
+    if VERSION in table.columns:
+        return engines.ReplacingMergeTree(version=VERSION, order_by=order)
+    return engines.MergeTree(order_by=order)
 
 
 def _disconnect(connection: Any) -> None:

@@ -50,7 +50,9 @@ from sqlalchemy.sql.dml import Insert
 from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import await_only
 
-from fedorm.stores.rows import Key, Values
+from fedorm.stores.passing import Pair, Passage
+from fedorm.stores.postgresql_passing import BinaryPassage, same_form
+from fedorm.stores.rows import Key, RowAccess, Values
 from fedorm.stores.sql_binding import Prepared, RowFaultError
 from fedorm.stores.sql_marks import PostgreSQLMarks
 from fedorm.stores.sql_rows import KEY, VALUE, SQLRowAccess, numbered
@@ -74,10 +76,17 @@ class PostgreSQLRowAccess(PostgreSQLMarks, SQLRowAccess):
 
     # -- upserts
 
-    def upsert(self, connection: Connection, rows: Sequence[Values]) -> None:
+    def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
+        """Return the way by COPY alone, to a table of PostgreSQL's whose columns have the same types."""
+        if isinstance(target, PostgreSQLRowAccess) and not target.defaults:
+            columns = [(self.shape.columns[one.source], target.shape.columns[one.target]) for one in pairs]
+            if all(same_form(mine, theirs) and theirs.computed is None for mine, theirs in columns):
+                return BinaryPassage(self, target, pairs)
+        return super().passage(target, pairs)
+
+    def upsert_bound(self, connection: Connection, columns: Sequence[Sequence[Any]], number: int) -> None:
         """Choose the way by the number of rows."""
-        columns = self.bound(rows)
-        if len(rows) <= self.few and self._fits_arrays(self.inserted):
+        if number <= self.few and self._fits_arrays(self.inserted):
             with self._naming(self._from_arrays, self.inserted):
                 self._from_arrays.send(connection, numbered(columns))
             return

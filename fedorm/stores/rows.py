@@ -9,10 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
 
+if TYPE_CHECKING:
+    from fedorm.stores.passing import Pair, Passage
+
+VERSION, DELETED = "sync_version", "sync_deleted"
+"""Fields of a target whose rows can only be appended: the greatest version counts, and says whether the row is gone."""
 Key = tuple[Any, ...]
 Values = dict[str, Any]
 """A row by the names of its fields."""
@@ -108,6 +113,10 @@ class RowAccess(ABC):
     @abstractmethod
     async def count(self) -> int:
         """Return how many rows there are."""
+
+    def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
+        """Return a faster way to fill a target with all rows, as they are; None where there is none."""
+        return None
 
     # -- writing
 

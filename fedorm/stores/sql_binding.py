@@ -108,6 +108,26 @@ class Reading:
 
     def rows(self, result: CursorResult[Any]) -> list[Sequence[Any]]:
         """Return all rows of a result that has just these columns."""
+        rows, processors = self._fetched(result)
+        if not processors or not rows:
+            return rows
+        return list(zip(*self._processed(rows, processors), strict=True))
+
+    def columns(self, result: CursorResult[Any]) -> tuple[int, list[Sequence[Any]]]:
+        """Return how many rows a result has, and the values of each column."""
+        rows, processors = self._fetched(result)
+        if not rows:
+            return 0, [[] for _ in self._columns]
+        return len(rows), [one if isinstance(one, tuple) else list(one) for one in self._processed(rows, processors)]
+
+    @staticmethod
+    def _processed(rows: list[Sequence[Any]], processors: list[tuple[int, Processor]]) -> list[Any]:
+        columns: list[Any] = list(zip(*rows, strict=True))
+        for at, process in processors:
+            columns[at] = map(process, columns[at])
+        return columns
+
+    def _fetched(self, result: CursorResult[Any]) -> tuple[list[Sequence[Any]], list[tuple[int, Processor]]]:
         dialect, cursor = result.dialect, result.cursor
         assert cursor is not None
         kinds = tuple(one[1] for one in cursor.description)
@@ -120,9 +140,4 @@ class Reading:
             self._known[kinds] = processors
         rows: list[Sequence[Any]] = list(cursor.fetchall())
         result.close()
-        if not processors or not rows:
-            return rows
-        columns: list[Any] = list(zip(*rows, strict=True))
-        for at, process in processors:
-            columns[at] = map(process, columns[at])
-        return list(zip(*columns, strict=True))
+        return rows, processors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -26,7 +26,8 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm.exc import RowError, StoreError, UnsupportedOperationError
 from fedorm.stores.base import batches
 from fedorm.stores.exact import RefusedValueError
-from fedorm.stores.rows import Key, RowShape, Values
+from fedorm.stores.passing import ColumnPassage, Pair, Passage
+from fedorm.stores.rows import Key, RowAccess, RowShape, Values
 from fedorm.stores.sql import SQLStore
 from fedorm.stores.sql_binding import Binding, Reading, RowFaultError
 from fedorm.stores.sql_marks import SQLMarks
@@ -119,6 +120,33 @@ class SQLRowReading(SQLMarks):
         with self.store.engine.connect() as connection:
             return reading.rows(connection.execute(statement))
 
+    async def column_pages(
+        self, *, size: int, after: Key | None
+    ) -> AsyncIterator[tuple[int, Key, dict[str, Sequence[Any]]]]:
+        """Yield pages by columns: how many rows there are, the last key, and the values of each field."""
+        names = self.shape.fields
+        while True:
+            number, columns = await self.run(self._column_page, size, after)
+            if number:
+                after = tuple(columns[place][-1] for place in self._key_places)
+                yield number, after, dict(zip(names, columns, strict=True))
+            if number < size:
+                return
+
+    def _column_page(self, size: int, after: Key | None) -> tuple[int, list[Sequence[Any]]]:
+        statement = self.selected([self.shape.columns[name] for name in self.shape.fields])
+        statement = statement.order_by(*self.keys).limit(size)
+        if after is not None:
+            statement = statement.where(self.beyond(after))
+        with self.store.engine.connect() as connection:
+            return self._rows.columns(connection.execute(statement))
+
+    def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
+        """Return a way by columns, to any table."""
+        if not isinstance(target, SQLRowReading) or not hasattr(target, "write_columns"):
+            return None
+        return ColumnPassage(self, target, pairs)
+
     def _found(self, reading: Reading, columns: Sequence[Column[Any]], keys: Sequence[Key]) -> list[Sequence[Any]]:
         if not keys:
             return []
@@ -185,6 +213,11 @@ class SQLRowReading(SQLMarks):
         """Return the values of all ``inserted`` columns as the driver takes them, a list each."""
         made = self.binding.columns(rows, list(self.written))
         return made + [self._made(column, column.default, len(rows)) for column in self.defaults.values()]
+
+    def bound_columns(self, columns: Mapping[str, Sequence[Any]], number: int) -> list[Sequence[Any]]:
+        """Do the same for columns of values."""
+        made = [self.binding.column(name, columns[name]) for name in self.written]
+        return made + [self._made(column, column.default, number) for column in self.defaults.values()]
 
     def _made(self, column: Column[Any], default: Any, number: int) -> Sequence[Any]:
         values = [default.arg(None) if default.is_callable else default.arg for _ in range(number)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, TypeVar
@@ -45,6 +45,15 @@ class SQLRowAccess(SQLRowReading):
     async def write(self, handle: Connection, block: Block, *, version: int) -> None:
         """Delete, change, then insert or replace; the version is not written."""
         await self.run(self._write, handle, block)
+
+    async def write_columns(
+        self, handle: Connection, columns: Mapping[str, Sequence[Any]], number: int, *, version: int
+    ) -> None:
+        """Insert or replace rows that are given by columns."""
+        await self.run(self._write_columns, handle, columns, number)
+
+    def _write_columns(self, connection: Connection, columns: Mapping[str, Sequence[Any]], number: int) -> None:
+        self.upsert_bound(connection, self.bound_columns(columns, number), number)
 
     async def commit(self, handle: Connection) -> None:
         """Commit, and give the connection back."""
@@ -111,8 +120,12 @@ class SQLRowAccess(SQLRowReading):
         """Return the statement that inserts a row of ``values``, or changes the one with its key."""
 
     def upsert(self, connection: Connection, rows: Sequence[Values]) -> None:
-        """Insert or replace rows, one by one for the database."""
-        self._upsert.send_many(connection, numbered(self.bound(rows)))
+        """Insert or replace rows."""
+        self.upsert_bound(connection, self.bound(rows), len(rows))
+
+    def upsert_bound(self, connection: Connection, columns: Sequence[Sequence[Any]], number: int) -> None:
+        """Insert or replace rows that are bound already, one by one for the database."""
+        self._upsert.send_many(connection, numbered(columns))
 
     def delete(self, connection: Connection, keys: Sequence[Key]) -> None:
         """Delete by lists of keys."""

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 
 from fedorm.entity import is_document
+from fedorm.stores.passing import Pair
 from fedorm.stores.rows import Key, RowShape, Values
 from fedorm.sync.coercing import Convert, coercers, needless
 from fedorm.sync.errors import RowFailedError
@@ -86,6 +87,12 @@ class Mapping:
         """Return what is copied as it is, and what of that is then made to fit."""
         coerced = [(theirs, self._coercion(mine, theirs)) for mine, theirs in self.copied]
         return list(self.copied), [(theirs, coerce) for theirs, coerce in coerced if coerce is not None]
+
+    def pairs(self) -> list[Pair] | None:
+        """Return which field goes where, if that is all there is to do."""
+        if not self._is_plain:
+            return None
+        return [Pair(mine, theirs, self._coercion(mine, theirs)) for mine, theirs in self.copied]
 
     # -- keys
 

@@ -55,7 +55,7 @@ class RuleRunner:
                     await self._wait(min(accounts.lease / 2, 1.0) * random.uniform(0.5, 1.0))  # noqa: S311
                     continue
                 await self._own(accounts, epoch)
-            except StoreError as error:  # The service that keeps the account is down.
+            except Exception as error:  # The service that keeps the account is down, or busy.
                 log.warning("sync rule %r: %s", self.rule.name, error)
                 await self._wait(self._pauses(self._failures))
 
@@ -159,7 +159,7 @@ async def leased(accounts: Accounts, carrying: Carrying, *, even_paused: bool = 
                 lost.append(error)
                 block.cancel()
                 return
-            except StoreError as error:
+            except Exception as error:  # Whatever it was, the rule is this process's up to the end of its lease.
                 failures += 1
                 if failures * min(1.0, accounts.lease / 3) >= accounts.lease:
                     lost.append(LeaseLostError(f"sync rule {name!r}: its lease could not be renewed: {error}"))

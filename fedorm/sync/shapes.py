@@ -12,11 +12,8 @@ from sqlalchemy.orm import Mapper
 from fedorm.catalog import catalog, owner_of, service_of
 from fedorm.entity import is_document
 from fedorm.exc import ModelError
-from fedorm.stores.rows import RowShape
+from fedorm.stores.rows import DELETED, VERSION, RowShape
 from fedorm.sync.errors import SyncRuleError
-
-VERSION, DELETED = "sync_version", "sync_deleted"
-"""Fields of a target whose rows can only be appended: the greatest version counts, and says whether the row is gone."""
 
 
 @dataclass(frozen=True, slots=True)

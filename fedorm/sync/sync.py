@@ -26,7 +26,7 @@ from fedorm.sync.feeding import feed_of
 from fedorm.sync.homes import home_of, positions_of
 from fedorm.sync.keys import key_of_json
 from fedorm.sync.resolving import ResolvedRule
-from fedorm.sync.rule import SyncRule
+from fedorm.sync.rule import SyncRule, hear_for
 from fedorm.sync.running import RuleRunner, leased
 from fedorm.sync.status import RuleStatus, Statuses
 from fedorm.sync.strategies import EventDriven
@@ -59,6 +59,7 @@ class Sync:
         """Add a rule for models or tables; it says its ``source``. Raises ``SyncRuleError``."""
         if rule.source is None:
             raise SyncRuleError(f"{rule}: say whose changes it is for:  SyncRule(source=..., to=...)")
+        hear_for(rule)
         self._added.append(rule)
         before, self._rules = self._rules, None
         try:
