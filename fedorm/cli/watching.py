@@ -28,7 +28,7 @@ _LOOK = 1.0
 _WINDOW = 10
 """Of how many of the latest looks a rate is made."""
 _STYLES = {"failed": "bold red", "retrying": "yellow", "unknown": "red", "paused": "dim", "stopped": "dim"}
-_NAMES = ("rule", "from", "to", "strategy", "state", "rows/s", "lag", "synced", "deleted", "errors", "dead letters")
+_NAMES = ("rule", "strategy", "state", "rows/s", "lag", "synced", "deleted", "errors", "dead letters")
 
 
 class Rates:
@@ -89,12 +89,12 @@ async def _show(live: Live, federation: Federation, names: Collection[str]) -> N
 def _table(rows: Sequence[tuple[RuleStatus, float]]) -> Table:
     table = Table(box=box.ROUNDED, header_style="bold cyan", border_style="bright_black")
     for place, name in enumerate(_NAMES):
-        table.add_column(name, justify="right" if place >= 5 else "left", overflow="fold")
+        table.add_column(name, justify="right" if place > 2 else "left", overflow="fold")
     for one, rate in rows:
         counts = [f"{number:,}" for number in (one.synced, one.deleted, one.errors, one.dead_letters)]
-        first = [one.name, one.source, one.target, one.strategy]
         table.add_row(
-            *(Text(printable(text)) for text in first),
+            Text(printable(one.name)),
+            Text(one.strategy),
             Text(one.state, style=_STYLES.get(one.state, "green")),
             Text(f"{rate:,.0f}"),
             Text(lag_of(one)),
