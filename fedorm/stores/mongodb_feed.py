@@ -180,8 +180,9 @@ class _DocumentShape:
     def __init__(self, store: MongoDBStore, shape: RowShape) -> None:
         self.shape = shape
         self._store = store
+        assert shape.document is not None
         self._model: Any = shape.document
-        annotation: Any = self._model.model_fields["id"].annotation
+        annotation: Any = shape.document.model_fields["id"].annotation
         self._identity: Callable[[Any], Any] = TypeAdapter(annotation).validate_python
         self._class: tuple[str, frozenset[str]] | None = None
 

@@ -1,4 +1,4 @@
-"""Rules in a module of their own, as a user's are: letters are kept in an archive, stamps in a list, visits in a log."""
+"""Rules in a module of their own, as a user's are: letters go to an archive, stamps to a list, visits to a log."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def in_words(row: Any) -> Any:
 class SentLetter(FederatedBase):
     __service__, __tablename__ = "sync_cli_office", "sent_letters"
     __sync__ = [
-        SyncRule(to=ArchivedLetter, strategy=Batch(every=0.1), fields={"id": "letter_id"}, transform=in_words, name="letters")
+        SyncRule(
+            to=ArchivedLetter, strategy=Batch(every=0.1), fields={"id": "letter_id"}, transform=in_words, name="letters"
+        )
     ]
     id: Mapped[int] = mapped_column(primary_key=True)
     text: Mapped[str] = mapped_column(String(40))
