@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _FAULTS = {2, 66, 121, 10334, 11000, 11001, 12582, 17280, 17419, 17420}
 """The server's codes for a value, a document too large, a validator and a unique index."""
+_LONGEST_TRANSACTION = 60.0
 _CHANGED: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 """The collections that open transactions have changed."""
 
@@ -50,15 +52,29 @@ class MongoDBRowAccess(RowAccess):
 
     # -- reading
 
-    async def pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Values]]:
+    async def pages(
+        self, *, size: int, after: Key | None = None, since: str | None = None
+    ) -> AsyncIterator[list[Values]]:
         """Read each page by the key of the last document before it."""
         while True:
-            found = await self._page(size, after, None)
+            found = await self._page(size, after, None, since)
             if found:
                 after = self._key(found[-1])
                 yield [self._values(one) for one in found]
             if len(found) < size:
                 return
+
+    async def mark(self, *, changed: str | None, overlap: float) -> str | None:
+        """Go back by what a transaction may last, which MongoDB ends after a minute unless it is told otherwise."""
+        if changed is None:
+            return None
+        now = datetime.datetime.now(datetime.UTC)
+        return f"{changed} {(now - datetime.timedelta(seconds=overlap + _LONGEST_TRANSACTION)).isoformat()}"
+
+    @property
+    def resolutions(self) -> dict[str, float]:
+        """Say that a BSON date holds milliseconds."""
+        return dict.fromkeys(self.shape.fields, 1e-3)
 
     async def key_pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Key]]:
         """Read the keys' fields alone."""
@@ -92,8 +108,15 @@ class MongoDBRowAccess(RowAccess):
     def _keys_alone(self) -> dict[str, int]:
         return {"_id": 0} | dict.fromkeys(self._keys, 1)
 
-    async def _page(self, size: int, after: Key | None, fields: Mapping[str, int] | None) -> list[dict[str, Any]]:
+    async def _page(
+        self, size: int, after: Key | None, fields: Mapping[str, int] | None, since: str | None = None
+    ) -> list[dict[str, Any]]:
         beyond = [self._beyond(after)] if after is not None else []
+        if since is not None:
+            name, moment = since.split(" ", 1)
+            stored = self._stored[name]
+            # A document that does not say when it was changed may have been.
+            beyond.append({"$or": [{stored: {"$gte": datetime.datetime.fromisoformat(moment)}}, {stored: None}]})
         async with self._named():
             cursor = self._collection.find(self._where(*beyond), fields, sort=[(name, 1) for name in self._keys])
             found: list[dict[str, Any]] = await cursor.limit(size).to_list(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.rows import Key
 from fedorm.sync.accounts import LEASE, Account, Accounts, Progress
 from fedorm.sync.backfilling import Filled, fill, rewind
+from fedorm.sync.brokers.running import ThroughBroker
 from fedorm.sync.carrying import Carrying
 from fedorm.sync.checking import check_server, resolved_rules
 from fedorm.sync.dead_letters import DeadLetter, DeadLetters
@@ -24,6 +26,7 @@ from fedorm.sync.events import EventTarget
 from fedorm.sync.feeding import feed_of
 from fedorm.sync.homes import home_of, partition_positions, positions_of
 from fedorm.sync.keys import key_of_json
+from fedorm.sync.positions import Positions
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.rule import SyncRule, hear_for
 from fedorm.sync.running import RuleRunner, leased
@@ -33,11 +36,9 @@ from fedorm.sync.verifying import Verified, verify
 
 if TYPE_CHECKING:
     from fedorm.federation import Federation
-    from fedorm.sync.brokers.consuming import MessageApplier
-    from fedorm.sync.positions import Positions
 
 
-class Sync:
+class Sync(ThroughBroker):
     """The sync rules between services of a federation.
 
     They are those of models and functions that were imported by the time they are first asked for, and those that are
@@ -45,11 +46,12 @@ class Sync:
     """
 
     def __init__(self, federation: Federation, *, lease: float = LEASE) -> None:
+        super().__init__()
         self._federation = federation
         self._added: list[SyncRule] = []
         self._rules: dict[str, ResolvedRule] | None = None
         self._accounts: dict[str, Accounts] = {}
-        self._running: set[RuleRunner | MessageApplier] = set()
+        self._runners: dict[str, RuleRunner] = {}
         self._known: dict[str, RuleStatus] = {}
         self.lease = lease
         """For how many seconds a rule stays its owner's after that was last heard of."""
@@ -137,77 +139,24 @@ class Sync:
     # -- carrying them out
 
     async def run(self, rules: Iterable[str] | None = None, *, grace: float = 30.0) -> None:
-        """Carry out these rules, or all, until cancelled or until ``stop()``: then the batches in hand are ended first.
+        """Carry out these rules, or all, until cancelled or until ``stop()``.
 
-        Any number of processes may do so at once: each rule is one's at a time, and another's within ``lease`` seconds
-        after that has died. What services, rows or the rules' own code do wrong is retried, or put aside, and ends
-        nothing. Event-driven rules go through the relay of the outbox, which is run here, too; those that go through a
-        broker are left to ``publish()`` and ``apply()``.
+        The batches in hand are ended then, within ``grace`` seconds. Any number of processes may do so at once: each
+        rule is one's at a time, and another's within ``lease`` seconds after that has died. What services, rows or the
+        rules' own code do wrong is retried, or put aside, and ends nothing. Event-driven rules go through the relay of
+        the outbox, which is run here, too; those that go through a broker are left to ``publish()`` and ``apply()``.
         """
-        chosen = self._chosen(rules, through=False)
-        runners = [RuleRunner(self, rule) for rule in chosen]
-        sources = sorted({one.source.service for one in chosen if isinstance(one.strategy, EventDriven)})
-        await self._run(runners, grace, sources)
+        await self._run([RuleRunner(self, rule) for rule in self.chosen(rules, through=False)], grace)
 
-    async def publish(self, broker: Any, rules: Iterable[str] | None = None, *, grace: float = 30.0) -> None:
-        """Publish the changes of these rules, or all, that go through a broker, until cancelled or until ``stop()``.
-
-        ``broker`` is a URL of NATS or Kafka, or FastStream's broker object. Like ``run()``, any number of processes may
-        do so: each rule is one's at a time.
-        """
-        from fedorm.sync.brokers.channels import channels_of
-        from fedorm.sync.brokers.publishing import PublishingRunner
-
-        chosen = self._chosen(rules, through=True)
-        made = [PublishingRunner(self, rule, channels_of(broker, rule, lease=self.lease)) for rule in chosen]
-        await self._run(made, grace)
-
-    async def apply(
-        self, broker: Any, rules: Iterable[str] | None = None, *, at_once: int = 8, grace: float = 30.0
-    ) -> None:
-        """Write what other processes publish of these rules, or all, until cancelled or until ``stop()``.
-
-        Any number of processes may do so: they have the partitions among them. ``at_once`` is how many messages this
-        one writes at a time, each over a connection of its own. One that could not be written, as the target was down,
-        comes again until it is.
-        """
-        from fedorm.sync.brokers.channels import channels_of
-        from fedorm.sync.brokers.consuming import MessageApplier
-
-        together = asyncio.Semaphore(at_once)
-        chosen = self._chosen(rules, through=True)
-        made = [MessageApplier(self, rule, channels_of(broker, rule, lease=self.lease), together) for rule in chosen]
-        await self._run(made, grace)
-
-    def _chosen(self, rules: Iterable[str] | None, *, through: bool) -> list[ResolvedRule]:
-        if rules is None:
-            chosen = [rule for rule in self.rules.values() if (rule.through is not None) == through]
-        else:
-            chosen = [self.rule(name) for name in rules]
-        for rule in chosen:
-            if (rule.through is not None) != through:
-                raise SyncRuleError(
-                    f"sync rule {rule.name!r} "
-                    + (
-                        "does not go through a broker: give it  strategy=CDC(through=...)"
-                        if through
-                        else "goes through a broker: it is carried out by  publish()  and  apply()"
-                    )
-                )
-        if not chosen:
-            example = "SyncRule(..., strategy=CDC(through=...))" if through else "SyncRule(...)"
-            raise SyncRuleError(f"there is no sync rule to carry out: declare  __sync__ = [{example}]  on a model")
-        return chosen
-
-    async def _run(
-        self, runners: Sequence[RuleRunner | MessageApplier], grace: float, sources: Collection[str] = ()
-    ) -> None:
-        self._running.update(runners)
+    async def _run(self, runners: Sequence[RuleRunner], grace: float) -> None:
+        self._runners.update({runner.rule.name: runner for runner in runners})
         tasks = [asyncio.create_task(runner.run()) for runner in runners]
+        followed = [runner.rule for runner in runners if isinstance(runner.rule.strategy, EventDriven)]
+        sources = sorted({rule.source.service for rule in followed})
         if sources:
             tasks.append(asyncio.create_task(self._federation.outbox.run(sources)))
         try:
-            await self._until_ended(tasks, len(runners))
+            await self._until_stopped(runners[0], tasks)
         finally:
             self.stop()
             if sources:
@@ -216,21 +165,28 @@ class Sync:
             for task in late:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._running.difference_update(runners)
+            for runner in runners:
+                self._known[runner.rule.name] = self._here(runner.rule)
+                self._runners.pop(runner.rule.name, None)
 
     @staticmethod
-    async def _until_ended(tasks: list[asyncio.Task[None]], runners: int) -> None:
-        pending = set(tasks[:runners])
-        while pending:
-            done, pending = await asyncio.wait({*pending, *tasks[runners:]}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            pending -= set(tasks[runners:])
+    async def _until_stopped(runner: RuleRunner, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        told = asyncio.create_task(runner.ending.wait())  # As all of them are.
+        pending: set[asyncio.Task[Any]] = {told, *tasks}
+        try:
+            while told in pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            told.cancel()
 
     def stop(self) -> None:
-        """End every ``run()`` of this federation after the batches in hand."""
-        for runner in self._running:
+        """End every ``run()``, ``publish()`` and ``apply()`` of this federation after the batches in hand."""
+        for runner in self._runners.values():
             runner.stop()
+        for applier in self._appliers:
+            applier.stop()
 
     @asynccontextmanager
     async def running(self, rules: Iterable[str] | None = None) -> AsyncIterator[None]:
@@ -276,12 +232,12 @@ class Sync:
         """Go through the whole source of a rule and bring the target to what it should be; return what was done.
 
         ``progress`` is called after each page. Interrupted, it goes on from the last page when it is called again, or
-        when the rule is carried out next. Of a rule that goes through a broker, all rows are published again by who
-        publishes its changes: that has only been asked for when this returns.
+        when the rule is carried out next. Of a rule that goes through a broker it only returns that all rows will be
+        published again.
         """
         async with self.exclusively(name) as carrying:
             if carrying.rule.through is not None:
-                return await rewind(carrying)
+                return await rewind(self, carrying)
             return await fill(self, carrying, progress)
 
     async def verify(self, name: str, *, repair: bool = False, sample: int = 100, page: int = 2_000) -> Verified:
@@ -348,22 +304,22 @@ class Sync:
 
     def _here(self, rule: ResolvedRule) -> RuleStatus:
         known = self._known.get(rule.name) or _named(rule, "new")
-        for runner in self._running:
-            if runner.rule is rule:
-                known = self._with(known, runner.progress)
-        return known
-
-    @staticmethod
-    def _with(known: RuleStatus, progress: Progress) -> RuleStatus:
+        runner = self._runners.get(rule.name)
+        if runner is None:
+            return known
+        progress = runner.progress
+        # What the account has by now is no longer counted as this process's own.
+        since = progress.totals if progress.totals is not None and progress.totals.synced >= known.synced else known
         return replace(
             known,
-            state=progress.state,
-            synced=known.synced + progress.synced,
-            deleted=known.deleted + progress.deleted,
-            errors=known.errors + progress.errors,
+            state=progress.state if runner.owns or progress.state == "stopped" else known.state,
+            synced=since.synced + progress.synced,
+            deleted=since.deleted + progress.deleted,
+            errors=since.errors + progress.errors,
+            dead_letters=since.dead_letters,
             last_sync_at=progress.last_sync_at or known.last_sync_at,
             last_error=progress.last_error or known.last_error,
-            lag_seconds=progress.lag_seconds if progress.lag_seconds is not None else known.lag_seconds,
+            lag_seconds=progress.lag_seconds,
             lag_rows=progress.lag_rows,
             position=progress.position or known.position,
         )
@@ -398,7 +354,7 @@ def _named(rule: ResolvedRule, state: str) -> RuleStatus:
 
 def _status(rule: ResolvedRule, account: Account, letters: int, position: str | None) -> RuleStatus:
     return replace(
-        _named(rule, "paused" if account.paused else account.state),
+        _named(rule, _state(account)),
         position=position,
         last_sync_at=account.last_sync_at,
         synced=account.synced,
@@ -411,6 +367,14 @@ def _status(rule: ResolvedRule, account: Account, letters: int, position: str | 
         owner=account.owner,
         last_error=account.last_error,
     )
+
+
+def _state(account: Account) -> str:
+    """Return what a rule is doing: nothing any more, if who carried it out has not been heard of."""
+    if account.paused:
+        return "paused"
+    alive = account.until >= time.time()
+    return account.state if alive or account.state in ("new", "failed") else "stopped"
 
 
 def event_targets(sync: Sync, rules: Iterable[ResolvedRule]) -> list[Any]:
