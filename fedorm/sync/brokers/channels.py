@@ -57,6 +57,11 @@ class Channel(ABC):
     def __init__(self, route: Route, address: Address, publisher: Publisher) -> None:
         self.route, self._address, self._publisher = route, address, publisher
 
+    @classmethod
+    def options(cls, route: Route) -> dict[str, Any]:
+        """Return what the connection has to know of the route."""
+        return {}
+
     async def open(self, *, publishes: bool) -> None:
         """Connect, and make what the messages are kept in where it is missing."""
         try:
@@ -134,10 +139,11 @@ def channels_of(broker: Any, rule: ResolvedRule, *, lease: float) -> Callable[[]
     assert strategy.through is not None
     route = Route(rule.name, strategy.through, strategy.partitions, lease)
     options = {"stream": strategy.through} if _looks_like_nats(broker) else {}
-    module, address, make = publisher_of(broker, route.timeout, options)
+    module, address, _ = publisher_of(broker, route.timeout, options)
     if module not in _CHANNELS:
         raise ConfigurationError(f"{address}: rules go through NATS or Kafka, which keep an order within partitions")
     channel: type[Channel] = getattr(importlib.import_module(f"fedorm.sync.brokers.{module}"), _CHANNELS[module])
+    _, address, make = publisher_of(broker, route.timeout, channel.options(route))
     return lambda: channel(route, address, make())
 
 

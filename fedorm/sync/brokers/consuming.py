@@ -18,7 +18,7 @@ from fedorm.sync.brokers.messages import Message, partition_of, read_message
 from fedorm.sync.carrying import log
 from fedorm.sync.errors import LeaseLostError
 from fedorm.sync.passes import ahead
-from fedorm.sync.positions import Position
+from fedorm.sync.positions import Position, Positions
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.running import pauses
 from fedorm.sync.strategies import CDC
@@ -50,6 +50,7 @@ class MessageApplier:
         self._failures = 0
         self._asked = self._said = 0.0
         self._paused = False
+        self._positions: dict[int, Positions] = {}
         self.progress = Progress(state="applying")
         self._carrying = sync.carrying(rule, epoch=0, progress=self.progress)
         assert isinstance(rule.strategy, CDC)
@@ -129,11 +130,18 @@ class MessageApplier:
             if work.gone:
                 await self._write(partition, message.sequence, await carrying.differing(work))
 
+    async def _reached(self, partition: int) -> Positions:
+        if partition not in self._positions:
+            positions = self._sync.partition_positions(self.rule, partition)
+            await positions.make()
+            self._positions[partition] = positions
+        return self._positions[partition]
+
     async def _write(self, partition: int, sequence: int, work: Work) -> None:
         applier = Applier(
             self.rule.mapping,
             self._carrying.target,
-            self._sync.partition_positions(self.rule, partition),
+            await self._reached(partition),
             # Anew: other processes put rows aside, too.
             self._sync.letters(self.rule),
             self.progress,

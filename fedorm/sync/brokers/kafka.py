@@ -13,6 +13,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, To
 
 from fedorm.sync.brokers.channels import Channel, Take
 
+_COPIES = 3
 _POLL_MS = 500
 _AT_ONCE = 20
 """How many messages of a partition are fetched together."""
@@ -24,10 +25,10 @@ class KafkaChannel(Channel):
     async def _prepare(self, publishes: bool) -> None:
         admin = self._publisher.broker.config.admin_client
         if self._topic not in await admin.list_topics():
+            brokers = (await admin.describe_cluster())["brokers"]
             with contextlib.suppress(TopicAlreadyExistsError):
-                # -1: as many copies as the broker makes by default.
-                answer = await admin.create_topics([NewTopic(self._topic, self.route.partitions, -1)])
-                _check(answer)
+                copies = min(_COPIES, len(brokers))
+                _check(await admin.create_topics([NewTopic(self._topic, self.route.partitions, copies)]))
         (described,) = await admin.describe_topics([self._topic])
         number = len(described["partitions"])
         if number != self.route.partitions:

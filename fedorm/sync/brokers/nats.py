@@ -7,8 +7,8 @@ import contextlib
 from typing import Any
 
 import nats.errors
-from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, RetentionPolicy, StreamConfig
-from nats.js.errors import NotFoundError
+from faststream.nats import JStream
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, RetentionPolicy
 
 from fedorm.relay.brokers.base import Publisher
 from fedorm.sync.brokers.channels import Channel, Route, Take
@@ -20,30 +20,29 @@ _PULL = 1.0
 class JetStreamChannel(Channel):
     """Subjects are ``stream.rule.partitions.partition``; an acknowledged message is gone from the stream."""
 
+    @classmethod
+    def options(cls, route: Route) -> dict[str, Any]:
+        """Return the stream, which is made where it is missing."""
+        stream = JStream(
+            route.stream,
+            subjects=[f"{route.stream}.>"],
+            retention=RetentionPolicy.WORK_QUEUE,
+            # Only for repeats of a message whose confirmation got lost: what is published anew has new ids.
+            duplicate_window=60.0,
+        )
+        return {"stream": stream}
+
     def __init__(self, route: Route, address: Any, publisher: Publisher) -> None:
         super().__init__(route, address, publisher)
         self._made: Any = None
 
     async def _prepare(self, publishes: bool) -> None:
-        stream = self.route.stream
-        try:
-            await self._jetstream.stream_info(stream)
-        except NotFoundError:
-            await self._jetstream.add_stream(
-                StreamConfig(
-                    name=stream,
-                    subjects=[f"{stream}.>"],
-                    retention=RetentionPolicy.WORK_QUEUE,
-                    # Only for repeats of a message whose confirmation got lost: what is published anew has new ids.
-                    duplicate_window=60.0,
-                )
-            )
         there = await self._consumers()
         if publishes:
             await self._check_partitions(there)
         for partition in range(self.route.partitions):
             if there.get(self._consumer(partition)) is None:
-                await self._jetstream.add_consumer(stream, self._config(partition))
+                await self._jetstream.add_consumer(self.route.stream, self._config(partition))
 
     async def _consumers(self) -> dict[str, ConsumerInfo]:
         found: dict[str, ConsumerInfo] = {}
