@@ -94,8 +94,9 @@ class MessageApplier:
             except Exception as error:
                 self._failed(error)
                 raise
-            if time.monotonic() - self._said > _SAY:
-                await self._say()
+            finally:
+                if time.monotonic() - self._said > _SAY:
+                    await self._say()
 
     # -- one message
 

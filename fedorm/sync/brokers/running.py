@@ -73,7 +73,9 @@ class ThroughBroker:
         self._appliers.update(made)
         tasks = [asyncio.create_task(applier.run()) for applier in made]
         try:
-            await asyncio.shield(asyncio.gather(*tasks))
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
         finally:
             for applier in made:
                 applier.stop()
