@@ -200,7 +200,8 @@ class _DocumentShape:
         except DocumentValidationError:
             missing = self.delete(document["_id"])
             return missing and Change(self.shape, "upsert", missing.key, {})
-        values = {name: getattr(parsed, name) for name in self.shape.fields}
+        fields = vars(parsed)
+        values = {name: fields[name] for name in self.shape.fields}
         return Change(self.shape, "upsert", (values["id"],), values)
 
     def delete(self, identity: Any) -> Change | None:
