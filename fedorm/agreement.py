@@ -263,8 +263,8 @@ class Agreement:
     def _may_have_happened(self, action: Action, error: Exception) -> bool:
         if self._arrival is not None and isinstance(action, Decide):
             # A value that the driver itself refuses: no block was sent as a whole.
-            return _is_lost(error) and isinstance(error, StoreError | sa_exc.DBAPIError | OSError | EOFError)
-        return _is_lost(error)
+            return not _was_refused(error) and isinstance(error, StoreError | sa_exc.DBAPIError | OSError | EOFError)
+        return not _was_refused(error)
 
     def _release(self, action: Release) -> None:
         part = self._parts[action.service]
@@ -349,10 +349,10 @@ _METHODS: Mapping[type[Action], Callable[[Agreement, Any], Answer]] = {
 }
 
 
-def _is_lost(error: BaseException) -> bool:
-    """Say whether a server may have done what ended with ``error``: all but its own refusals."""
+def _was_refused(error: BaseException) -> bool:
+    """Say whether a server, or fedorm in its place, has said no, and so has not done what was asked of it."""
     if isinstance(error, ServiceUnavailableError | ServiceTimeoutError):
-        return True
-    if isinstance(error, TwoPhaseError | UnsupportedOperationError):
         return False
-    return not isinstance(error, sa_exc.DBAPIError) or error.connection_invalidated
+    if isinstance(error, TwoPhaseError | UnsupportedOperationError):
+        return True
+    return isinstance(error, sa_exc.DBAPIError) and not error.connection_invalidated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, Table, inspect
@@ -12,6 +13,8 @@ from fedorm.catalog import SERVICE
 
 Declaration = Callable[[MetaData], Table]
 
+_DECLARING = ("fedorm.twophase.decisions", "fedorm.outbox.tables", "fedorm.sagas.tables", "fedorm.sync.tables")
+"""The modules that declare tables, by name: they are above this one."""
 _declared: dict[str, Declaration] = {}
 _metadata: dict[str, MetaData] = {}
 _MADE = "fedorm.made"
@@ -42,8 +45,11 @@ def _made(declaration: Declaration, service: str) -> Table:
 def own_metadata(service: str) -> MetaData:
     """Return the MetaData of all of fedorm's own tables in a service, for its migrations.
 
-    In ``env.py``:  ``target_metadata=[FederatedBase.metadata_of("orders"), own_metadata("orders")]``.
+    In ``env.py``:  ``target_metadata=[FederatedBase.metadata_of("orders"), own_metadata("orders")]``. All of them,
+    whatever was imported before: autogenerate would drop one that it does not know.
     """
+    for module in _DECLARING:
+        import_module(module)
     for declaration in _declared.values():
         _made(declaration, service)
     return _metadata.setdefault(service, MetaData(info={SERVICE: service}))

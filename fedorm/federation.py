@@ -32,12 +32,12 @@ from fedorm.outbox.services import checked, make_outboxes
 from fedorm.query.tables import Tables
 from fedorm.recovery import RecoveringStores
 from fedorm.reflection import Reflection
-from fedorm.relay.outbox import WithOutbox
 from fedorm.sagas.sagas import WithSagas
 from fedorm.session import FederatedSession
 from fedorm.stats import Observer
 from fedorm.stores.base import DocumentStore, Store, store_for
 from fedorm.stores.offload import Workers
+from fedorm.sync.sync import WithSync
 from fedorm.telemetry import trace_if_set
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Health:
     error: StoreError | None
 
 
-class Federation(ObservedStores, RecoveringStores, WithOutbox, WithSagas):
+class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas):
     """The services of an application by name; use it with ``async with``, or with ``with`` in code that is not async.
 
     ``services`` maps each name to a URL or to a table of settings: ``{"url": ..., "pool_size": 10, "timeout": 30}``.
@@ -119,6 +119,7 @@ class Federation(ObservedStores, RecoveringStores, WithOutbox, WithSagas):
         try:
             opened = await asyncio.gather(*(store.open() for store in self.stores.values()), return_exceptions=True)
             self._refuse_failures(checked(dict(zip(self.stores, opened, strict=True)), self.stores))
+            await self.sync.check()
             await self._recover_at_start()
         except BaseException:
             await self._close_stores()
@@ -176,6 +177,7 @@ class Federation(ObservedStores, RecoveringStores, WithOutbox, WithSagas):
             with ThreadPoolExecutor(max_workers=max(1, len(self.stores))) as pool:
                 list(pool.map(open_one, self.stores.values()))
             self._refuse_failures(checked(failures, self.stores))
+            _ = self.sync.rules  # Raises for one that cannot be.
             self._sync_recover_at_start(bridge)
         except BaseException:
             self._close_for_threads()

@@ -17,7 +17,8 @@ from fedorm.bridge import AsyncBridge
 from fedorm.exc import FedormError
 from fedorm.stats import InDoubtStatistics, Meter
 from fedorm.stores.base import Store
-from fedorm.twophase.recovering import GRACE, KEEP, RecoveredBranch, Recovery, RecoveryRun, in_doubt_of
+from fedorm.twophase.recovering import GRACE, KEEP, RecoveryRun
+from fedorm.twophase.reports import RecoveredBranch, Recovery, in_doubt_of
 from fedorm.twophase.settling import Done
 
 if TYPE_CHECKING:

@@ -213,7 +213,7 @@ class FederatedTransaction(SessionTransaction):
                 commit()
             except BaseException as error:
                 rest = [name for name, _ in steps[position + 1 :] if name not in committed]
-                unknown = _is_lost(error) and service not in committed
+                unknown = _went_away(error) and service not in committed
                 if not committed and not (unknown and rest):
                     raise
                 failed = rest if unknown or service in committed else [service, *rest]
@@ -252,6 +252,6 @@ class FederatedTransaction(SessionTransaction):
                     session.documents.rollback()
 
 
-def _is_lost(error: BaseException) -> bool:
+def _went_away(error: BaseException) -> bool:
     """Say whether a service went away at its commit: it may have committed before."""
     return isinstance(error, ServiceUnavailableError | ServiceTimeoutError) or not isinstance(error, Exception)

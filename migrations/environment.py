@@ -1,6 +1,6 @@
 """What the services' ``env.py`` share: the tables of one service, and its database by the federation's settings.
 
-Its tables are those of its models and fedorm's own: decisions, events, the marks of sagas.
+Its tables are those of its models and fedorm's own: decisions, events, the marks of sagas, the positions of sync rules.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy import MetaData, TypeDecorator
 
 import examples.ecommerce.models  # noqa: F401 - a service's MetaData holds the tables of the models imported so far
-import fedorm.outbox.operations
-import fedorm.sagas.tables  # noqa: F401
+import fedorm.outbox.operations  # noqa: F401 - autogenerate finds and writes the triggers of outboxes
 from fedorm import FederatedBase
 from fedorm.bookkeeping import own_metadata
 from fedorm.config import settings_from_file

@@ -1,11 +1,16 @@
-"""The snippets of ``docs/caching.md`` and ``docs/observability.md`` do what is promised there."""
+"""The snippets of these pages of the documentation do what is promised there."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from fedorm import Federation
 from tests.test_readme import run
@@ -61,10 +66,38 @@ def test_metrics(tmp_path: Path) -> None:
 
 def test_writing_events(tmp_path: Path) -> None:
     """The program prints what is printed below it."""
-    (writes, hands_on), expected = blocks("outbox.md", "python"), blocks("outbox.md", "text")
-    for folder in ("writes", "hands_on"):
-        (tmp_path / folder).mkdir()
-    assert [run(writes, tmp_path / "writes"), run(hands_on, tmp_path / "hands_on")] == expected
+    assert run(blocks("outbox.md", "python")[0], tmp_path) == blocks("outbox.md", "text")[0]
+
+
+def test_handing_events_on(tmp_path: Path) -> None:
+    """The program prints what is printed below it."""
+    assert run(blocks("outbox.md", "python")[-1], tmp_path) == blocks("outbox.md", "text")[-1]
+
+
+def test_events_of_other_programs(tmp_path: Path) -> None:
+    """Alembic writes these operations for these models, by this ``env.py``; then the program prints these events."""
+    _, shop, environment, operations, program, _ = blocks("outbox.md", "python")
+    config = Config(tmp_path / "alembic.ini")
+    command.init(config, str(tmp_path / "migrations"))
+    (tmp_path / "shop.py").write_text(shop)
+    (tmp_path / "migrations" / "env.py").write_text(environment)
+
+    def alembic(*arguments: str) -> None:
+        place = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+        words = [sys.executable, "-m", "alembic", *arguments]
+        done = subprocess.run(words, cwd=tmp_path, env=place, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    alembic("revision", "--autogenerate", "-m", "orders")
+    (revision,) = (tmp_path / "migrations" / "versions").glob("*.py")
+    up, _, down = revision.read_text().partition("def downgrade()")
+    assert operations in up
+    assert "    op.drop_outbox_triggers('orders')\n" in down
+    alembic("upgrade", "head")
+    alembic("check")
+    alembic("downgrade", "base")
+    alembic("upgrade", "head")
+    assert run(program, tmp_path) == blocks("outbox.md", "text")[1]
 
 
 def test_sagas(tmp_path: Path) -> None:

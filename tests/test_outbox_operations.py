@@ -18,6 +18,8 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.operations.ops import DowngradeOps, UpgradeOps
 from sqlalchemy import Connection, Engine, MetaData, Table, delete, insert, make_url, select, text, update
+from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import postgresql as postgresql_dialect
 
 from fedorm import FederatedBase
 from fedorm.bookkeeping import ensure, own_metadata
@@ -25,6 +27,8 @@ from fedorm.config import settings_from_mapping
 from fedorm.outbox.operations import CreateOutboxTriggersOp, DropOutboxTriggersOp
 from fedorm.outbox.tables import fedorm_outbox
 from fedorm.outbox.triggers.capture import Capture
+from fedorm.outbox.triggers.captures import captures
+from fedorm.outbox.triggers.installed import stale
 from fedorm.stores.base import store_for
 from fedorm.stores.sql import SQLStore
 from tests.triggered import SERVICE, ByTriggers, LineByTriggers, Part, full
@@ -40,6 +44,11 @@ COLUMNS = [
 TYPES = {"insert": "part.new", "update": "part.changed", "delete": "part.gone"}
 
 
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Engine]:
+    yield from prepared(f"sqlite+aiosqlite:///{tmp_path / 'service.db'}")
+
+
 @pytest.fixture(params=["postgresql", "mysql", "sqlite"])
 def url(request: pytest.FixtureRequest, fresh_database: Callable[[str], str], tmp_path: Path) -> str:
     if request.param == "sqlite":
@@ -49,6 +58,10 @@ def url(request: pytest.FixtureRequest, fresh_database: Callable[[str], str], tm
 
 @pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
+    yield from prepared(url)
+
+
+def prepared(url: str) -> Iterator[Engine]:
     """A database with the models' tables and an outbox, without triggers."""
     store = store_for(SERVICE, settings_from_mapping({SERVICE: url}).services[SERVICE])
     assert isinstance(store, SQLStore)
@@ -64,9 +77,10 @@ def migrate(engine: Engine, change: Callable[[], None]) -> None:
         change()
 
 
-def context(connection: Connection) -> MigrationContext:
+def context(connection: Connection, **options: Any) -> MigrationContext:
     """What ``env.py`` sets up."""
-    return MigrationContext.configure(connection, opts={"target_metadata": METADATA, "compare_type": False})
+    opts = {"target_metadata": METADATA, "compare_type": False, **options}
+    return MigrationContext.configure(connection, opts=opts)
 
 
 def told(connection: Connection) -> list[tuple[str, str, Any]]:
@@ -129,6 +143,20 @@ def test_autogenerate_writes_what_the_models_say(engine: Engine) -> None:
         assert told(connection) == []
 
 
+def test_autogenerate_writes_the_tables_of_fedorm(engine: Engine) -> None:
+    """What it writes for an empty database names only what a revision imports, and leaves no difference."""
+    own = own_metadata(SERVICE)
+    opts = {"target_metadata": own, "include_name": lambda name, kind, _: kind != "table" or name in own.tables}
+    with engine.begin() as connection:
+        OUTBOX.drop(connection)
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection, opts=opts)) as made:
+        upgrade, names = produce_migrations(made.migration_context, own).upgrade_ops, {"mysql": mysql, "sa": sa}
+        code = textwrap.dedent("    " + render_python_code(upgrade))
+        exec(code, names | {"op": op, "postgresql": postgresql_dialect})
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts=opts), own) == []
+
+
 def revision(engine: Engine) -> tuple[Callable[[], None], Callable[[], None]]:
     """``upgrade()`` and ``downgrade()`` as autogenerate writes them, of triggers alone."""
     with engine.connect() as connection:
@@ -167,6 +195,47 @@ def test_autogenerate_sees_triggers_that_are_not_right(engine: Engine) -> None:
     assert sorted(triggers_that_differ(engine)) == sorted(expected)
     migrate(engine, revision(engine)[0])
     assert triggers_that_differ(engine) == []
+
+
+def test_a_downgrade_says_what_it_does_not_know(engine: Engine) -> None:
+    """Of triggers that are made anew, the database does not say what they were made of before."""
+    migrate(engine, lambda: op.create_outbox_triggers("parts", *COLUMNS[:2], types=TYPES))
+    with engine.connect() as connection:
+        script = produce_migrations(context(connection), METADATA)
+    code = render_python_code(script.downgrade_ops)
+    assert code.count("# Make here the triggers of the revision before") == 1
+    lines = code.splitlines()
+    assert "op.drop_outbox_triggers('parts')" in lines[[bool("# Make here" in line) for line in lines].index(True) + 1]
+
+
+@pytest.mark.parametrize("columns", [3, 2], ids=["same", "changed"])
+def test_a_table_that_is_made_anew_has_its_triggers_again(sqlite: Engine, columns: int) -> None:
+    """SQLite changes a column by a new table, and drops the triggers with the old one."""
+    before = PARTS.to_metadata(MetaData())
+    before.c.name.nullable = True
+    with sqlite.begin() as connection:
+        PARTS.drop(connection)
+        before.create(connection)
+    migrate(sqlite, revision(sqlite)[0])
+    if columns < 3:
+        migrate(sqlite, lambda: op.create_outbox_triggers("parts", *COLUMNS[:columns], types=TYPES))
+    options = {"render_as_batch": True, "include_name": lambda name, *_: "fedorm_" not in str(name)}
+    with sqlite.connect() as connection:
+        script = produce_migrations(context(connection, **options), METADATA[0])
+    upgrade, downgrade = (
+        textwrap.dedent("    " + render_python_code(ops, render_as_batch=True))
+        for ops in (script.upgrade_ops, script.downgrade_ops)
+    )
+    assert upgrade.count("batch_alter_table") == downgrade.count("batch_alter_table") == 1
+    migrate(sqlite, lambda: exec(upgrade, {"op": op, "sa": sa}))
+    assert not sa.inspect(sqlite).get_columns("parts")[1]["nullable"]
+    assert triggers_that_differ(sqlite) == []
+    migrate(sqlite, lambda: exec(downgrade, {"op": op, "sa": sa}))
+    assert sa.inspect(sqlite).get_columns("parts")[1]["nullable"]
+    with sqlite.connect() as connection:
+        wrong = stale(connection, PARTS, captures(SERVICE)[PARTS])
+    assert len(wrong) == (0 if columns == 3 else 3)
+    assert ("# Make here the triggers of the revision before" in downgrade) == (columns == 2)
 
 
 def line_columns() -> list[sa.Column[Any]]:
@@ -248,13 +317,9 @@ def run_script(engine: Engine, url: str, script: str) -> None:
 
 @pytest.fixture
 def postgresql(fresh_database: Callable[[str], str]) -> Iterator[Engine]:
-    store = store_for(SERVICE, settings_from_mapping({SERVICE: fresh_database("postgresql")}).services[SERVICE])
-    assert isinstance(store, SQLStore)
-    FederatedBase.metadata_of(SERVICE).create_all(store.sync_engine)
-    ensure(store.sync_engine, OUTBOX)
-    migrate(store.sync_engine, lambda: op.create_outbox_triggers("parts", *COLUMNS, types=TYPES))
-    yield store.sync_engine
-    store.sync_engine.dispose()
+    for engine in prepared(fresh_database("postgresql")):
+        migrate(engine, lambda engine=engine: op.create_outbox_triggers("parts", *COLUMNS, types=TYPES))
+        yield engine
 
 
 def test_a_writer_needs_no_right_to_the_outbox(postgresql: Engine) -> None:

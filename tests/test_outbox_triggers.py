@@ -22,7 +22,18 @@ from fedorm.outbox.tables import fedorm_outbox
 from fedorm.outbox.triggers import make_triggers
 from fedorm.outbox.triggers.captures import captures
 from fedorm.stores.sql import SQLStore
-from tests.triggered import OTHER, SERVICE, UTC, BySession, ByTriggers, LineBySession, LineByTriggers, Part, full
+from tests.triggered import (
+    OTHER,
+    SERVICE,
+    UTC,
+    BySession,
+    ByTriggers,
+    LineBySession,
+    LineByTriggers,
+    Part,
+    TwiceTold,
+    full,
+)
 
 KINDS = ["postgresql", "mysql", "sqlite"]
 
@@ -134,6 +145,18 @@ async def test_whoever_writes_writes_one_event(fed: Federation) -> None:
             told("deleted", 3, "Core"),
             told("inserted", 4, "Core"),
         ]
+        await session.commit()
+
+
+async def test_each_rule_is_carried_out_by_one(fed: Federation) -> None:
+    """A model may have rules of both kinds: the session writes the events of the one, triggers those of the other."""
+    async with fed.session() as session:
+        session.add(TwiceTold(id=1))
+        await session.execute(insert(TwiceTold).values(id=2))
+        await session.commit()
+        assert sorted((key, kind) for kind, key, _ in await events(session)) == [
+            ("1", "session.inserted"), ("1", "triggers.inserted"), ("2", "triggers.inserted")
+        ]  # fmt: skip
         await session.commit()
 
 

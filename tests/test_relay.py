@@ -229,6 +229,36 @@ async def test_a_target_that_is_down_is_left_alone_and_gets_everything_later(fed
     assert len(down.took) == len(fine.took) == 4
 
 
+async def test_a_target_that_refuses_to_open_again_ends_no_relay(fed: Federation) -> None:
+    """It was down at the start, and its password is wrong afterwards: it rests, and the target beside it goes on."""
+    tried: list[Exception] = []
+
+    class Refused(Recorder):
+        password = "wrong"
+
+        async def open(self, federation: Federation) -> None:
+            if not tried or self.password == "wrong":
+                tried.append(ConfigurationError("its password is wrong") if tried else TargetUnavailableError("down"))
+                raise tried[-1]
+            await super().open(federation)
+
+    refused, fine = Refused("refused"), Recorder("fine")
+    fed.outbox.add(refused, fine, attempts=1)
+    await emit(fed, "a:1", "b:1")
+    async with fed.outbox.running():
+        await until(lambda: len(tried) >= 3 and {"a:1", "b:1"} <= set(fine.took))
+        await emit(fed, "a:2")
+        await until(lambda: "a:2" in fine.took)
+        assert fed.outbox.targets_status()[0].error == "ConfigurationError: its password is wrong"
+        assert await fed.outbox.failed() == []
+        refused.password = "right"
+        await until_empty(fed)
+    assert [type(one) for one in tried[:3]] == [TargetUnavailableError, ConfigurationError, ConfigurationError]
+    # Some may come twice: MariaDB's deadlocks are one reason.
+    assert list(dict.fromkeys(name for name in refused.took if name.startswith("a"))) == ["a:1", "a:2"]
+    assert set(refused.took) == set(fine.took) == {"a:1", "a:2", "b:1"}
+
+
 async def test_a_handler_s_effect_and_its_inbox_row_are_one(fed: Federation) -> None:
     """An event that fails half-way leaves nothing; one that comes again does nothing."""
     fails = {"a:2"}

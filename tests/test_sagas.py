@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from fedorm import AsyncFederatedSession, Federation, ServiceUnavailableError, points
 from fedorm.exc import ConfigurationError
-from fedorm.sagas import SagaError, SagaExistsError, State, current_step, saga_step
+from fedorm.sagas import PlannedStep, SagaError, SagaExistsError, State, current_step, saga_step
 from fedorm.sagas.driving import Driver
 from fedorm.sagas.errors import LeaseLostError
 from fedorm.sagas.states import SagaState
@@ -239,6 +239,39 @@ async def test_a_cancelled_caller_leaves_the_saga_to_a_runner_at_once(fed: Feder
     hold.set()
     assert [one.state for one in await fed.sagas.run_once()] == [State.DONE]
     assert await books(fed) == SOLD
+
+
+async def test_a_runner_is_stopped_or_cancelled(fed: Federation) -> None:
+    """Told to stop it returns, whether it waits or is at a saga for longer than ``grace``; then another goes on."""
+    begun, hold = asyncio.Event(), asyncio.Event()
+
+    @saga_step(service="saga_bank", name="test.held")
+    async def held(session: AsyncFederatedSession) -> None:
+        begun.set()
+        await hold.wait()
+
+    plan = (PlannedStep("test.held", "test.held", "saga_bank"),)
+    states = fed.sagas.states_for("saga_orders", plan, lease=30)
+    waiting = [asyncio.create_task(fed.sagas.run(every=60)) for _ in range(2)]
+    await asyncio.sleep(0)
+    fed.sagas.stop()
+    assert await asyncio.gather(*waiting) == [None, None]
+    for number, end in enumerate((fed.sagas.stop, None)):
+        begun.clear()
+        saga = SagaState("saga_orders", "checkout", f"c{number}", State.RUNNING, plan)
+        await states.begin(saga, "somebody")
+        await states.release(saga, "somebody")
+        runner = asyncio.create_task(fed.sagas.run(grace=0))
+        await begun.wait()
+        if end is None:
+            runner.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await runner
+        else:
+            end()
+            assert await runner is None
+    hold.set()
+    assert [one.state for one in await fed.sagas.run_once()] == [State.DONE, State.DONE]
 
 
 async def test_a_compensation_is_tried_until_it_succeeds(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:

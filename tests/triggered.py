@@ -116,6 +116,12 @@ class LineByTriggers(FederatedBase):
     amount: Mapped[int]
 
 
+class TwiceTold(FederatedBase):
+    __service__, __tablename__ = SERVICE, "twice_told"
+    __outbox__ = [OutboxRule(type="session.{event}"), OutboxRule(type="triggers.{event}", by="triggers")]
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
 class Part(FederatedBase):
     __service__, __tablename__ = SERVICE, "parts"
     __outbox__ = OutboxRule(by="triggers")

@@ -11,7 +11,10 @@ from decimal import Decimal
 from sqlalchemy import func, select
 
 from examples.ecommerce import figures, shop
-from examples.ecommerce.errors import CardDeclinedError, OutOfStockError
+from examples.ecommerce.bank import BANKS, DemoBank
+from examples.ecommerce.checkout import checkout
+from examples.ecommerce.errors import CardDeclinedError, OutOfStockError, PaymentDeclinedError
+from examples.ecommerce.events import to_analytics
 from examples.ecommerce.models import Order, Product, Stock, User, UserProfile
 from examples.ecommerce.models.base import now
 from examples.ecommerce.seed import seed
@@ -31,6 +34,8 @@ async def trade(settings: FederationSettings, customers: int) -> int:
     """Open the shop, sell something, and print what its pages show; return the order's number."""
     async with Federation(settings) as fed:
         await fed.create_all()
+        BANKS.update({"full": DemoBank(5_000), "empty": DemoBank(0)})
+        await fed.sagas.run_once()  # What an earlier run has left in the middle; a server would let run() go on.
         async with fed.session() as session:
             empty = await session.scalar(select(func.count()).select_from(User)) == 0
         if empty:
@@ -46,6 +51,9 @@ async def trade(settings: FederationSettings, customers: int) -> int:
             order = await sell(session, user)
             await show_customers(session, user)
             await show_figures(session)
+        fed.outbox.add(to_analytics)
+        async with fed.outbox.running():
+            await check_out(fed, user)
         return order.id
 
 
@@ -62,6 +70,18 @@ async def sell(session: AsyncFederatedSession, user: User) -> Order:
     except OutOfStockError as error:
         print(f"refused: {error}")
     return order
+
+
+async def check_out(fed: Federation, user: User) -> None:
+    """Let ``user`` check a product out with a card that pays, and with one that does not."""
+    async with fed.session() as session:
+        sku = (await session.find(Stock, Stock.on_hand >= 2).sort("sku").first_or_none()).sku
+    receipt = await checkout(fed, user.id, {sku: 1}, bank="full")
+    print(f"\nchecked out: order {receipt.order_id}, {receipt.total} paid, {receipt.reference}")
+    try:
+        await checkout(fed, user.id, {sku: 1}, bank="empty")
+    except PaymentDeclinedError as error:
+        print(f"taken back: {error}")
 
 
 def print_product(product: Product) -> None:

@@ -12,6 +12,7 @@ from beanie.operators import In
 from sqlalchemy import Select, func, select, tuple_
 
 from examples.ecommerce.models import Order, OrderAnalytics, Product, ProductAnalytics, UserEvent
+from examples.ecommerce.models.orders import PAID
 from fedorm import AsyncFederatedSession, federated_load
 
 
@@ -38,7 +39,7 @@ async def close_day(session: AsyncFederatedSession, day: datetime.date) -> int:
     products: dict[str, _Sales] = defaultdict(_Sales)
     paid = (
         select(Order)
-        .where(Order.placed_at >= start, Order.placed_at < end, Order.status != "placed")
+        .where(Order.placed_at >= start, Order.placed_at < end, Order.status.in_(PAID))
         .options(federated_load(Order.user), federated_load(Order.items))
     )
     # Streamed: the users of 500 orders are looked up at a time, and a day may have any number of orders.

@@ -40,6 +40,7 @@ from examples.ecommerce.models import (
     UserProfile,
 )
 from examples.ecommerce.models.base import now
+from examples.ecommerce.models.orders import PAID
 from fedorm import AsyncFederatedSession, FederatedSession, federated_load
 
 Charge = Callable[[int, Decimal], Awaitable[str]]
@@ -124,7 +125,7 @@ async def best_customers(session: AsyncFederatedSession, limit: int = 10) -> lis
     spent = func.sum(Order.total).label("spent")
     statement = (
         select(Order.user_id, func.count().label("orders"), spent)
-        .where(Order.status != "placed")
+        .where(Order.status.in_(PAID))
         .group_by(Order.user_id)
         .order_by(spent.desc(), Order.user_id)
         .limit(limit)
@@ -163,18 +164,10 @@ async def place_order(session: AsyncFederatedSession, user_id: int, basket: Mapp
     Raises ``OutOfStockError``, and fedorm's ``StaleDocumentError`` when somebody else has taken from the same shelf
     meanwhile: then nothing is written either, and a new session may try again.
     """
-    if not basket or min(basket.values()) < 1:
-        raise EmptyBasketError("there is nothing in the basket, or less than nothing")
-    user = await session.get(User, user_id)
-    if user is None:
-        raise UnknownUserError(user_id)
-    query = session.find(Product, In(Product.sku, list(basket))).options(federated_load(Product.stock))
-    products = {product.sku: product for product in await query.to_list()}
-    if unknown := basket.keys() - products.keys():
-        raise UnknownProductError(unknown)
-
+    user = await known_user(session, user_id)
+    products = await products_in(session, basket)
     # Before anything is changed: whoever catches the error may go on with the session.
-    shelves = {sku: _shelf_with(products[sku], quantity) for sku, quantity in basket.items()}
+    shelves = {sku: shelf_with(products[sku], quantity) for sku, quantity in basket.items()}
     order = Order(user=user, placed_at=now(), total=Decimal(0))
     for line, (sku, quantity) in enumerate(basket.items(), start=1):
         shelves[sku].on_hand -= quantity
@@ -191,7 +184,27 @@ async def place_order(session: AsyncFederatedSession, user_id: int, basket: Mapp
     return order
 
 
-def _shelf_with(product: Product, quantity: int) -> Stock:
+async def known_user(session: AsyncFederatedSession, user_id: int) -> User:
+    """Return a user, or raise ``UnknownUserError``."""
+    user = await session.get(User, user_id)
+    if user is None:
+        raise UnknownUserError(user_id)
+    return user
+
+
+async def products_in(session: AsyncFederatedSession, basket: Mapping[str, int]) -> dict[str, Product]:
+    """Return a basket's products with their stock, by SKU. Raises ``EmptyBasketError``, ``UnknownProductError``."""
+    if not basket or min(basket.values()) < 1:
+        raise EmptyBasketError("there is nothing in the basket, or less than nothing")
+    query = session.find(Product, In(Product.sku, list(basket))).options(federated_load(Product.stock))
+    products = {product.sku: product for product in await query.to_list()}
+    if unknown := basket.keys() - products.keys():
+        raise UnknownProductError(unknown)
+    return products
+
+
+def shelf_with(product: Product, quantity: int) -> Stock:
+    """Return the first shelf that has enough of a product, or raise ``OutOfStockError``."""
     for stock in product.stock:
         if stock.on_hand >= quantity:
             return stock

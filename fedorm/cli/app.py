@@ -11,9 +11,11 @@ import typer
 from fedorm.cli.explain import explain
 from fedorm.cli.outbox import outbox
 from fedorm.cli.recover import recover
+from fedorm.cli.saga import saga
 from fedorm.cli.services import doctor, services
 from fedorm.cli.setup import Setup
 from fedorm.cli.sql import sql
+from fedorm.cli.sync import sync
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,3 +68,5 @@ app.command()(recover)
 app.command()(sql)
 app.command()(explain)
 app.add_typer(outbox, name="outbox")
+app.add_typer(saga, name="saga")
+app.add_typer(sync, name="sync")

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import importlib
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated
 
 import typer
 
 from fedorm.cli.failing import run
-from fedorm.cli.services import AsForm, Form
+from fedorm.cli.services import AsForm, AsJson, Form, form_of
 from fedorm.cli.setup import Setup, UsageError
 from fedorm.cli.tables import show_table
 from fedorm.cli.values import dump
-from fedorm.federation import Federation
 from fedorm.relay.handlers import declared
 
 outbox = typer.Typer(no_args_is_help=True, help="Hand the events of outboxes on, and look after them.")
@@ -52,7 +46,7 @@ def run_relay(
     setup: Setup = context.obj
 
     async def work() -> None:
-        async with _federation(setup, app) as federation:
+        async with setup.opened(app) as federation:
             if app is None:
                 federation.outbox.add(*declared())
             loop = asyncio.get_running_loop()
@@ -65,15 +59,15 @@ def run_relay(
 
 
 @outbox.command()
-def status(context: typer.Context, format: AsForm = Form.TABLE) -> None:
+def status(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJson = False) -> None:
     """Count the events that wait, by service. Ends with 1 when one was put aside or a service does not answer."""
     setup: Setup = context.obj
 
     async def work() -> None:
-        async with _federation(setup, None) as federation:
+        async with setup.opened() as federation:
             found = await federation.outbox.status()
             failed = await federation.outbox.failed()
-        if format is Form.JSON:
+        if form_of(format, as_json) is Form.JSON:
             for one in found:
                 typer.echo(dump({name: getattr(one, name) for name in one.__slots__}))
         else:
@@ -124,7 +118,7 @@ def _look_after(
     async def work() -> None:
         if every == bool(ids):
             raise UsageError("name events by their ids, as in  fedorm outbox status,  or all of them by --all")
-        async with _federation(setup, None) as federation:
+        async with setup.opened() as federation:
             method = federation.outbox.retry if what == "retry" else federation.outbox.drop
             number = await method(ids or None, service=service, target=target)
         typer.echo(f"{number} event(s): {'handed on anew' if what == 'retry' else 'dropped'}")
@@ -132,26 +126,3 @@ def _look_after(
             raise typer.Exit(1)
 
     run(setup, work())
-
-
-@asynccontextmanager
-async def _federation(setup: Setup, app: str | None) -> AsyncIterator[Federation]:
-    federation = Federation(setup.read()) if app is None else _named(app)
-    async with federation:
-        yield federation
-
-
-def _named(app: str) -> Federation:
-    module, _, name = app.partition(":")
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = importlib.import_module(module)
-        for part in (name or "fed").split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"--app {app}: {error}") from error
-    if not isinstance(found, Federation):
-        raise UsageError(f"--app {app}: it is a {type(found).__name__}, not a Federation")
-    return found

@@ -44,9 +44,7 @@ class Setup:
                 f"or name it with --config or FEDORM_CONFIG"
             )
         self.settings = settings_from_file(self.config)
-        here = os.getcwd()
-        if here not in sys.path:
-            sys.path.insert(0, here)  # An installed script does not look for modules where it is called.
+        _look_here()
         for name in self.models:
             _import(name)
         return self.settings
@@ -67,6 +65,16 @@ class Setup:
             await asyncio.gather(*map(federation.reflect, reflected))
             yield federation
 
+    @asynccontextmanager
+    async def opened(self, app: str | None = None) -> AsyncIterator[Federation]:
+        """Open the federation of the settings, or the one that ``app`` names, as ``module:name``."""
+        async with self.federation(app) as federation:
+            yield federation
+
+    def federation(self, app: str | None = None) -> Federation:
+        """Return the same without opening it."""
+        return Federation(self.read()) if app is None else _named(app)
+
     def scrub(self, text: str) -> str:
         """Return text without any service's password, nor the cache's."""
         if self.settings is None:
@@ -75,6 +83,27 @@ class Setup:
         for one in (*self.settings.services.values(), *([ServiceSettings(url=cache)] if cache else [])):
             text = one.scrub(text)
         return text
+
+
+def _look_here() -> None:
+    """Let modules be imported from where the command is called: an installed script does not look there."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _named(app: str) -> Federation:
+    module, _, name = app.partition(":")
+    _look_here()
+    try:
+        found = importlib.import_module(module)
+        for part in (name or "fed").split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"--app {app}: {error}") from error
+    if not isinstance(found, Federation):
+        raise UsageError(f"--app {app}: it is a {type(found).__name__}, not a Federation")
+    return found
 
 
 def _import(name: str) -> None:

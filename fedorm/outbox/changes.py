@@ -12,8 +12,8 @@ from sqlalchemy.orm.base import NO_VALUE
 from fedorm.catalog import catalog
 from fedorm.entity import is_document
 from fedorm.outbox.events import new_id
-from fedorm.outbox.plans import Plan, Row, RowRule, plan_of
-from fedorm.outbox.rules import Change, rules_of
+from fedorm.outbox.plans import Plan, Row, RowRule, forget_plans, plan_of
+from fedorm.outbox.rules import Change, OutboxRule, add_rule, rules_of
 from fedorm.stores.base import batches
 from fedorm.stores.sql import SQLStore
 
@@ -266,6 +266,13 @@ def watch_model(model: type[Any]) -> None:
         event.listen(model, "before_insert", _inserting, raw=True)
         event.listen(model, "before_update", _updating, raw=True)
         event.listen(model, "before_delete", _deleting, raw=True)
+
+
+def hear_also(model: type[Any], rule: OutboxRule) -> None:
+    """Give a model one more rule, after it was declared; more than once it has it once."""
+    if add_rule(model, rule):
+        watch_model(model)
+    forget_plans()
 
 
 catalog.on_add(watch_model)

@@ -9,7 +9,7 @@ from alembic.autogenerate import comparators, renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.render import _repr_type
 from alembic.operations import MigrateOperation, Operations
-from alembic.operations.ops import UpgradeOps
+from alembic.operations.ops import CreateIndexOp, DropIndexOp, ModifyTableOps, UpgradeOps
 from alembic.util import DispatchPriority
 from sqlalchemy import Column, Interval, MetaData, Table, TypeDecorator
 from sqlalchemy.types import TypeEngine
@@ -20,15 +20,15 @@ from fedorm.outbox.rules import CHANGES, Change
 from fedorm.outbox.triggers.capture import Capture, has_triggers, number_of
 from fedorm.outbox.triggers.captures import captures
 from fedorm.outbox.triggers.ddl import creation, removal
-from fedorm.outbox.triggers.installed import stale
+from fedorm.outbox.triggers.installed import installed, stale
 
 
 @Operations.register_operation("create_outbox_triggers")
 class CreateOutboxTriggersOp(MigrateOperation):
     """Makes the triggers of one table, or makes them anew."""
 
-    def __init__(self, capture: Capture) -> None:
-        self.capture = capture
+    def __init__(self, capture: Capture, replaces_unknown: bool = False) -> None:
+        self.capture, self.replaces_unknown = capture, replaces_unknown
 
     @classmethod
     def create_outbox_triggers(
@@ -57,7 +57,9 @@ class CreateOutboxTriggersOp(MigrateOperation):
         operations.invoke(cls(Capture.of(made, types=types, values=values, key=key, names=names, number=number)))
 
     def reverse(self) -> MigrateOperation:
-        """Return what drops them."""
+        """Return what drops them; where there were others before, with a note to make those."""
+        if self.replaces_unknown:
+            return DropOutboxTriggersOp(_unknown(self.capture.table, self.capture.number), True)
         return DropOutboxTriggersOp(self.capture)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
@@ -77,7 +79,7 @@ class DropOutboxTriggersOp(MigrateOperation):
         cls, operations: Operations, table: str, *, number: int = 1, schema: str | None = None
     ) -> None:
         """Let the changes of a table's rows write no more events; does nothing where there are no triggers."""
-        operations.invoke(cls(Capture.of(Table(table, MetaData(), schema=schema), types={}, number=number)))
+        operations.invoke(cls(_unknown(Table(table, MetaData(), schema=schema), number)))
 
     def reverse(self) -> MigrateOperation:
         """Return what makes them; where it is not known what they were, what leaves a note to write it there."""
@@ -117,15 +119,41 @@ def _compare(context: AutogenContext, upgrade: UpgradeOps, schemas: Collection[s
     wanted: dict[Table, Sequence[Capture]] = {}
     for service in {owner_of(table) for table in context.sorted_tables} - {None}:
         wanted.update(captures(str(service)))
+    lost = _made_anew(upgrade) if connection.dialect.name == "sqlite" else set()
+    first: list[MigrateOperation] = []
     for table in context.sorted_tables:
         if owner_of(table) is None or is_own(table.name):
             continue
         rules = {capture.number: capture for capture in wanted.get(table, ())}
-        for number in sorted({number_of(name) for name in stale(connection, table, list(rules.values()))}):
+        there = {number_of(name) for name in installed(connection, table)}
+        wrong = {number_of(name) for name in stale(connection, table, list(rules.values()))}
+        is_lost = (table.schema, table.name) in lost
+        for number in sorted(wrong | there if is_lost else wrong):
+            replaces = number in there and not is_lost
+            if number in there and (is_lost or number not in rules):
+                # Before the table is changed, so that the downgrade makes them when it is as it was.
+                known = number in rules and number not in wrong
+                (first if is_lost else upgrade.ops).append(
+                    DropOutboxTriggersOp(rules[number] if known else _unknown(table, number))
+                )
             if number in rules:
-                upgrade.ops.append(CreateOutboxTriggersOp(rules[number]))
-            else:
-                upgrade.ops.append(DropOutboxTriggersOp(Capture.of(table, types={}, number=number)))
+                upgrade.ops.append(CreateOutboxTriggersOp(rules[number], replaces))
+    upgrade.ops[:0] = first
+
+
+def _made_anew(upgrade: UpgradeOps) -> set[tuple[str | None, str]]:
+    """Return the tables, by schema and name, that a batch drops and makes anew, without their triggers."""
+    return {
+        (change.schema, change.table_name)
+        for change in upgrade.ops
+        if isinstance(change, ModifyTableOps)
+        if any(not isinstance(one, CreateIndexOp | DropIndexOp) for one in change.ops)
+    }
+
+
+def _unknown(table: Table, number: int) -> Capture:
+    """Return what stands for triggers of which only the place is known."""
+    return Capture.of(table, types={}, number=number)
 
 
 @renderers.dispatch_for(CreateOutboxTriggersOp)

@@ -115,3 +115,8 @@ def plan_of(mapper: Mapper[Any], dialect: Dialect) -> Plan:
     if plan is None:
         plan = plans[mapper] = Plan(mapper, dialect)
     return plan
+
+
+def forget_plans() -> None:
+    """Let plans be made anew, as some model's rules have changed."""
+    _plans.clear()

@@ -120,6 +120,17 @@ def note(model: type[Any]) -> None:
         _services.setdefault(service_of(model), []).append(model)
 
 
+def add_rule(model: type[Any], rule: OutboxRule) -> bool:
+    """Give a model one more rule unless it has it; say whether it had none that the session carries out before."""
+    known = rules_of(model)
+    if rule in known:
+        return False
+    model.__outbox__ = [*known, rule]
+    if not known:
+        _services.setdefault(service_of(model), []).append(model)
+    return rule.by == "session" and not any(one.by == "session" for one in known)
+
+
 def _check_names(model: type[Any], rule: OutboxRule) -> None:
     if is_document(model):
         known = set(model.model_fields)

@@ -33,7 +33,9 @@ PARTITIONS = 64
 """Events of one key are in one partition, and a partition is handed on by one relay at a time, in order."""
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up an INTEGER alone.
-_JSON = JSON().with_variant(postgresql.JSONB, "postgresql")
+_JSONB = postgresql.JSONB()
+_JSONB.astext_type = None  # type: ignore[assignment] # Else its repr, for Alembic, says Text(), which no revision imports.
+_JSON = JSON().with_variant(_JSONB, "postgresql")
 _MOMENT = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from fedorm.relay.targets import PartlyDeliveredError, Target, TargetUnavailable
 if TYPE_CHECKING:
     from fedorm.federation import Federation
 
+logger = logging.getLogger("fedorm.outbox")
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 300.0
 _LONGEST_REST = 30.0
 _ENOUGH = 10
@@ -99,7 +101,12 @@ class Line:
     async def give(self, events: Sequence[Waiting], federation: Federation) -> Given:
         """Hand events on, in their order for each key; never raises for what a target does."""
         given = Given()
-        await self.open(federation)
+        try:
+            await self.open(federation)
+        except Exception as refusal:
+            # No waiting mends it, but somebody may; and the other targets go on.
+            logger.warning("target %r of events cannot be opened: %s", self.name, in_words(refusal))
+            self._rest(in_words(refusal))
         if self.is_resting(time.time()):
             given.behind, given.down = list(events), self.last_error
             return given

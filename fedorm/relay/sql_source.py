@@ -245,7 +245,7 @@ def _has(connection: Connection, table: Table) -> bool:
 
 
 def _counts(connection: Connection, statement: Select[Any]) -> dict[Any, int]:
-    return dict(connection.execute(statement).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(statement)}
 
 
 def _moment(seconds: float, column: Any, dialect: Dialect) -> datetime.datetime:

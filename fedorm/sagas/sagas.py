@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fedorm.federation import Federation
 
 LEASE = 30.0
+GRACE = 10.0
 WEEK = 7 * 86400.0
 log = logging.getLogger("fedorm.sagas")
 
@@ -36,16 +38,69 @@ class Sagas:
 
     def __init__(self, federation: Federation) -> None:
         self._federation = federation
+        self._stops: list[Callable[[], None]] = []
 
-    async def run_once(self, *, limit: int = 100, lease: float = LEASE, attempts: int = ATTEMPTS) -> list[SagaState]:
+    async def run_once(
+        self, *, limit: int = 100, lease: float = LEASE, attempts: int = ATTEMPTS, grace: float = GRACE
+    ) -> list[SagaState]:
         """End the sagas that nobody is at: whose process has crashed, or whose compensation is due again.
 
         Return them as they are afterwards: most are over; of those that are not, ``error`` says why. Those with a step
         that no module imported here declares are left to a process that knows it. Safe at any time, from any number of
         processes at once: a saga belongs to one runner, for ``lease`` seconds after it was last heard of. A service
-        that is down keeps its sagas waiting, and not those of others.
+        that is down keeps its sagas waiting, and not those of others. ``stop()`` ends it as it does ``run()``.
         """
+        _check_times(lease=lease)
         done: list[SagaState] = []
+        async with self._stoppable(grace) as enough:
+            await self._pass(done, enough, limit, lease, attempts)
+        return done
+
+    async def run(self, *, every: float = 5.0, lease: float = LEASE, grace: float = GRACE) -> None:
+        """Do ``run_once()`` again and again, until cancelled or until ``stop()``.
+
+        After ``stop()`` the saga in hand may go on for ``grace`` seconds; then it is left where it is, as it is at once
+        when this is cancelled, to any other runner. Raises ``ConfigurationError`` for times of no or less seconds.
+        """
+        _check_times(every=every, lease=lease)
+        async with self._stoppable(grace) as enough:
+            while not enough.is_set():
+                await self._pass([], enough, 100, lease, ATTEMPTS)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(enough.wait(), every)
+
+    def stop(self) -> None:
+        """End every ``run()`` and ``run_once()`` of this federation after the sagas in hand."""
+        for stop in self._stops:
+            stop()
+
+    @asynccontextmanager
+    async def _stoppable(self, grace: float) -> AsyncIterator[asyncio.Event]:
+        """Give what ``stop()`` sets, and end the block, if it is not at its end, ``grace`` seconds later."""
+        if not grace >= 0:  # Nor NaN.
+            raise ConfigurationError(f"grace is a number of seconds, zero or more, not {grace}")
+        enough, loop = asyncio.Event(), asyncio.get_running_loop()
+        limit = asyncio.timeout(None)
+
+        def stop() -> None:
+            if not enough.is_set():
+                enough.set()
+                limit.reschedule(loop.time() + grace)
+
+        try:
+            async with limit:
+                self._stops.append(stop)
+                try:
+                    yield enough
+                finally:
+                    self._stops.remove(stop)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+
+    async def _pass(
+        self, done: list[SagaState], enough: asyncio.Event, limit: int, lease: float, attempts: int
+    ) -> None:
         for states in self._all(lease):
             try:
                 due = await states.due(limit)
@@ -53,31 +108,29 @@ class Sagas:
                 log.warning("the sagas of service %r cannot be read: %s", states.service, error)
                 continue
             for saga in due:
-                if all(declared(step.declared) is not None for step in saga.steps):
-                    done += await self._end(states, saga, lease, attempts)
-                else:
-                    missing = [step.declared for step in saga.steps if declared(step.declared) is None]
+                if enough.is_set():
+                    return
+                missing = [step.declared for step in saga.steps if declared(step.declared) is None]
+                if missing:
                     log.warning("saga %r %r waits: steps %s are not known here", saga.name, saga.id, missing)
-        return done
+                elif (ended := await self._end(states, saga, lease, attempts)) is not None:
+                    done.append(ended)
 
-    async def _end(self, states: States, saga: SagaState, lease: float, attempts: int) -> list[SagaState]:
+    async def _end(self, states: States, saga: SagaState, lease: float, attempts: int) -> SagaState | None:
         driver = Driver(self._federation, states, lease=lease, attempts=attempts)
         try:
             ours = await states.take(saga, driver.owner)
-            return [] if ours is None else [await driver.drive(ours)]
+            if ours is None:
+                return None
+            ended = await driver.drive(ours)
         except LeaseLostError:
-            return []
+            return None
         except FedormError as error:
             log.warning("saga %r %r is left for later: %s", saga.name, saga.id, error)
-            return []
-
-    async def run(self, *, every: float = 5.0, lease: float = LEASE) -> None:
-        """Do ``run_once()`` again and again, until cancelled."""
-        while True:
-            for saga in await self.run_once(lease=lease):
-                level = logging.INFO if saga.state.is_over else logging.WARNING
-                log.log(level, "saga %r %r is %s: %s", saga.name, saga.id, saga.state.value, saga.error or "")
-            await asyncio.sleep(every)
+            return None
+        level, why = logging.INFO if ended.state.is_over else logging.WARNING, f": {ended.error}" if ended.error else ""
+        log.log(level, "saga %r %r is %s%s", ended.name, ended.id, ended.state.value, why)
+        return ended
 
     async def get(self, name: str, id: str, *, service: str | None = None) -> SagaState | None:
         """Return a saga, from ``service`` or from whichever keeps it; None where there is none."""
@@ -99,11 +152,14 @@ class Sagas:
     async def forget(self, *, older_than: float = WEEK) -> int:
         """Drop sagas that were over ``older_than`` seconds ago, with their marks; return how many.
 
-        A mark is also what stops a step that is late: give more than a process may be suspended for.
+        A mark is also what stops a step that is late: give more than a process may be suspended for. Raises
+        ``ConfigurationError`` for a negative time.
         """
+        if not older_than >= 0:  # Nor NaN.
+            raise ConfigurationError(f"older_than is a number of seconds, zero or more, not {older_than}")
         gone = 0
         for states in self._all():
-            while old := await states.ended(time.time() - older_than):
+            while old := await states.ended(time.time() - min(older_than, 1e10)):
                 services = {step.service for saga in old for step in saga.steps}
                 keys = [saga.key for saga in old]
                 for service in sorted(services & self._federation.stores.keys()):
@@ -144,6 +200,12 @@ class Sagas:
 
     def _all(self, lease: float = LEASE) -> list[States]:
         return [States(cast(SQLStore, one), lease=lease) for one in self._federation.stores.values() if _keeps(one)]
+
+
+def _check_times(**times: float) -> None:
+    for name, seconds in times.items():
+        if not seconds > 0:  # Nor NaN.
+            raise ConfigurationError(f"{name} is a number of seconds, more than zero, not {seconds}")
 
 
 def _keeps(store: Store) -> bool:

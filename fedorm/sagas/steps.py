@@ -111,6 +111,11 @@ def declared(name: str) -> Step | None:
     return _declared.get(name)
 
 
+def declared_names() -> list[str]:
+    """Return the names of the steps of all modules imported so far."""
+    return sorted(_declared)
+
+
 def as_json(value: Any, *, of: str) -> Any:
     """Return ``value`` if JSON gives it back as it was; raise ``TypeError`` if not."""
     try:

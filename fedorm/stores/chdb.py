@@ -14,10 +14,12 @@ from fedorm.config import ServiceSettings
 from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, StoreError
 from fedorm.stores import clickhouse_reflection
 from fedorm.stores.base import Capability
-from fedorm.stores.clickhouse_sql import PARTS, HexBinary, adapt_types, is_insert, literal, native_tables
+from fedorm.stores.clickhouse_rows import ClickHouseRowAccess
+from fedorm.stores.clickhouse_sql import PARTS, HexBinary, adapt_types, allow_hints, is_insert, literal, native_tables
 from fedorm.stores.offload import Workers, offload
 from fedorm.stores.offloaded import OffloadedStore
 from fedorm.stores.reflecting import Wanted
+from fedorm.stores.rows import VERSION, RowAccess, RowShape
 
 
 class ChDBStore(OffloadedStore):
@@ -56,6 +58,8 @@ class ChDBStore(OffloadedStore):
         from chdb_sqlalchemy import types as native
 
         adapt_types(dialect, native, precise=True, binary=HexBinary)
+        allow_hints(dialect)
+        dialect.ddl_compiler = _replacing(dialect.ddl_compiler)
 
     async def close(self) -> None:
         """Close the connection and end its thread."""
@@ -72,6 +76,10 @@ class ChDBStore(OffloadedStore):
     def reflect_tables(self, connection: Connection, metadata: MetaData, wanted: Wanted) -> None:
         """Ask the engine's own catalog."""
         clickhouse_reflection.reflect_tables(connection, metadata, wanted, old=False)
+
+    def row_access(self, shape: RowShape) -> RowAccess:
+        """Return what reads and appends whole rows of one table."""
+        return ClickHouseRowAccess(self, shape)
 
     def row_counts(self) -> TextClause:
         """Add up the rows of the parts."""
@@ -90,11 +98,24 @@ class ChDBStore(OffloadedStore):
             raise self.error(StoreError, context.original_exception) from context.original_exception
 
     async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
-        """Run ``CREATE TABLE``; the dialect's default is a MergeTree ordered by the primary key."""
+        """Run ``CREATE TABLE``: a MergeTree ordered by the primary key, or with versions one that replaces rows."""
         from chdb_sqlalchemy import types as native
 
         tables = native_tables(metadata.tables.values(), native, precise=True, nullable=False)
         await super().create_all(tables, documents)
+
+
+def _replacing(compiler: type[Any]) -> type[Any]:
+    class ReplacingCompiler(compiler):  # type: ignore[misc]
+        """Gives tables with versions the engine that keeps the greatest."""
+
+        def post_create_table(self, table: Any) -> str:
+            suffix: str = super().post_create_table(table)
+            if VERSION not in table.columns:
+                return suffix
+            return suffix.replace("= MergeTree", f"= ReplacingMergeTree({self.preparer.quote(VERSION)})", 1)
+
+    return ReplacingCompiler
 
 
 class _Connection:

@@ -21,10 +21,12 @@ from fedorm.exc import (
 )
 from fedorm.stores import clickhouse_reflection
 from fedorm.stores.base import Capability
-from fedorm.stores.clickhouse_sql import PARTS, adapt_types, native_tables
+from fedorm.stores.clickhouse_rows import ClickHouseRowAccess
+from fedorm.stores.clickhouse_sql import PARTS, adapt_types, allow_hints, native_tables
 from fedorm.stores.offload import Workers, offload
 from fedorm.stores.offloaded import OffloadedStore
 from fedorm.stores.reflecting import Wanted
+from fedorm.stores.rows import VERSION, RowAccess, RowShape
 
 _AUTHENTICATION = {192, 193, 194, 516}
 _TIMEOUT = {159, 160, 209}
@@ -60,6 +62,11 @@ class ClickHouseStore(OffloadedStore):
         known = {Capability.SQL, Capability.TLS}
         return frozenset(known | {Capability.STREAMING} if self.driver == "native" else known)
 
+    @property
+    def holds_microseconds(self) -> bool:
+        """Whether moments have fractions of a second there."""
+        return bool(self._precise)
+
     # -- engines
 
     def make_offloaded(self, options: dict[str, Any]) -> Engine:
@@ -87,6 +94,7 @@ class ClickHouseStore(OffloadedStore):
             adapt_types(dialect, native, precise=bool(self._precise))
 
         dialect.initialize = initialize_types
+        allow_hints(dialect)
         adapt_types(dialect, native, precise=bool(self._precise))
 
     def _driver_url(self) -> URL:
@@ -130,6 +138,10 @@ class ClickHouseStore(OffloadedStore):
 
     # -- errors
 
+    def row_access(self, shape: RowShape) -> RowAccess:
+        """Return what reads and appends whole rows of one table."""
+        return ClickHouseRowAccess(self, shape)
+
     def row_counts(self) -> TextClause:
         """Add up the rows of the parts."""
         return text(PARTS)
@@ -162,7 +174,10 @@ class ClickHouseStore(OffloadedStore):
         clickhouse_reflection.reflect_tables(connection, metadata, wanted, old=not self._precise)
 
     async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
-        """Run ``CREATE TABLE``; a table without an engine becomes a MergeTree ordered by its primary key."""
+        """Run ``CREATE TABLE``; a table without an engine becomes a MergeTree ordered by its primary key.
+
+        One with a column of versions, as targets that are kept in sync have it, becomes a ReplacingMergeTree by it.
+        """
         from clickhouse_sqlalchemy import engines
         from clickhouse_sqlalchemy import types as native
 
@@ -171,11 +186,18 @@ class ClickHouseStore(OffloadedStore):
                 tables = native_tables(metadata.tables.values(), native, precise=bool(self._precise), nullable=True)
                 for table in tables.tables.values():
                     if getattr(table, "engine", None) is None:
-                        order = tuple(column.name for column in table.primary_key.columns)
-                        engines.MergeTree(order_by=order or "tuple()")._set_parent_with_dispatch(table)
+                        _default_engine(table, engines)._set_parent_with_dispatch(table)
                 tables.create_all(connection)
 
         await greenlet_spawn(create)
+
+
+def _default_engine(table: Any, engines: Any) -> Any:
+    """Return what a table becomes that names no engine."""
+    order = tuple(column.name for column in table.primary_key.columns) or "tuple()"
+    if VERSION in table.columns:
+        return engines.ReplacingMergeTree(version=VERSION, order_by=order)
+    return engines.MergeTree(order_by=order)
 
 
 def _disconnect(connection: Any) -> None:

@@ -35,6 +35,12 @@ PARTS = "SELECT table, sum(rows) FROM system.parts WHERE active AND database = c
 PRECISION, SCALE = 38, 18
 """Of a decimal column that declares none."""
 
+COLUMNAR = "fedorm_columnar"
+"""The execution option of an INSERT whose parameters are columns instead of rows.
+
+True over the native protocol; over HTTP the ``NativeColumns`` that make a block of them.
+"""
+
 _ESCAPES = {
     ord(character): f"\\{escape}"
     for character, escape in {
@@ -196,6 +202,17 @@ def adapt_types(dialect: Any, native: Any, *, precise: bool, binary: type[types.
     dialect.supports_native_boolean = False
     use(dialect, {**generic, **own})
     dialect._type_memos.clear()
+
+
+def allow_hints(dialect: Any) -> None:
+    """Let ``with_hint(table, "FINAL")`` put the word behind the table's name."""
+    compiler = dialect.statement_compiler
+
+    class HintingCompiler(compiler):  # type: ignore[misc, valid-type]
+        def get_from_hint_text(self, table: Any, text: str | None) -> str | None:
+            return text
+
+    dialect.statement_compiler = HintingCompiler
 
 
 # -- tables

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.mongodb_errors import classify
 from fedorm.stores.reflecting import Wanted
-from fedorm.stores.rows import RowShape
+from fedorm.stores.rows import RowAccess, RowShape
 
 
 @dataclass(slots=True)
@@ -121,46 +120,10 @@ class MongoDBStore(BeanieModels):
             raise
 
     def _connect(self) -> _Side:
-        from pymongo import AsyncMongoClient
-        from pymongo.errors import PyMongoError
+        from fedorm.stores.mongodb_client import made_client
 
-        from fedorm.stores.mongodb_watch import CommandRecorder
-
-        settings = self.settings
-        milliseconds = math.ceil(settings.connect_timeout * 1000)
-        options: dict[str, Any] = {
-            "uuidRepresentation": "standard",
-            "tz_aware": True,
-            "serverSelectionTimeoutMS": milliseconds,
-            "connectTimeoutMS": milliseconds,
-            "maxPoolSize": settings.pool_size + settings.max_overflow,
-            "waitQueueTimeoutMS": math.ceil(settings.pool_timeout * 1000),
-            **self._tls_options(),
-        }
-        if settings.timeout is not None:
-            options["timeoutMS"] = math.ceil(settings.timeout * 1000)
-        try:
-            given = {**options, **settings.options}
-            given["event_listeners"] = [*given.get("event_listeners", ()), CommandRecorder(self.sent)]
-            client: Any = AsyncMongoClient(settings.url.get_secret_value(), **given)
-        except (PyMongoError, ValueError, TypeError) as error:
-            raise ConfigurationError(
-                f"service {self.service!r}: {self.address} is not usable: {settings.scrub(str(error))}"
-            ) from None
+        client = made_client(self.service, self.settings, self.sent)
         return _Side(client, client[self.database_name])
-
-    def _tls_options(self) -> dict[str, Any]:
-        tls = self.settings.tls
-        if tls is None:
-            return {}
-        options: dict[str, Any] = {"tls": True}
-        if tls.ca is not None:
-            options["tlsCAFile"] = str(tls.ca)
-        if tls.cert is not None:
-            options["tlsCertificateKeyFile"] = str(tls.cert)
-        if not tls.verify:
-            options["tlsAllowInvalidCertificates"] = True
-        return options
 
     def connect(self) -> Any:
         """Return PyMongo's database of a client of its own, which the caller closes."""
@@ -386,6 +349,12 @@ class MongoDBStore(BeanieModels):
         await self.prepare_events(sync=sync)
         async with self.named():
             await insert_events(self._side(sync=sync).database, events, transaction)
+
+    def row_access(self, shape: RowShape) -> RowAccess:
+        """Return what reads and writes whole documents of one class."""
+        from fedorm.stores.mongodb_rows import MongoDBRowAccess
+
+        return MongoDBRowAccess(self, shape)
 
     def query(self, reader: DocumentReader, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
         """Return a Beanie ``FindMany`` over the session's own database."""

@@ -18,8 +18,9 @@ from fedorm.stores.base import Capability
 from fedorm.stores.branches import Branch
 from fedorm.stores.exact import Compared, ExactCompared, ExactNumeric, Zoned, use
 from fedorm.stores.feeds import ChangeFeed
+from fedorm.stores.mysql_rows import MySQLRowAccess
 from fedorm.stores.reflecting import Wanted, restore_json
-from fedorm.stores.rows import RowShape
+from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.scanning import WRITTEN, Scanner, note_writes
 from fedorm.stores.sql import SQLStore, execute_within
 from fedorm.stores.twophase import InDoubt
@@ -212,6 +213,10 @@ class MySQLStore(SQLStore):
         finally:
             if not connection.invalidated:
                 connection.execute(text("SET SESSION innodb_lock_wait_timeout = :seconds"), {"seconds": before})
+
+    def row_access(self, shape: RowShape) -> RowAccess:
+        """Return what reads and writes whole rows of one table."""
+        return MySQLRowAccess(self, shape)
 
     def upsert(
         self, table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]

@@ -36,6 +36,11 @@ from fedorm.stores import postgresql_twophase
 from fedorm.stores.base import Capability
 from fedorm.stores.branches import Branch
 from fedorm.stores.exact import Processor, check_zones, use
+from fedorm.stores.feeds import ChangeFeed
+from fedorm.stores.postgresql_feed import PostgreSQLFeed
+from fedorm.stores.postgresql_rows import PostgreSQLRowAccess
+from fedorm.stores.postgresql_values import read_endless
+from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.scanning import Scanner
 from fedorm.stores.sql import SQLStore, array_filter
 from fedorm.stores.twophase import InDoubt
@@ -81,6 +86,7 @@ class PostgreSQLStore(SQLStore):
             Capability.TLS,
             Capability.SKIP_LOCKED,
             Capability.LISTEN,
+            Capability.CHANGE_FEED,
         }
     )
 
@@ -117,7 +123,7 @@ class PostgreSQLStore(SQLStore):
     def _watched(self, engine: Engine) -> Engine:
         super()._watched(engine)
         if engine.dialect.driver == "psycopg":
-            event.listen(engine, "connect", _read_endless)
+            event.listen(engine, "connect", read_endless)
         return engine
 
     def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
@@ -234,6 +240,10 @@ class PostgreSQLStore(SQLStore):
         """Ask the server: a transaction has a number from its first write on."""
         return connection.scalar(text("SELECT txid_current_if_assigned() IS NULL")) is True
 
+    def row_access(self, shape: RowShape) -> RowAccess:
+        """Return what reads and writes whole rows of one table."""
+        return PostgreSQLRowAccess(self, shape)
+
     def upsert(
         self, table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]
     ) -> list[tuple[Executable, list[dict[str, Any]]]]:
@@ -253,6 +263,10 @@ class PostgreSQLStore(SQLStore):
             await lost.wait()
         finally:
             await greenlet_spawn(record.close)
+
+    def change_feed(self, name: str, shapes: Sequence[RowShape]) -> ChangeFeed:
+        """Return what reads a replication slot by logical decoding."""
+        return PostgreSQLFeed(self, name, shapes)
 
     def keys_per_statement(self, width: int) -> int:
         """Return how many keys of ``width`` columns fit: PostgreSQL takes 32,767 parameters."""
@@ -282,40 +296,3 @@ def _endless(dialect: Any, generic: type[Any]) -> type[Any]:
             return process
 
     return Endless
-
-
-def _read_endless(connection: Any, record: Any) -> None:
-    """Make psycopg read ``infinity`` and ``-infinity`` as asyncpg does."""
-    from psycopg.pq import Format
-
-    utc = datetime.UTC
-    first, last = datetime.datetime.min, datetime.datetime.max
-    for name, ends in {
-        "date": (datetime.date.min, datetime.date.max),
-        "timestamp": (first, last),
-        "timestamptz": (first.replace(tzinfo=utc), last.replace(tzinfo=utc)),
-    }.items():
-        loader = connection.adapters.get_loader(connection.adapters.types[name].oid, Format.TEXT)
-        connection.adapters.register_loader(name, _endless_loader(loader, *ends))
-
-
-def _endless_loader(loader: type[Any], first: Any, last: Any) -> type[Any]:
-    from psycopg import DataError
-    from psycopg.adapt import Loader
-
-    class EndlessLoader(Loader):
-        def __init__(self, oid: int, context: Any = None) -> None:
-            super().__init__(oid, context)
-            # Not a subclass: the compiled loaders, which are the fast ones, do not allow any.
-            self._load = loader(oid, context).load
-
-        def load(self, data: Any) -> Any:
-            try:
-                return self._load(data)
-            except DataError:
-                ends = {b"-infinity": first, b"infinity": last}
-                if bytes(data) not in ends:
-                    raise
-                return ends[bytes(data)]
-
-    return EndlessLoader

@@ -9,10 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
 
+if TYPE_CHECKING:
+    from fedorm.stores.passing import Pair, Passage
+
+VERSION, DELETED = "sync_version", "sync_deleted"
+"""Fields of a target whose rows can only be appended: the greatest version counts, and says whether the row is gone."""
 Key = tuple[Any, ...]
 Values = dict[str, Any]
 """A row by the names of its fields."""
@@ -68,12 +73,30 @@ class RowAccess(ABC):
     # -- reading
 
     @abstractmethod
-    def pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Values]]:
+    def pages(self, *, size: int, after: Key | None = None, since: str | None = None) -> AsyncIterator[list[Values]]:
         """Yield all rows in pages of at most ``size``, in the order of their keys as the database sorts them.
 
-        ``after`` is the key of the last row that is not wanted any more. Each page is read for itself by its keys, and
+        ``after`` is the key of the last row that is not wanted any more; ``since`` is a mark, and leaves out rows that
+        have not changed since it was taken. Each page is read for itself by its keys, and
         sees what was committed before it: nothing is held open between two pages.
         """
+
+    async def mark(self, *, changed: str | None, overlap: float) -> str | None:
+        """Return a mark of this moment: ``pages(since=)`` it leaves out no row that is committed later.
+
+        ``changed`` names a field that holds when a row was changed, by a clock that is at most ``overlap`` seconds
+        behind the start of its transaction. None: the database cannot tell, and all rows have to be looked at.
+        """
+        return None
+
+    def reaches(self, since: str, now: str) -> bool:
+        """Say whether what has changed since a mark can still be told, as of another one that was just taken."""
+        return True
+
+    @property
+    def resolutions(self) -> dict[str, float]:
+        """Return how many seconds moments are exact to, of fields where that is more than a microsecond."""
+        return {}
 
     @abstractmethod
     def key_pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Key]]:
@@ -90,6 +113,10 @@ class RowAccess(ABC):
     @abstractmethod
     async def count(self) -> int:
         """Return how many rows there are."""
+
+    def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
+        """Return a faster way to fill a target with all rows, as they are; None where there is none."""
+        return None
 
     # -- writing
 

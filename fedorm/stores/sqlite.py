@@ -11,7 +11,9 @@ from sqlalchemy.dialects import sqlite
 from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError
 from fedorm.stores.base import Capability
 from fedorm.stores.exact import FiniteFloat, FloatBackedNumeric, Zoned, use
+from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.sql import WRITES, SQLStore
+from fedorm.stores.sqlite_rows import SQLiteRowAccess
 from fedorm.stores.upserting import upsert_on_conflict
 
 
@@ -71,6 +73,10 @@ class SQLiteStore(SQLStore):
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
         return engine
+
+    def row_access(self, shape: RowShape) -> RowAccess:
+        """Return what reads and writes whole rows of one table."""
+        return SQLiteRowAccess(self, shape)
 
     def upsert(
         self, table: Table, names: Sequence[str], rows: Sequence[dict[str, Any]]

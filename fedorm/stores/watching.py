@@ -20,6 +20,8 @@ from fedorm.stores.touched import ANYTHING, Touched, raw_touched
 if TYPE_CHECKING:
     from fedorm.stores.base import Store
 
+TOUCHED = "fedorm_touched"
+"""The execution option that tells what a string for the driver reads and changes; such a one is counted, too."""
 _CHANGED, _BEGAN = "fedorm.changed", "fedorm.began"
 """In a connection's ``info``: the tables that its transaction has changed, and the cache's clock when it began."""
 _DOUBLE_QUOTED = re.compile(r'"(?:[^"\\]|\\.|"")*"')
@@ -105,11 +107,12 @@ class Watch:
             inner(cursor, statement, parameters, context)
             return
         # A string for the driver is looked at without sqlglot: the dialect's own at the connection are such.
-        touched = raw_touched(statement) if compiled is None else getattr(compiled, "touched", ANYTHING)
+        told: Touched | None = context.execution_options.get(TOUCHED)
+        touched = told or raw_touched(statement) if compiled is None else getattr(compiled, "touched", ANYTHING)
         if cache is not None and self._begins_snapshots():
             info_of(context.root_connection.connection).setdefault(_BEGAN, cache.backend.clock)
         try:
-            if compiled is None:
+            if compiled is None and told is None:
                 inner(cursor, statement, parameters, context)  # Not counted.
             elif store.observer is UNOBSERVED:
                 self._timed(inner, cursor, statement, parameters, context)
@@ -222,6 +225,12 @@ def info_of(pooled: Any) -> dict[Any, Any]:
     except NotImplementedError:
         info = None
     return {} if info is None else info
+
+
+def note_change(connection: Any, touched: Touched) -> None:
+    """Remember what a connection's transaction has changed past SQLAlchemy."""
+    info = info_of(_pooled(connection))
+    info.setdefault(_CHANGED, set()).update(touched.changes if touched.changes is not None else {"*"})
 
 
 def has_changed(connection: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The recovery: what it asks the services for, what it does there, and what it reports."""
+"""The recovery: what it asks the services for, and what it does there."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm import points
 from fedorm.bridge import Bridge
 from fedorm.exc import ConfigurationError, FedormError, ServiceTimeoutError, StoreError
-from fedorm.stats import InDoubtStatistics, ServiceInDoubt
 from fedorm.stores.base import Capability, Store
 from fedorm.stores.branches import Branch, short
 from fedorm.stores.sql import SQLStore
 from fedorm.twophase.decisions import Decision, DecisionLog, Outcome, decision_log
 from fedorm.twophase.protocol import Action, Failed
+from fedorm.twophase.reports import RecoveredBranch, Recovery
 from fedorm.twophase.settling import (
     Answer,
     Conclude,
@@ -45,49 +45,6 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds between looks at what could not be ended: by then its own process, or another recovery, may have done so."""
 _AT_ONCE = 10_000
 """How many decisions are read, and dropped, at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveredBranch:
-    """One service's part of a transaction that was found prepared, and what was done about it.
-
-    ``id`` is the transaction's, the same for all its branches, ``age`` in seconds; ``decision`` is None where it is not
-    known. ``done`` is one of ``Done``; ``why`` says why a branch was left, or whose it is.
-    """
-
-    service: str
-    id: str
-    age: float
-    decision: Outcome | None
-    done: Done
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.done.value}: {self.why}" if self.why else self.done.value
-
-
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """What a recovery has found, and done."""
-
-    at: datetime
-    dry_run: bool
-    branches: tuple[RecoveredBranch, ...]
-    """By service, the oldest first."""
-    unasked: Mapping[str, FedormError]
-    """The services that can prepare and could not be asked, with the reason."""
-    forgotten: int
-    """How many decisions were dropped that no branch needs any more."""
-
-    @property
-    def left(self) -> tuple[RecoveredBranch, ...]:
-        """The branches of this federation that are in doubt still."""
-        return tuple(branch for branch in self.branches if branch.done is Done.LEFT)
-
-    @property
-    def is_complete(self) -> bool:
-        """Say whether nothing of this federation is in doubt any more, as far as every service knows."""
-        return not self.left and not self.unasked
 
 
 @dataclass(slots=True)
@@ -386,19 +343,6 @@ class RecoveryRun:
         except Exception as error:
             log.debug("service %r: its old decisions stay: %s", service, self._named(service, error))
             return 0
-
-
-def in_doubt_of(report: Recovery, stores: Mapping[str, Store]) -> InDoubtStatistics:
-    """Return the figures of a report."""
-    services: dict[str, ServiceInDoubt | None] = {}
-    for name, store in stores.items():
-        ages = [one.age for one in report.left if one.service == name]
-        if name in report.unasked:
-            services[name] = None
-        elif Capability.TWO_PHASE in store.capabilities or ages:
-            services[name] = ServiceInDoubt(len(ages), max(ages, default=0.0))
-    ages = [one.age for one in report.left]
-    return InDoubtStatistics(report.at, len(ages), max(ages, default=0.0), MappingProxyType(services))
 
 
 def _in_utc(moment: datetime) -> datetime:

@@ -15,8 +15,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Engine, insert, inspect, select
+from sqlalchemy.exc import DataError
 
-from examples.ecommerce.models import Payment, User
+from examples.ecommerce.bank import BANKS, DemoBank
+from examples.ecommerce.checkout import checkout
+from examples.ecommerce.errors import PaymentDeclinedError
+from examples.ecommerce.models import Order, Payment, Stock, User
 from examples.ecommerce.models.base import now
 from examples.ecommerce.seed import seed
 from fedorm import Federation
@@ -157,12 +161,28 @@ def test_payments_may_live_in_sqlite(sqlite_url: str, configured: Configured) ->
     assert on(sqlite_url, described, "payments") == {}
 
 
-def test_the_shop_runs_on_migrated_databases(fresh_database: FreshDatabase, configured: Configured) -> None:
-    """Rows go into the tables that the migrations made, and come back."""
+def test_the_shop_runs_on_migrated_databases(
+    fresh_database: FreshDatabase, configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows go into the tables that the migrations made, and come back; a checkout needs no table beside them."""
     urls = {service: fresh_database(kind) for service, kind in KINDS.items()}
     configured(**urls)
     for service in urls:
         command.upgrade(config(service), "head")
+
+    before = {service: on(url, described, service) for service, url in urls.items()}
+    monkeypatch.setitem(BANKS, "full", DemoBank(1_000_000))
+    monkeypatch.setitem(BANKS, "empty", DemoBank(0))
+
+    async def check_out(fed: Federation) -> list[Any]:
+        async with fed.session() as session:
+            sku = (await session.find(Stock, Stock.on_hand > 1).first_or_none()).sku
+        receipt = await checkout(fed, 1, {sku: 1}, bank="full")
+        with pytest.raises(PaymentDeclinedError):
+            await checkout(fed, 1, {sku: 1}, bank="empty")
+        async with fed.session() as session:
+            sold = select(Order.status).where(Order.id >= receipt.order_id).order_by(Order.id)
+            return list((await session.scalars(sold)).all())
 
     async def trade() -> tuple[list[Any], list[Any]]:
         others = {"inventory": fresh_database("mongodb"), "analytics": fresh_database("clickhouse")}
@@ -177,11 +197,37 @@ def test_the_shop_runs_on_migrated_databases(fresh_database: FreshDatabase, conf
                 users = list((await session.scalars(select(User.id))).all())
                 payments = list((await session.scalars(select(Payment.id))).all())
             assert (len(users), len(payments)) == (seeded.users + 1, seeded.payments)
+            assert await check_out(fed) == ["paid", "cancelled"]
             return users, payments
 
     users, payments = asyncio.run(trade())
     assert users == [1, 2, 3, 4, 5, 6]
     assert payments == list(range(1, len(payments) + 1))
+    assert {service: on(url, described, service) for service, url in urls.items()} == before
+
+
+def test_a_cancelled_order_keeps_its_status_from_being_made_shorter(
+    fresh_database: FreshDatabase, configured: Configured
+) -> None:
+    """A downgrade that would have to cut it is refused, and leaves everything as it is."""
+    url = fresh_database("postgresql")
+    configured(orders=url)
+    command.upgrade(config("orders"), "head")
+
+    def cancelled(engine: Engine) -> list[Any]:
+        with engine.begin() as connection:
+            return list(connection.execute(select(Order.status)).scalars())
+
+    def cancel(engine: Engine) -> None:
+        with engine.begin() as connection:
+            row = {"user_id": 1, "status": "cancelled", "total": 1, "placed_at": now()}
+            connection.execute(insert(Order).values(row))
+
+    on(url, cancel, "orders")
+    with pytest.raises(DataError, match="too long"):
+        command.downgrade(config("orders"), "0002")
+    assert on(url, cancelled, "orders") == ["cancelled"]
+    command.check(config("orders"))
 
 
 # -- the command line
@@ -209,7 +255,7 @@ def test_the_command_line(fresh_database: FreshDatabase, configured: Configured,
     assert (done.returncode, "Running upgrade  -> 0001, Make the tables." in done.stderr) == (0, True), done.stderr
     assert url.split("@")[0].rpartition(":")[2] not in done.stdout + done.stderr
     assert alembic("orders", "check", cwd=tmp_path, **environment).returncode == 0
-    assert "0002 (head)" in alembic("orders", "current", cwd=tmp_path, **environment).stdout
+    assert "0004 (head)" in alembic("orders", "current", cwd=tmp_path, **environment).stdout
 
 
 @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "mysql+aiomysql"])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Table
+from sqlalchemy.util import greenlet_spawn
 
 from fedorm import Federation
 from fedorm.testing.compliance import EmbeddedOutage, Feature, Outage, Refused, StoreSuite
+from fedorm.testing.compliance.blocks import VERSION
 
 
 class TestChDB(StoreSuite):
@@ -15,6 +19,17 @@ class TestChDB(StoreSuite):
         Feature.FAR_DATETIMES: Refused("DateTime64 reaches from 1900 to 2299"),
         Feature.FAR_DATES: Refused("Date32 reaches from 1900 to 2299"),
     }
+
+    async def make_table(self, store: Any, table: Table) -> None:
+        await super().make_table(store, table)
+
+        def replace() -> None:
+            with store.engine.begin() as connection:
+                made = connection.exec_driver_sql(f"SHOW CREATE TABLE {table.name}").scalar_one()
+                connection.exec_driver_sql(f"DROP TABLE {table.name}")
+                connection.exec_driver_sql(made.replace("= MergeTree", f"= ReplacingMergeTree({VERSION})"))
+
+        await greenlet_spawn(replace)
 
     @pytest.fixture
     def url(self, chdb_url: str) -> str:

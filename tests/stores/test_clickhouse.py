@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import text
+from clickhouse_sqlalchemy.engines import ReplacingMergeTree
+from sqlalchemy import Table, text
 
 from fedorm import Federation, StoreError
+from fedorm.stores.base import Store
 from fedorm.testing.compliance import Feature, Lost, Outage, Refused, ServerOutage, StoreSuite
+from fedorm.testing.compliance.blocks import VERSION
 from fedorm.testing.servers import ClickHouseServer
 
 # Of the version under test, 18.16; one since 20 has DateTime64 and Date32.
@@ -20,9 +23,16 @@ GAPS = {
 }
 
 
-class TestNative(StoreSuite):
+class _Suite(StoreSuite):
     gaps = GAPS
 
+    async def make_table(self, store: Store, table: Table) -> None:
+        key = [column.name for column in table.primary_key]
+        ReplacingMergeTree(version=VERSION, order_by=key)._set_parent_with_dispatch(table)
+        await super().make_table(store, table)
+
+
+class TestNative(_Suite):
     @pytest.fixture
     def url(self, clickhouse_url: str) -> str:
         return clickhouse_url
@@ -34,9 +44,7 @@ class TestNative(StoreSuite):
             yield ServerOutage(server, server.url("compliance"))
 
 
-class TestHTTP(StoreSuite):
-    gaps = GAPS
-
+class TestHTTP(_Suite):
     @pytest.fixture
     def url(self, clickhouse_http_url: str) -> str:
         return clickhouse_http_url

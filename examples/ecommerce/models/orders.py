@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from examples.ecommerce.models.payments import Payment
     from examples.ecommerce.models.users import User
 
-Status = Literal["placed", "paid", "shipped"]
+Status = Literal["placed", "pending", "paid", "shipped", "cancelled"]
+"""``placed`` waits for the customer to pay; ``pending`` is being checked out, and becomes ``paid`` or ``cancelled``."""
+
+PAID: tuple[Status, ...] = ("paid", "shipped")
+"""What has brought in money."""
 
 
 class Order(ShopBase):

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from examples.ecommerce.models.orders import Order
     from examples.ecommerce.models.users import User
 
+PaymentState = Literal["pending", "captured", "declined", "refunded"]
+"""``pending`` may have been charged at the bank, ``declined`` was not, and ``refunded`` was given back."""
+
 
 class Payment(ShopBase):
     """An attempt to pay for an order; declined ones stay."""
@@ -25,7 +28,7 @@ class Payment(ShopBase):
     order_id: Mapped[int] = mapped_column(index=True)
     user_id: Mapped[int] = mapped_column(index=True)
     amount: Mapped[Money]
-    state: Mapped[Literal["captured", "declined"]]
+    state: Mapped[PaymentState]
     reference: Mapped[str | None] = mapped_column(String(64), unique=True)
     created_at: Mapped[Moment] = mapped_column(default=now)
 

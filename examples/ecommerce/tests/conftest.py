@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from beanie import PydanticObjectId
 
+from examples.ecommerce.bank import BANKS
 from examples.ecommerce.models import Product, Stock, Supplier
+from examples.ecommerce.tests.file_bank import FileBank, Opens
 from fedorm import AsyncFederatedSession, Federation
 
 
@@ -60,3 +63,15 @@ async def goods(fed: Federation) -> None:
             ]
         )
         await session.commit()
+
+
+@pytest.fixture
+def opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opens:
+    """Opens the bank "test" with what it is to be like; its books are the same each time."""
+
+    def open_bank(**likes: Any) -> FileBank:
+        bank = FileBank(tmp_path / "bank.db", **likes)
+        monkeypatch.setitem(BANKS, "test", bank)
+        return bank
+
+    return open_bank

@@ -33,7 +33,7 @@ def order(number: int, user: int, placed_at: datetime.datetime, status: str, **q
 
 @pytest.fixture
 async def days(fed: Federation) -> None:
-    """Three users, orders around two midnights, one of them not paid, and some views."""
+    """Three users, orders around two midnights, three of them not paid, and some views."""
     countries = ("DE", "FR", "DE")
     views = [("a", at(MONDAY, 0)), ("a", at(MONDAY, 23, 59, 59)), ("c", at(MONDAY, 12)), ("a", at(TUESDAY, 0))]
     async with fed.session() as session:
@@ -48,6 +48,8 @@ async def days(fed: Federation) -> None:
                 order(3, 3, at(MONDAY, 23, 59, 59), "paid", b=1),
                 order(4, 3, at(MONDAY, 13), "placed", c=7),
                 order(5, 2, at(TUESDAY, 0), "paid", b=1),
+                order(6, 1, at(MONDAY, 14), "pending", c=8),
+                order(7, 2, at(MONDAY, 15), "cancelled", c=9),
             ]
         )
         supplier = PydanticObjectId("0" * 24)

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from sqlalchemy import (
     Column,
     Insert,
+    Label,
     Select,
     Table,
+    case,
     cast,
     column,
     false,
     func,
     insert,
+    literal,
     not_,
     or_,
     select,
     table,
-    true,
     union_all,
 )
 from sqlalchemy import types as sqltypes
@@ -160,6 +162,15 @@ def has_triggers(dialect: Dialect) -> bool:
     return dialect.name in _JSON
 
 
+class _Event(NamedTuple):
+    """An event that a change may be."""
+
+    conditions: tuple[ColumnElement[bool], ...]
+    type: Label[str]
+    key: Label[str]
+    data: Label[Any]
+
+
 class _Statement:
     """Makes the INSERT of one trigger."""
 
@@ -167,52 +178,82 @@ class _Statement:
         self._capture, self._change, self._json, self._dialect = capture, change, json, dialect
 
     def insert(self, schema: str | None) -> Insert:
-        change, parts = self._change, list[Select[Any]]()
-        if change != "update":
-            parts = [self._whole(change, "OLD" if change == "delete" else "NEW")]
-        else:
-            same = [self._json.differ(*self._both(column)) for column in self._capture.table.primary_key.columns]
-            moved = or_(false(), *same)
-            if "update" in self._capture.types:
-                parts.append(self._changed(not_(moved) if self._capture.moves else true()))
-            if self._capture.moves:
-                # In this order: it is gone, and is new under another key.
-                parts += [self._whole("delete", "OLD").where(moved), self._whole("insert", "NEW").where(moved)]
-        rows = parts[0] if len(parts) == 1 else union_all(*parts)
+        rows = self._rows(self._events())
         names = rows.selected_columns.keys()
         return insert(table("fedorm_outbox", *map(column, names), schema=schema)).from_select(names, rows)
 
-    def _whole(self, change: Change, row: Row) -> Select[Any]:
-        """Return the event of a row that is new, or gone."""
-        capture = self._capture
-        values = [(column.key, self._value(row, column)) for column in capture.values]
-        return self._event(change, row, [("values", self._json.object(values))])
+    def _events(self) -> list[_Event]:
+        """Return the events that the change may be, in their order."""
+        capture, change = self._capture, self._change
+        if change != "update":
+            return [self._whole(change)]
+        events: list[_Event] = []
+        moved = or_(false(), *map(self._differ, capture.table.primary_key.columns))
+        if "update" in capture.types:
+            events.append(self._changed(not_(moved)) if capture.moves else self._changed())
+        if capture.moves:
+            # In this order: it is gone, and is new under another key.
+            events += [self._whole("delete", moved), self._whole("insert", moved)]
+        return events
 
-    def _changed(self, condition: ColumnElement[bool]) -> Select[Any]:
+    def _rows(self, events: Sequence[_Event]) -> Select[Any]:
+        new_id = self._json.new_id().label("id")
+        if len(events) == 1:
+            (one,) = events
+            return select(new_id, one.type, one.key, one.data).where(*one.conditions)
+        # Which events there are comes first, in numbers: MariaDB makes a temporary table of a UNION for each row that
+        # changes, and it is a file where there are long texts in it.
+        which = [select(literal(at).label("event")).where(*one.conditions) for at, one in enumerate(events)]
+        event = union_all(*which).subquery("happened").c.event
+
+        def that_of(values: Iterable[ColumnElement[Any]]) -> ColumnElement[Any]:
+            return case(dict(enumerate(values)), value=event)
+
+        return select(
+            new_id,
+            that_of(one.type for one in events).label("type"),
+            that_of(one.key for one in events).label("key"),
+            that_of(one.data for one in events).label("data"),
+        )
+
+    def _whole(self, change: Change, *conditions: ColumnElement[bool]) -> _Event:
+        """Return the event of a row that is new, or gone."""
+        row: Row = "OLD" if change == "delete" else "NEW"
+        values = [(column.key, self._value(row, column)) for column in self._capture.values]
+        return self._event(change, row, [("values", self._json.object(values))], conditions)
+
+    def _changed(self, *conditions: ColumnElement[bool]) -> _Event:
         """Return the event of a row that has other values now."""
         json, columns = self._json, self._capture.values
-        # A subquery, so that each value is written down once, before it is compared.
-        values = select(
-            *(self._value("OLD", one).label(f"old_{at}") for at, one in enumerate(columns)),
-            *(self._value("NEW", one).label(f"new_{at}") for at, one in enumerate(columns)),
-        ).subquery("row_values")
-        pairs = {one.key: (values.c[f"old_{at}"], values.c[f"new_{at}"]) for at, one in enumerate(columns)}
-        changed = [(name, json.differ(*pair), json.array(pair)) for name, pair in pairs.items()]
+        differ = [self._differ(column) for column in columns]
+        changed = [
+            (column.key, differs, json.array(self._both(column)))
+            for column, differs in zip(columns, differ, strict=True)
+        ]
         members = [
-            ("values", json.object([(name, new) for name, (_, new) in pairs.items()])),
+            ("values", json.object([(column.key, self._value("NEW", column)) for column in columns])),
             ("changed", json.object_of(changed)),
         ]
-        return self._event("update", "NEW", members).where(condition, or_(*(differs for _, differs, _ in changed)))
+        return self._event("update", "NEW", members, (*conditions, or_(false(), *differ)))
 
-    def _event(self, change: Change, row: Row, members: Sequence[tuple[str, Text]]) -> Select[Any]:
+    def _event(
+        self,
+        change: Change,
+        row: Row,
+        members: Sequence[tuple[str, Text]],
+        conditions: tuple[ColumnElement[bool], ...],
+    ) -> _Event:
         identity = [(column.key, self._value(row, column)) for column in self._capture.table.primary_key.columns]
         data = self._json.object([("key", self._json.object(identity)), *members])
-        return select(
-            self._json.new_id().label("id"),
+        return _Event(
+            conditions,
             constant(self._capture.types[change]).label("type"),
             self._key(row).label("key"),
             (cast(data, postgresql.JSONB) if self._dialect.name == "postgresql" else data).label("data"),
         )
+
+    def _differ(self, column: Column[Any]) -> ColumnElement[bool]:
+        return self._json.changed(column, of_row("OLD", column), of_row("NEW", column))
 
     def _both(self, column: Column[Any]) -> tuple[Text, Text]:
         return self._value("OLD", column), self._value("NEW", column)

@@ -51,7 +51,7 @@ def stale(
     With what they should write, or None for one that is there and should not be.
     """
     wanted = {capture.name(change): (capture, change) for capture in captures for change in capture.changes}
-    found = _bodies(connection, table)
+    found = installed(connection, table)
     wrong: dict[str, tuple[Capture, Change] | None] = {
         name: what
         for name, what in wanted.items()
@@ -62,20 +62,20 @@ def stale(
 
 def missing(connection: Connection, table: Table, captures: Sequence[Capture]) -> list[str]:
     """Return the names of triggers that are not there, or are switched off, whatever those that are there write."""
-    found = _bodies(connection, table)
+    found = installed(connection, table)
     names = (capture.name(change) for capture in captures for change in capture.changes)
     return [name for name in names if not found.get(name)]
+
+
+def installed(connection: Connection, table: Table) -> dict[str, str]:
+    """Return what the triggers with names of ours run, by name; of one that is switched off, nothing."""
+    ask = _ASK[connection.dialect.name]
+    return {str(name): str(body) for name, body in connection.execute(ask(table))}
 
 
 def _plain(body: str) -> str:
     # MySQL and MariaDB keep the body with its texts in quotes written anew.
     return _QUOTING.sub("", body)
-
-
-def _bodies(connection: Connection, table: Table) -> dict[str, str]:
-    """Return what the triggers with names of ours run, by name; of one that is switched off, nothing."""
-    ask = _ASK[connection.dialect.name]
-    return {str(name): str(body) for name, body in connection.execute(ask(table))}
 
 
 def _ask_postgresql(of: Table) -> Select[tuple[str, str]]:

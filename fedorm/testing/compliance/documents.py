@@ -81,3 +81,21 @@ class LinkDocument(FederatedDocument):
         """Beanie's."""
 
         name = "compliance_links"
+
+
+class KeyedDocument(FederatedDocument):
+    """Several fields that can be a key."""
+
+    __service__ = SERVICE
+    code: str
+    number: int
+    token: UUID
+    day: datetime.date
+    moment: datetime.datetime
+    note: str
+    size: int | None = None
+
+    class Settings:
+        """Beanie's."""
+
+        name = "compliance_keyed"

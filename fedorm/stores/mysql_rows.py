@@ -1,0 +1,62 @@
+"""Whole rows of MySQL's and MariaDB's tables by key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Column, DateTime, and_, func, literal_column, select
+from sqlalchemy.dialects import mysql
+from sqlalchemy.sql.dml import Insert
+
+from fedorm.stores.sql_marks import MySQLMarks
+from fedorm.stores.sql_rows import SQLRowAccess
+
+_ONE: Any = literal_column("1")
+_CLASH = 1242
+"""The server's number for a subquery of more than one row, by which a statement is made to fail."""
+_FAULTS = {
+    1048, 1062, 1118, 1136, 1153, 1169, 1216, 1217, 1263, 1264, 1265, 1292, 1364, 1365, 1366, 1367, 1406, 1411, 1441,
+    1451, 1452, 1526, 1557, 1586, 1644, 1690, 1748, 1761, 1762, 1859, 1906, 3140, 3141, 3155, 3156, 3819, 4025,
+}  # fmt: skip
+"""What is wrong with a row, a SIGNAL of a trigger included; PyMySQL calls a half of it an error of the server's."""
+
+
+class MySQLRowAccess(MySQLMarks, SQLRowAccess):
+    """Writes by ``ON DUPLICATE KEY UPDATE``, many rows in a statement.
+
+    A row that has another unique value in common with a row of another key is refused: the database by itself would
+    change that other row.
+    """
+
+    compares_rows = False
+
+    @property
+    def resolutions(self) -> dict[str, float]:
+        """Say how many digits of a second each column keeps: none unless it is asked to."""
+        found = {}
+        for name, column in self.shape.columns.items():
+            kind = column.type.dialect_impl(self.dialect)
+            if isinstance(kind, DateTime):
+                found[name] = 10.0 ** -(getattr(kind, "fsp", None) or 0)
+        return {name: seconds for name, seconds in found.items() if seconds > 1e-6}
+
+    def upserting(self, values: dict[Column[Any], Any]) -> Insert:
+        """Make the statement fail where the row that is there has another key."""
+        made = mysql.insert(self.table).inline().values(values)
+        same = and_(*(column == made.inserted[column.key] for column in self.keys))
+        several = select(_ONE).union_all(select(_ONE)).scalar_subquery()
+        first = self.keys[0]
+        guard = {first.name: func.if_(same, first, several)}
+        changed = {column.name: made.inserted[column.key] for column in self.replaced}
+        return made.on_duplicate_key_update(list({**guard, **changed}.items()))
+
+    def fault(self, error: BaseException) -> str | None:
+        """Go by the server's numbers."""
+        number = error.args[0] if error.args else None
+        if number == _CLASH:
+            return "a row has a unique value in common with a row of another key"
+        if isinstance(number, int) and number in _FAULTS:
+            return f"{number}: {error.args[-1]}"
+        if isinstance(error, TypeError | ValueError) or "can not be used with MySQL" in str(error):
+            return f"{type(error).__name__}: a value that MySQL does not hold"
+        return None

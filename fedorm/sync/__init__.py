@@ -1,0 +1,18 @@
+"""Keeping data in sync between services: rules on models, four strategies, one engine."""
+
+from fedorm.sync.errors import SyncRuleError, UnknownRuleError
+from fedorm.sync.replacing import Replacing
+from fedorm.sync.rule import SyncRule, sync_hook
+from fedorm.sync.strategies import CDC, Batch, EventDriven, RealTime
+
+__all__ = [
+    "CDC",
+    "Batch",
+    "EventDriven",
+    "RealTime",
+    "Replacing",
+    "SyncRule",
+    "SyncRuleError",
+    "UnknownRuleError",
+    "sync_hook",
+]

@@ -1,0 +1,180 @@
+"""The account that a service keeps of each rule: who carries it out, whether it is paused, how it does."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import exc as sa_exc
+
+from fedorm.stores.sql import SQLStore
+from fedorm.sync.errors import LeaseLostError
+from fedorm.sync.keeping import Kept
+from fedorm.sync.tables import fedorm_sync_dead_letters, fedorm_sync_rules
+
+LEASE = 10.0
+"""For how many seconds a rule is its owner's after that was last heard of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is known of a rule, whichever process carries it out."""
+
+    owner: str | None
+    until: float
+    paused: bool
+    state: str
+    synced: int
+    deleted: int
+    errors: int
+    last_sync_at: float | None
+    last_error: str | None
+    lag_seconds: float | None
+    lag_rows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What has been done for a rule since it was made, by all of its owners, and what is left of it undone."""
+
+    synced: int
+    deleted: int
+    errors: int
+    dead_letters: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """What an owner has done since it last said so, and how it is now."""
+
+    state: str = "starting"
+    synced: int = 0
+    deleted: int = 0
+    errors: int = 0
+    last_sync_at: float | None = None
+    last_error: str | None = None
+    lag_seconds: float | None = None
+    lag_rows: int | None = None
+    position: str | None = None
+    totals: Totals | None = None
+    """What the account said when that was last done, this owner's share included; None before."""
+
+
+class Accounts:
+    """The accounts of one service, for one process."""
+
+    def __init__(self, store: SQLStore, *, lease: float = LEASE) -> None:
+        self._kept = Kept(store, fedorm_sync_rules)
+        self._letters = Kept(store, fedorm_sync_dead_letters)
+        self.lease = lease
+        self.owner = secrets.token_hex(8)
+
+    @property
+    def store(self) -> SQLStore:
+        """Where they are kept."""
+        return self._kept.store
+
+    async def take(self, rule: str, *, even_paused: bool = False) -> int | None:
+        """Own a rule that nobody owns and that is not paused, and return its epoch; None if that cannot be."""
+        table, now = self._kept.table, time.time()
+        claim = update(table).where(table.c.rule == rule, table.c.until < now)
+        if not even_paused:
+            claim = claim.where(table.c.paused.is_(False))
+
+        def work(connection: Connection) -> int | None:
+            claimed = connection.execute(
+                claim.values(owner=self.owner, until=now + self.lease, epoch=table.c.epoch + 1)
+            ).rowcount
+            if not claimed:
+                return None
+            return int(connection.execute(select(table.c.epoch).where(table.c.rule == rule)).scalar_one())
+
+        await self._enter(rule)
+        return await self._kept.write(work)
+
+    async def _enter(self, rule: str) -> None:
+        table = self._kept.table
+        if await self._kept.read(select(table.c.rule).where(table.c.rule == rule)):
+            return
+        with suppress(sa_exc.IntegrityError):  # Another process was faster.
+            await self._kept.write(lambda connection: connection.execute(insert(table).values(rule=rule)))
+
+    async def renew(self, rule: str, epoch: int, progress: Progress, *, release: bool = False) -> bool:
+        """Say what was done, and go on owning the rule or let go of it; return whether it is to be paused.
+
+        Raises ``LeaseLostError`` when it is another's. What ``progress`` counts is added, and begins at 0 again.
+        """
+        table = self._kept.table
+        values, counted = self._values(progress)
+        values["until"] = 0.0 if release else time.time() + self.lease
+        if release:
+            values["owner"] = None
+        mine = table.c.rule == rule, table.c.owner == self.owner, table.c.epoch == epoch
+        ours = update(table).where(*mine).values(**values)
+        letters = self._letters.table
+        put_aside = select(func.count()).select_from(letters).where(letters.c.rule == rule).scalar_subquery()
+        now = select(table.c.paused, table.c.synced, table.c.deleted, table.c.errors, put_aside)
+
+        def work(connection: Connection) -> Any:
+            if not connection.execute(ours).rowcount:
+                return None
+            return connection.execute(now.where(table.c.rule == rule)).one()
+
+        await self._letters.make()
+        found = await self._kept.write(work)
+        if found is None:
+            raise LeaseLostError(f"sync rule {rule!r} is carried out by another process by now")
+        _uncount(progress, counted)
+        progress.totals = Totals(*found[1:])
+        return bool(found.paused)
+
+    async def add(self, rule: str, progress: Progress) -> None:
+        """Say what was done for a rule by a process that does not own it: relays of events share one."""
+        table = self._kept.table
+        values, counted = self._values(progress)
+        del values["state"]
+        change = update(table).where(table.c.rule == rule).values(**values)
+        await self._kept.write(lambda connection: connection.execute(change))
+        _uncount(progress, counted)
+
+    def _values(self, progress: Progress) -> tuple[dict[str, Any], tuple[int, int, int]]:
+        table = self._kept.table
+        counted = progress.synced, progress.deleted, progress.errors
+        values: dict[str, Any] = {
+            "state": progress.state,
+            "synced": table.c.synced + counted[0],
+            "deleted": table.c.deleted + counted[1],
+            "errors": table.c.errors + counted[2],
+            "lag_seconds": progress.lag_seconds,
+            "lag_rows": progress.lag_rows,
+            "last_error": progress.last_error,
+        }
+        if progress.last_sync_at is not None:
+            values["last_sync_at"] = progress.last_sync_at
+        if progress.position is not None:
+            values["position"] = progress.position
+        return values, counted
+
+    async def pause(self, rule: str, paused: bool) -> None:
+        """Pause a rule, or let it go on: its owner hears of it when it next renews its lease."""
+        table = self._kept.table
+        await self._enter(rule)
+        change = update(table).where(table.c.rule == rule).values(paused=paused)
+        await self._kept.write(lambda connection: connection.execute(change))
+
+    async def get(self, rule: str) -> Account | None:
+        """Return a rule's account; None for one that was never carried out."""
+        table = self._kept.table
+        names = Account.__dataclass_fields__.keys()
+        rows = await self._kept.read(select(*(table.c[name] for name in names)).where(table.c.rule == rule))
+        return Account(*rows[0]) if rows else None
+
+
+def _uncount(progress: Progress, counted: tuple[int, int, int]) -> None:
+    progress.synced -= counted[0]
+    progress.deleted -= counted[1]
+    progress.errors -= counted[2]

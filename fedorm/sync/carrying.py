@@ -1,0 +1,135 @@
+"""What carrying out one rule takes, for as long as this process owns it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from fedorm.stores.rows import Key, RowAccess, Values
+from fedorm.sync.accounts import Progress
+from fedorm.sync.applying import Applier, Work
+from fedorm.sync.dead_letters import DeadLetters
+from fedorm.sync.positions import Position, Positions
+from fedorm.sync.related import Related
+from fedorm.sync.resolving import ResolvedRule
+from fedorm.sync.sameness import Sameness
+
+if TYPE_CHECKING:
+    from fedorm.federation import Federation
+
+log = logging.getLogger("fedorm.sync")
+_EPOCH = 2**40
+"""How many versions an owner may give before they would be those of the next one."""
+
+
+class StoppedError(Exception):
+    """The rule is paused, or the process ends: the batch in hand is written, and no other is begun."""
+
+
+@dataclass(slots=True)
+class Carrying:
+    """One rule with all that reads, writes and keeps account of it."""
+
+    federation: Federation
+    rule: ResolvedRule
+    source: RowAccess
+    target: RowAccess
+    positions: Positions
+    letters: DeadLetters
+    epoch: int
+    progress: Progress = field(default_factory=Progress)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    related: Related | None = None
+    on_page: Callable[[int, int, int, int], None] | None = None
+    """Told of each page of a pass: rows, and how many of them were written, deleted and failed."""
+    applier: Applier = field(init=False)
+    _sameness: Sameness = field(init=False)
+
+    def __post_init__(self) -> None:
+        mapping = self.rule.mapping
+        self.applier = Applier(mapping, self.target, self.positions, self.letters, self.progress, self.epoch)
+        self._sameness = Sameness(mapping.target, self.target.resolutions)
+        if mapping.rule.load:
+            self.related = Related(self.federation, self.rule)
+
+    # -- positions
+
+    async def load(self) -> Position | None:
+        """Return where to go on, with a version that no owner before has given."""
+        position = await self.positions.load(self.epoch)
+        return None if position is None else replace(position, version=self.first_version(position.version))
+
+    def first_version(self, before: int = 0) -> int:
+        """Return a version above all that owners before this one have given."""
+        return max(before, self.epoch * _EPOCH)
+
+    def check(self) -> None:
+        """Raise ``StoppedError`` when no other batch is to be begun."""
+        if self.stopping.is_set():
+            raise StoppedError
+
+    async def rest(self, seconds: float | None) -> None:
+        """Wait, for ever if ``seconds`` is None. Raises ``StoppedError`` as soon as there is nothing to wait for."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        except TimeoutError:
+            return
+        raise StoppedError
+
+    # -- rows
+
+    async def work_of(self, rows: Sequence[Values]) -> Work:
+        """Return what rows of the source, as they are now, come to."""
+        mapping = self.rule.mapping
+        work = Work()
+        objects = None
+        if self.related is not None:
+            found = await self.related.load([mapping.key_of(row) for row in rows])
+            there = [row for row in rows if mapping.key_of(row) in found]
+            for row in rows:
+                if (key := mapping.key_of(row)) not in found:  # Gone since the row was read.
+                    work.remove(mapping.target_key(key), key)
+            rows, objects = there, [found[mapping.key_of(row)] for row in there]
+        for outcome in await mapping.outcomes(rows, objects):
+            work.want(outcome, mapping.key_of(outcome.source))
+        return work
+
+    async def work_of_keys(self, keys: Sequence[Key]) -> Work:
+        """Return what the rows with these keys come to as they are now; those that are not there are gone."""
+        mapping = self.rule.mapping
+        found = await self.source.read(keys)
+        work = await self.work_of(list(found.values()))
+        for key in keys:
+            if key not in found:
+                work.remove(mapping.target_key(key), key)
+        return work
+
+    async def differing(self, work: Work) -> Work:
+        """Return what of the work is not in the target already."""
+        there = await self.target.read([*work.outcomes, *work.gone])
+        left = Work()
+        for key, outcome in work.outcomes.items():
+            row = there.get(key)
+            if outcome.values is None or row is None or self._sameness.differing(outcome.values, row):
+                left.outcomes[key] = outcome
+        marks = self.rule.declared.mark
+        for key, source_key in work.gone.items():
+            row = there.get(key)
+            if row is not None and not (marks and all(row.get(n) == v for n, v in marks.items() if not callable(v))):
+                left.gone[key] = source_key
+        return left
+
+    def differing_fields(self, wanted: Values, there: Values) -> list[str]:
+        """Return the fields in which a row of the target is not as it should be."""
+        return self._sameness.differing(wanted, there)
+
+    def done(self, *, lag: float | None = None) -> None:
+        """Take note that the target is as the source was ``lag`` seconds ago."""
+        self.progress.last_sync_at = time.time()
+        if lag is not None:
+            self.progress.lag_seconds = max(0.0, lag)

@@ -1,0 +1,129 @@
+"""Which rules a federation has, and whether they can work on its servers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Table, inspect
+from sqlalchemy.orm import configure_mappers
+from sqlalchemy.util import greenlet_spawn
+
+from fedorm.catalog import owner_of, service_of
+from fedorm.outbox.services import refusal_of
+from fedorm.stores.base import Capability
+from fedorm.stores.sql import SQLStore
+from fedorm.sync.errors import SyncRuleError
+from fedorm.sync.homes import home_of
+from fedorm.sync.resolving import ResolvedRule, check_circles, resolved
+from fedorm.sync.rule import SyncRule, declared_rules
+from fedorm.sync.strategies import CDC, Batch, EventDriven, RealTime
+
+if TYPE_CHECKING:
+    from fedorm.federation import Federation
+    from fedorm.sync.sync import Sync
+
+
+def resolved_rules(federation: Federation, added: Sequence[SyncRule]) -> dict[str, ResolvedRule]:
+    """Return the rules between services of a federation. Raises ``SyncRuleError`` for the first that cannot be."""
+    rules: dict[str, ResolvedRule] = {}
+    wanted = [*declared_rules(), *added]
+    if wanted:
+        configure_mappers()
+    for declared in wanted:
+        if _source_service(declared) not in federation.stores:
+            continue
+        rule = resolved(declared, federation.tables)
+        if rule.target.service not in federation.stores:
+            continue
+        if rule.name in rules:
+            raise SyncRuleError(f'two sync rules have the name {rule.name!r}: give one another name,  name="..."')
+        _check(federation, rule)
+        rules[rule.name] = rule
+    check_circles(list(rules.values()))
+    _check_deletes(list(rules.values()))
+    return rules
+
+
+def _source_service(rule: SyncRule) -> str | None:
+    source = rule.source
+    if isinstance(source, str):
+        return source.partition(".")[0]
+    return service_of(source) if hasattr(source, "__service__") else owner_of(source)
+
+
+def _check(federation: Federation, rule: ResolvedRule) -> None:
+    """Say what can be said without asking a server."""
+    source, target = federation.stores[rule.source.service], federation.stores[rule.target.service]
+    strategy, problem = rule.strategy, f"sync rule {rule.name!r}: "
+    home_of(rule, federation.stores)
+    if Capability.UPDATES not in target.capabilities and rule.mapping.target.version is None:
+        raise SyncRuleError(
+            f"{problem}service {target.service!r} can only be appended to, so that {rule.target.label} needs columns "
+            f"that say which row counts: let it inherit  fedorm.sync.Replacing"
+        )
+    if isinstance(strategy, CDC) and Capability.CHANGE_FEED not in source.capabilities:
+        raise SyncRuleError(
+            f"{problem}service {source.service!r} at {source.address} has no log of changes that could be read: use "
+            f"RealTime() or Batch()"
+        )
+    changed = strategy.changed if isinstance(strategy, Batch | RealTime) else None
+    if changed is not None and changed not in rule.source.whole.fields:
+        raise SyncRuleError(f"{problem}changed={changed!r}: {rule.source.label} does not have that")
+    if isinstance(strategy, EventDriven):
+        model = rule.source.model
+        if model is None:
+            raise SyncRuleError(f"{problem}EventDriven() follows the events of a model: {rule.source.label} has none")
+        if rule.declared.load:
+            raise SyncRuleError(f"{problem}EventDriven() hears of the model's own rows alone: load= goes with CDC()")
+        refusal = refusal_of(source, [model])
+        if refusal is not None and source.capabilities:
+            raise SyncRuleError(f"{problem}{refusal}")
+
+
+def _check_deletes(rules: Sequence[ResolvedRule]) -> None:
+    """Refuse rules that would delete each other's rows."""
+    by_target: dict[object, list[ResolvedRule]] = {}
+    for rule in rules:
+        whole = rule.target.whole
+        by_target.setdefault(whole.table if whole.table is not None else whole.document, []).append(rule)
+    for several in by_target.values():
+        if len(several) < 2:
+            continue
+        looking = [rule for rule in several if _looks_for_deletes(rule)]
+        if looking:
+            names = ", ".join(repr(rule.name) for rule in several)
+            raise SyncRuleError(
+                f"sync rules {names} write to {several[0].target.label}, and {looking[0].name!r} would remove there "
+                f"what its own source does not have: give it  detect_deletes=False"
+            )
+
+
+def _looks_for_deletes(rule: ResolvedRule) -> bool:
+    strategy = rule.strategy
+    if rule.declared.on_delete == "ignore":
+        return False
+    if isinstance(strategy, Batch):
+        return strategy.detect_deletes
+    return isinstance(strategy, RealTime) and strategy.detect_deletes is not None
+
+
+async def _is_there(sync: Sync, rule: ResolvedRule) -> bool:
+    """Say whether the source's table was made yet: a federation is also opened to make its tables."""
+    whole, store = rule.source.whole, sync.store(rule.source.service)
+    if whole.table is None or not isinstance(store, SQLStore):
+        return True
+    table: Table = whole.table
+
+    def ask() -> bool:
+        with store.engine.connect() as connection:
+            return inspect(connection).has_table(table.name, schema=table.schema)
+
+    return await greenlet_spawn(ask)
+
+
+async def check_server(sync: Sync, rule: ResolvedRule) -> list[str]:
+    """Return what stands against a rule on its servers."""
+    if not isinstance(rule.strategy, CDC) or not await _is_there(sync, rule):
+        return []
+    return [f"sync rule {rule.name!r}: {problem}" for problem in await sync.feed(rule).problems()]

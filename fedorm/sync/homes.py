@@ -1,0 +1,36 @@
+"""Where a rule's account, its position and its dead letters are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fedorm.stores.base import Capability, DocumentStore, Store
+from fedorm.stores.sql import SQLStore
+from fedorm.sync.errors import SyncRuleError
+from fedorm.sync.positions import DocumentPositions, Positions, SQLPositions
+from fedorm.sync.resolving import ResolvedRule
+
+
+def home_of(rule: ResolvedRule, stores: Mapping[str, Store]) -> SQLStore:
+    """Return the service that keeps account of a rule: a SQL one with transactions, the source's own if it is one.
+
+    Raises ``SyncRuleError`` for a federation that has none.
+    """
+    for name in (rule.source.service, rule.target.service, *sorted(stores)):
+        store = stores[name]
+        if isinstance(store, SQLStore) and Capability.TRANSACTIONS in store.capabilities:
+            return store
+    raise SyncRuleError(
+        f"sync rule {rule.name!r}: who carries it out has to be kept in a SQL database with transactions, and no "
+        f"service of the federation has one: add a service, SQLite is enough"
+    )
+
+
+def positions_of(rule: ResolvedRule, stores: Mapping[str, Store]) -> Positions:
+    """Return where a rule's position is: beside what it writes, if both can be one transaction."""
+    target = stores[rule.target.service]
+    if isinstance(target, SQLStore) and Capability.TRANSACTIONS in target.capabilities:
+        return SQLPositions(rule.name, target, within=True)
+    if isinstance(target, DocumentStore):
+        return DocumentPositions(rule.name, target)
+    return SQLPositions(rule.name, home_of(rule, stores), within=False)

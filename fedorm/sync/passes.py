@@ -1,0 +1,119 @@
+"""Going through the source from its first key to its last: a first snapshot, a batch, a look for what is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+from typing import TypeVar
+
+from fedorm.exc import RowError
+from fedorm.stores.passing import Passage
+from fedorm.sync.applying import Work
+from fedorm.sync.carrying import Carrying, log
+from fedorm.sync.keys import key_of_json, key_to_json
+from fedorm.sync.positions import Position
+
+T = TypeVar("T")
+_WHOLE = 10
+"""How many times as large pages are that are moved as they are."""
+
+
+async def go_through(carrying: Carrying, position: Position, *, page: int) -> Position:
+    """Write what the rows of the source come to, from ``position`` on, and return the position at the end.
+
+    Each page is one block, saved with its position: interrupted at any moment, it goes on from there.
+    """
+    source, mapping = carrying.source, carrying.rule.mapping
+    pairs = mapping.pairs()
+    if pairs is not None and not position.compares and position.since is None:
+        passage = source.passage(carrying.target, pairs)
+        if passage is not None:
+            try:
+                return await _pass_through(carrying, passage, position, page=page * _WHOLE)
+            except RowError as error:
+                # Of one row or more: looked at one by one, from the last page that is written.
+                log.info("sync rule %r: %s; its rows are written one by one", carrying.rule.name, error)
+                saved = await carrying.load()
+                position = position if saved is None else saved
+    after = None if position.after is None else key_of_json(position.after, mapping.source)
+    pages = source.pages(size=page, after=after, since=position.since)
+    async for rows in ahead(pages):
+        work = await carrying.work_of(rows)
+        if position.compares:
+            work = await carrying.differing(work)
+        elif position.since is None:
+            work.gone.clear()  # Nothing of them is there.
+        last = key_to_json(mapping.key_of(rows[-1]))
+        position = replace(position, after=last, version=position.version + 1)
+        before = _counts(carrying)
+        await carrying.applier.apply(work, position)
+        carrying.done()
+        if carrying.on_page is not None:
+            carrying.on_page(len(rows), *(now - was for now, was in zip(_counts(carrying), before, strict=True)))
+        carrying.check()
+    return position
+
+
+async def _pass_through(carrying: Carrying, passage: Passage, position: Position, *, page: int) -> Position:
+    """Move whole pages that nobody looks at."""
+    mapping = carrying.rule.mapping
+    after = None if position.after is None else key_of_json(position.after, mapping.source)
+    async for passed in ahead(passage.pages(size=page, after=after)):
+        position = replace(position, after=key_to_json(passed.last), version=position.version + 1)
+        handle = await carrying.target.begin()
+        try:
+            await passage.write(handle, passed, version=position.version)
+            await carrying.positions.save(handle, position, carrying.epoch)
+        except BaseException:
+            await carrying.target.rollback(handle)
+            raise
+        await carrying.target.commit(handle)
+        carrying.progress.synced += passed.rows
+        carrying.done()
+        if carrying.on_page is not None:
+            carrying.on_page(passed.rows, passed.rows, 0, 0)
+        carrying.check()
+    return position
+
+
+def _counts(carrying: Carrying) -> tuple[int, int, int]:
+    progress = carrying.progress
+    return progress.synced, progress.deleted, progress.errors
+
+
+async def remove_absent(carrying: Carrying, position: Position, *, page: int) -> Position:
+    """Do with the target's rows whose source is gone as the rule says; return the position with its new version."""
+    mapping = carrying.rule.mapping
+    if carrying.rule.declared.on_delete == "ignore":
+        return position
+    async for keys in ahead(carrying.target.key_pages(size=page)):
+        back = {mapping.source_key(key): key for key in keys}
+        present = await carrying.source.present(list(back))
+        work = Work(gone={key: source for source, key in back.items() if source not in present})
+        if work.gone:
+            work = await carrying.differing(work)
+        if work.gone:
+            position = replace(position, version=position.version + 1)
+            await carrying.applier.apply(work, position)
+        carrying.check()
+    return position
+
+
+async def ahead(pages: AsyncIterator[T]) -> AsyncGenerator[T]:
+    """Yield what an iterator does, while it is at work on the next already."""
+
+    async def following() -> T | None:
+        return await anext(pages, None)
+
+    task = asyncio.create_task(following())
+    try:
+        while (page := await task) is not None:
+            task = asyncio.create_task(following())
+            yield page
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        close = getattr(pages, "aclose", None)
+        if close is not None:
+            await close()

@@ -1,0 +1,185 @@
+"""How far a rule has come: saved in the target's own transaction where it has one, else after it."""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.util import greenlet_spawn
+
+from fedorm.stores.sql import SQLStore
+from fedorm.sync.errors import LeaseLostError
+from fedorm.sync.keeping import Kept
+from fedorm.sync.tables import fedorm_sync_positions
+
+Stage = Literal["snapshot", "stream", "pass", "waiting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a rule goes on.
+
+    In a snapshot, or a pass over the source, ``after`` is the key of the last row that is done, as JSON. ``feed`` is
+    where the log is read on from, ``since`` and ``mark`` are what a pass reads from, and what the next one will.
+    """
+
+    stage: Stage
+    feed: str | None = None
+    after: list[Any] | None = None
+    since: str | None = None
+    mark: str | None = None
+    compares: bool = True
+    """Whether the target is read first: not while it is filled for the first time."""
+    at: float | None = None
+    """When a pass was over."""
+    version: int = 0
+
+    def as_json(self) -> str:
+        """Return it as it is saved."""
+        return json.dumps({name: value for name, value in asdict(self).items() if value is not None})
+
+    @classmethod
+    def of_json(cls, text: str) -> Position:
+        """Return what was saved."""
+        return cls(**json.loads(text))
+
+
+class Positions(ABC):
+    """Keeps one rule's position for one owner at a time."""
+
+    def __init__(self, rule: str) -> None:
+        self.rule = rule
+
+    @abstractmethod
+    async def load(self, epoch: int) -> Position | None:
+        """Return the position, and from now on take no other from owners before ``epoch``. None for a new rule."""
+
+    @abstractmethod
+    async def peek(self) -> Position | None:
+        """Return the position, and change nothing."""
+
+    @abstractmethod
+    async def save(self, handle: Any, position: Position, epoch: int) -> None:
+        """Save within the target's transaction, or without one if ``handle`` is None. Raises ``LeaseLostError``."""
+
+    @abstractmethod
+    async def forget(self) -> None:
+        """Let the rule begin anew."""
+
+    def lost(self) -> LeaseLostError:
+        """Make the error of an owner that is one no more."""
+        return LeaseLostError(f"sync rule {self.rule!r} is carried out by another process by now")
+
+
+class SQLPositions(Positions):
+    """In a table; ``within`` says that the handles are connections of this very service."""
+
+    def __init__(self, rule: str, store: SQLStore, *, within: bool) -> None:
+        super().__init__(rule)
+        self._kept = Kept(store, fedorm_sync_positions)
+        self._within = within
+
+    async def load(self, epoch: int) -> Position | None:
+        """Mark the row, if there is one, as this owner's."""
+        table = self._kept.table
+        mine = update(table).where(table.c.rule == self.rule, table.c.epoch <= epoch).values(epoch=epoch)
+
+        def take(connection: Connection) -> Any:
+            taken = connection.execute(mine).rowcount
+            row = connection.execute(select(table).where(table.c.rule == self.rule)).one_or_none()
+            if row is not None and not taken and row.epoch > epoch:
+                raise self.lost()
+            return row
+
+        row = await self._kept.write(take)
+        return None if row is None else Position.of_json(row.position)
+
+    async def peek(self) -> Position | None:
+        """Read the row."""
+        table = self._kept.table
+        rows = await self._kept.read(select(table.c.position).where(table.c.rule == self.rule))
+        return Position.of_json(rows[0].position) if rows else None
+
+    async def save(self, handle: Any, position: Position, epoch: int) -> None:
+        """Change the row, or insert it."""
+        if handle is not None and self._within:
+            await greenlet_spawn(self._save, handle, position, epoch)
+        else:
+            await self._kept.write(lambda connection: self._save(connection, position, epoch))
+
+    def _save(self, connection: Connection, position: Position, epoch: int) -> None:
+        table = self._kept.table
+        values = {
+            "position": position.as_json(),
+            "version": position.version,
+            "epoch": epoch,
+            "saved_at": time.time(),
+        }
+        mine = update(table).where(table.c.rule == self.rule, table.c.epoch <= epoch).values(**values)
+        if connection.execute(mine).rowcount:
+            return
+        if connection.execute(select(table.c.epoch).where(table.c.rule == self.rule)).one_or_none() is not None:
+            raise self.lost()
+        connection.execute(insert(table).values(rule=self.rule, **values))
+
+    async def forget(self) -> None:
+        """Delete the row."""
+        table = self._kept.table
+        gone = delete(table).where(table.c.rule == self.rule)
+        await self._kept.write(lambda connection: connection.execute(gone))
+
+
+class DocumentPositions(Positions):
+    """In a collection of the target's own database, in its transaction where the server has them."""
+
+    def __init__(self, rule: str, store: Any) -> None:
+        super().__init__(rule)
+        self._store = store
+
+    @property
+    def _collection(self) -> Any:
+        return self._store.own_collection("fedorm_sync_positions", sync=False)
+
+    async def load(self, epoch: int) -> Position | None:
+        """Mark the document, if there is one, as this owner's."""
+        async with self._store.named():
+            await self._collection.update_one({"_id": self.rule, "epoch": {"$lte": epoch}}, {"$set": {"epoch": epoch}})
+            found = await self._collection.find_one({"_id": self.rule})
+        if found is None:
+            return None
+        if found["epoch"] > epoch:
+            raise self.lost()
+        return Position.of_json(found["position"])
+
+    async def peek(self) -> Position | None:
+        """Read the document."""
+        async with self._store.named():
+            found = await self._collection.find_one({"_id": self.rule})
+        return None if found is None else Position.of_json(found["position"])
+
+    async def save(self, handle: Any, position: Position, epoch: int) -> None:
+        """Change the document, or insert it."""
+        values = {
+            "position": position.as_json(),
+            "version": position.version,
+            "epoch": epoch,
+            "saved_at": time.time(),
+        }
+        async with self._store.named():
+            done = await self._collection.update_one(
+                {"_id": self.rule, "epoch": {"$lte": epoch}}, {"$set": values}, session=handle
+            )
+            if done.matched_count:
+                return
+            if await self._collection.find_one({"_id": self.rule}, session=handle) is not None:
+                raise self.lost()
+            await self._collection.insert_one({"_id": self.rule, **values}, session=handle)
+
+    async def forget(self) -> None:
+        """Delete the document."""
+        async with self._store.named():
+            await self._collection.delete_one({"_id": self.rule})

@@ -1,0 +1,87 @@
+"""Whether a row that is there is the one that is wanted, as far as two databases' types can agree."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy import types as sqltypes
+
+from fedorm.stores.rows import RowShape, Values
+
+_NUMBERS = (int, float, Decimal)
+
+
+class Sameness:
+    """Compares rows of one shape; ``resolutions`` are the seconds that moments of a field are exact to."""
+
+    def __init__(self, shape: RowShape, resolutions: Mapping[str, float]) -> None:
+        self._scales = {
+            name: column.type.scale
+            for name, column in shape.columns.items()
+            if isinstance(column.type, sqltypes.Numeric) and column.type.asdecimal
+        }
+        self._floats = {name for name, column in shape.columns.items() if isinstance(column.type, sqltypes.Float)}
+        self._resolutions = resolutions
+
+    def differing(self, wanted: Values, there: Values) -> list[str]:
+        """Return the fields whose values mean different things."""
+        return [name for name, value in wanted.items() if not self._same(name, value, there.get(name))]
+
+    def _same(self, name: str, wanted: Any, there: Any) -> bool:
+        if wanted is None or there is None:
+            return wanted is there
+        if type(wanted) is type(there) and wanted == there:
+            return True
+        if isinstance(wanted, datetime.datetime) and isinstance(there, datetime.datetime):
+            apart = abs((_in_utc(wanted) - _in_utc(there)).total_seconds())
+            return apart < self._resolutions.get(name, 1e-6)
+        if isinstance(wanted, _NUMBERS) and isinstance(there, _NUMBERS):
+            return self._same_number(name, wanted, there)
+        return bool(comparable(wanted) == comparable(there))
+
+    def _same_number(self, name: str, wanted: Any, there: Any) -> bool:
+        if name in self._floats or isinstance(there, float):
+            # A FLOAT of 32 bits has seven digits.
+            return math.isclose(wanted, there, rel_tol=1e-6) or (math.isnan(wanted) and math.isnan(there))
+        one, other = Decimal(str(wanted)), Decimal(str(there))
+        if not (one.is_finite() and other.is_finite()):
+            return str(one) == str(other)
+        scale = self._scales.get(name)
+        return one == other or (scale is not None and round(one, scale) == round(other, scale))
+
+
+def _in_utc(value: datetime.datetime) -> datetime.datetime:
+    return value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo is not None else value
+
+
+def comparable(value: Any) -> Any:
+    """Return a value in a form that is equal for values of other types that mean the same."""
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, datetime.datetime):
+        return _in_utc(value).isoformat()
+    if isinstance(value, float | Decimal):
+        number = Decimal(str(value))
+        return number.normalize() + 0 if number.is_finite() else str(number)
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, BaseModel):
+        return comparable(value.model_dump())
+    if isinstance(value, dict):
+        return {key: comparable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [comparable(one) for one in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(comparable, value), key=str)
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    return value

@@ -1,0 +1,166 @@
+"""``CDC``: a first snapshot, and then what the database's log says was committed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+
+from fedorm.exc import FeedLostError, RowError
+from fedorm.stores.feeds import ChangeFeed, Chunk
+from fedorm.sync.carrying import Carrying, log
+from fedorm.sync.passes import ahead, go_through, remove_absent
+from fedorm.sync.positions import Position
+from fedorm.sync.strategies import CDC
+from fedorm.sync.touching import Touched, work_of
+
+_WATCH = 5.0
+"""How often, in seconds, the log that is kept for a rule is looked at."""
+
+
+class Streamer:
+    """Carries out one rule whose strategy is to read the log."""
+
+    def __init__(self, carrying: Carrying, feed: ChangeFeed) -> None:
+        self._carrying, self._feed = carrying, feed
+        strategy = carrying.rule.strategy
+        assert isinstance(strategy, CDC)
+        self._strategy = strategy
+        self._main = carrying.rule.mapping.source
+        self._touched = Touched()
+        self._version = 0
+
+    async def run(self) -> None:
+        """Follow the log for ever, until stopped."""
+        position = await self._carrying.load()
+        if position is None:
+            position = await self._begin()
+        while True:
+            if position.stage == "snapshot":
+                position = await self._snapshot(position)
+            try:
+                await self._follow(position)
+            except FeedLostError as error:
+                if not self._strategy.resnapshot:
+                    raise
+                log.warning("sync rule %r: %s; it begins with a new snapshot", self._carrying.rule.name, error)
+                position = await self._begin()
+            except RowError:
+                # A row fails in a transaction that was half written: read again, and written part by part.
+                position = await self._saved()
+                self._touched = Touched()
+
+    async def _saved(self) -> Position:
+        position = await self._carrying.load()
+        assert position is not None
+        return position
+
+    # -- the snapshot
+
+    async def _begin(self) -> Position:
+        carrying = self._carrying
+        carrying.progress.state = "snapshot"
+        before = await carrying.positions.peek()
+        # Before the first row is read: what commits from now on is in the stream.
+        feed = await self._feed.create()
+        fresh = before is None and await carrying.target.count() == 0
+        version = carrying.first_version(before.version if before is not None else 0) + 1
+        stage = "snapshot" if self._strategy.snapshot or before is not None else "stream"
+        position = Position(stage, feed=feed, compares=not fresh, version=version)  # type: ignore[arg-type]
+        await carrying.positions.save(None, position, carrying.epoch)
+        return position
+
+    async def _snapshot(self, position: Position) -> Position:
+        carrying = self._carrying
+        carrying.progress.state = "snapshot"
+        position = await go_through(carrying, position, page=self._strategy.page)
+        if position.compares:
+            position = await remove_absent(carrying, position, page=self._strategy.page)
+        position = Position("stream", feed=position.feed, version=position.version + 1)
+        await carrying.positions.save(None, position, carrying.epoch)
+        return position
+
+    # -- the stream
+
+    async def _follow(self, position: Position) -> None:
+        carrying, feed = self._carrying, self._feed
+        assert position.feed is not None
+        carrying.progress.state = "streaming"
+        self._version = position.version
+        confirmed = watched = time.monotonic()
+        try:
+            async for chunk in self._until_stopped(ahead(feed.stream(position.feed))):
+                await self._write(chunk)
+                now = time.monotonic()
+                if chunk.position is not None and now - confirmed > 0.5:
+                    await feed.confirm(chunk.position)
+                    confirmed = now
+                if chunk.position is not None and now - watched > _WATCH:
+                    await self._watch(chunk.position)
+                    watched = now
+                carrying.check()
+        finally:
+            await carrying.applier.abandon()
+
+    async def _until_stopped(self, chunks: AsyncGenerator[Chunk]) -> AsyncIterator[Chunk]:
+        """Yield chunks until the rule is stopped: an idle log would keep it waiting."""
+        stopped = asyncio.create_task(self._carrying.stopping.wait())
+        following: asyncio.Task[Chunk] | None = None
+        try:
+            while True:
+                following = asyncio.ensure_future(anext(chunks))
+                await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if not following.done():
+                    self._carrying.check()
+                yield await following
+        finally:
+            stopped.cancel()
+            if following is not None:
+                following.cancel()
+            await asyncio.gather(*(one for one in (stopped, following) if one is not None), return_exceptions=True)
+            await chunks.aclose()
+
+    async def _write(self, chunk: Chunk) -> None:
+        carrying, touched = self._carrying, self._touched
+        emptied = False
+        for change in chunk.changes:
+            if change.shape is self._main:
+                touched.take(change)
+            elif carrying.related is not None:
+                carrying.related.belongs(change, touched.linked)
+        position = None
+        self._version += 1
+        if chunk.position is not None:
+            position = Position("stream", feed=chunk.position, version=self._version)
+        if touched.emptied and position is None:
+            return  # What was in the table goes with the rest of this transaction.
+        if touched.emptied:
+            touched.emptied, emptied = False, True
+        work = await work_of(carrying, touched)
+        self._touched = Touched()
+        if emptied and position is not None:
+            position = await self._empty(position)
+        await carrying.applier.apply(work, position, version=self._version)
+        if position is not None:
+            lag = None if chunk.committed_at is None else time.time() - chunk.committed_at
+            carrying.done(lag=lag if chunk.changes else 0.0)
+            carrying.progress.position = chunk.position
+
+    async def _empty(self, position: Position) -> Position:
+        """Remove what the source has no more: all rows at once were."""
+        at = replace(position, feed=(await self._saved()).feed)
+        at = await remove_absent(self._carrying, at, page=self._strategy.page)
+        self._version = at.version + 1
+        return replace(position, version=self._version)
+
+    async def _watch(self, position: str) -> None:
+        carrying = self._carrying
+        behind = await self._feed.backlog(position)
+        if behind.bytes is not None and behind.bytes > self._strategy.most_retained:
+            problem = (
+                f"the log that is kept for it has {behind.bytes:,} bytes, more than most_retained: the target is too "
+                f"slow, or the rule was stopped for long"
+            )
+            carrying.progress.last_error = problem
+            log.error("sync rule %r: %s", carrying.rule.name, problem)
