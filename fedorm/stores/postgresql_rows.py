@@ -54,11 +54,14 @@ from fedorm.stores.rows import Key, Values
 from fedorm.stores.sql_binding import Prepared, RowFaultError
 from fedorm.stores.sql_rows import KEY, VALUE, SQLRowAccess, numbered
 from fedorm.stores.touched import NOTHING
+from fedorm.stores.watching import note_change
 
 _FEW = 200
 """Up to how many rows arrays are faster than COPY and a second statement."""
 _FAULTS = ("22", "23", "44", "54000", "P0001")
 """SQLSTATEs of data, constraints, views' checks, values too large for an index, and what triggers raise."""
+_NOT_COPIED = ("23505", "0A000")
+"""A row is there already, or the table takes no COPY, as one with row-level security."""
 _ARGUMENT = re.compile(r"query argument \$(\d+)")
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 _MISFIT = "a value is not of its column's type, or does not fit into it"
@@ -70,6 +73,8 @@ class PostgreSQLRowAccess(SQLRowAccess):
     """Writes few rows as arrays in one statement; many by COPY into a temporary table of the connection's."""
 
     few: ClassVar[int] = _FEW
+    _are_new = True
+    """Whether rows were new as often as there were many: then a first copy of a table is faster by a half."""
 
     # -- upserts
 
@@ -81,10 +86,27 @@ class PostgreSQLRowAccess(SQLRowAccess):
                 self._from_arrays.send(connection, numbered(columns))
             return
         try:
+            if self._are_new and self._insert(connection, columns):
+                return
             self._stage(connection, columns)
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise RowFaultError(_misfit(self.inserted, columns)) from error
         self._from_staging.send(connection, {})
+
+    def _insert(self, connection: Connection, columns: Sequence[Sequence[Any]]) -> bool:
+        """Copy rows right into the table, as long as none of them is there; say whether that was so."""
+        savepoint = connection.begin_nested()
+        try:
+            self._copy(connection, self.table, columns)
+        except Exception as error:
+            savepoint.rollback()
+            if getattr(error, "sqlstate", None) not in _NOT_COPIED:
+                raise
+            self._are_new = False
+            return False
+        savepoint.commit()
+        note_change(connection, self._from_staging.touched)
+        return True
 
     def upserting(self, values: dict[Column[Any], Any]) -> Insert:
         """Return the statement for one row."""
