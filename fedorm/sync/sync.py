@@ -159,7 +159,7 @@ class Sync:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             for runner in runners:
-                self._known[runner.rule.name] = self._here(runner.rule)
+                self._known[runner.rule.name] = self._here(runner.rule, ended=True)
                 self._runners.pop(runner.rule.name, None)
 
     @staticmethod
@@ -290,7 +290,7 @@ class Sync:
         """
         return Statuses([self._here(rule) for _, rule in sorted(self.rules.items())], self._ask)
 
-    def _here(self, rule: ResolvedRule) -> RuleStatus:
+    def _here(self, rule: ResolvedRule, *, ended: bool = False) -> RuleStatus:
         known = self._known.get(rule.name) or _named(rule, "new")
         runner = self._runners.get(rule.name)
         if runner is None:
@@ -300,7 +300,7 @@ class Sync:
         since = progress.totals if progress.totals is not None and progress.totals.synced >= known.synced else known
         return replace(
             known,
-            state=progress.state if runner.owns or progress.state == "stopped" else known.state,
+            state=progress.state if runner.owns or (ended and progress.totals) else known.state,
             synced=since.synced + progress.synced,
             deleted=since.deleted + progress.deleted,
             errors=since.errors + progress.errors,
