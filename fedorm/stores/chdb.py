@@ -98,7 +98,7 @@ class ChDBStore(OffloadedStore):
             raise self.error(StoreError, context.original_exception) from context.original_exception
 
     async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
-        """Run ``CREATE TABLE``, for a MergeTree ordered by the primary key; with a column of versions, one that replaces."""
+        """Run ``CREATE TABLE``: a MergeTree ordered by the primary key, or with versions one that replaces rows."""
         from chdb_sqlalchemy import types as native
 
         tables = native_tables(metadata.tables.values(), native, precise=True, nullable=False)

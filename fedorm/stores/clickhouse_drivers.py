@@ -73,6 +73,10 @@ class HTTPTransport(RequestsTransport):  # type: ignore[misc] # the driver has n
         with self._send(query, params=params, stream=True) as response:
             yield from self._read(response.iter_lines())
 
+    def insert(self, query: str, body: bytes) -> None:
+        """Send rows in a format of their own."""
+        self._send(body, params={"query": query}).close()
+
     def disconnect(self) -> None:
         """Close the connection; requests by itself leaves that to the garbage collector."""
         for adapter in self.http.adapters.values():
@@ -81,9 +85,10 @@ class HTTPTransport(RequestsTransport):  # type: ignore[misc] # the driver has n
                 pools[key].close()
         self.http.close()
 
-    def _send(self, data: str, params: dict[str, Any] | None = None, stream: bool = False) -> Any:
+    def _send(self, data: str | bytes, params: dict[str, Any] | None = None, stream: bool = False) -> Any:
         response = self.http.post(
-            self.db_url, data=data.encode(), params={**(params or {}), "database": self.db_name, **self.ch_settings},
+            self.db_url, data=data.encode() if isinstance(data, str) else data,
+            params={**(params or {}), "database": self.db_name, **self.ch_settings},
             auth=self.auth, headers=self.headers, verify=self.verify, cert=self.cert, timeout=self.timeout,
             stream=stream,
         )  # fmt: skip
@@ -113,6 +118,8 @@ class HTTPCursor(http.Cursor):  # type: ignore[misc] # the driver has no types
     """A cursor whose statements hold exact literals; a stream is read as it is asked for."""
 
     _stream_results = False
+    takes_columns = True
+    """Says that ``executemany`` wants to know the execution options."""
 
     @property
     def _prefetch(self) -> bool:
@@ -133,6 +140,11 @@ class HTTPCursor(http.Cursor):  # type: ignore[misc] # the driver has no types
     def executemany(self, operation: str, seq_of_parameters: Sequence[Any], context: Any = None) -> None:
         """Send many rows as one block."""
         head, values, template = operation.rpartition("VALUES")
+        columns = context.execution_options.get(COLUMNAR) if context is not None else None
+        if columns is not None:
+            self._reset_state()
+            self._connection.transport.insert(f"{head % ()}FORMAT Native", columns.block(seq_of_parameters))
+            return
         rows = (
             template % literals(one, inserting=True, precise=self._connection.is_precise()) for one in seq_of_parameters
         )

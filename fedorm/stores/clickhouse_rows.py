@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Integer, Select, and_, insert, not_, select, text, type_coerce
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Date,
+    DateTime,
+    Integer,
+    Select,
+    and_,
+    func,
+    insert,
+    not_,
+    select,
+    text,
+    type_coerce,
+)
 from sqlalchemy import column as plain_column
 from sqlalchemy import table as plain_table
 
@@ -22,7 +38,9 @@ from fedorm.stores.watching import TOUCHED
 _FAULTS = {6, 26, 27, 38, 41, 53, 69, 70, 72, 131, 321, 349, 376, 407, 439, 469}
 """The engine's codes for a value that cannot be read or held, and for a constraint."""
 _CODE = re.compile(r"\bcode: (\d+)", re.IGNORECASE)
-_COLUMN = re.compile(r'for column "([^"]+)"')
+_COLUMN = re.compile(r"for column \"([^\"]+)\"|detailed info\. Column ([^:]+):")
+_MISFIT = "a value is not of its column's type, or does not fit into it"
+_DATES = {datetime.date, datetime.datetime, type(None)}
 _MISFITS = (TypeError, ValueError, AttributeError, OverflowError, struct.error)
 
 
@@ -35,6 +53,9 @@ class ClickHouseRowAccess(SQLRowReading):
     """
 
     compares_rows = False
+    _replaces: bool | None = None
+    """Whether the table's engine replaces rows; None as long as it was not asked."""
+    _zone = "UTC"
 
     # -- reading
 
@@ -93,6 +114,13 @@ class ClickHouseRowAccess(SQLRowReading):
 
     def _up_to(self, last: Key) -> ColumnElement[bool]:
         return and_(self.keys[0] <= last[0], not_(self.beyond(last)))
+
+    @property
+    def resolutions(self) -> dict[str, float]:
+        """Say that servers without DateTime64 hold seconds."""
+        if getattr(self.store, "holds_microseconds", True):
+            return {}
+        return {name: 1.0 for name, column in self.shape.columns.items() if isinstance(column.type, DateTime)}
 
     # -- writing
 
@@ -157,7 +185,7 @@ class ClickHouseRowAccess(SQLRowReading):
         return {name: column for name, column in super().defaults.items() if column not in own}
 
     def bound(self, rows: Sequence[Values]) -> list[Sequence[Any]]:
-        """Refuse NULL where newer servers would take the type's default for it."""
+        """Refuse what newer engines would make another value of, NULL or a text that is no date."""
         return self._without_null(super().bound(rows))
 
     def bound_columns(self, columns: Mapping[str, Sequence[Any]], number: int) -> list[Sequence[Any]]:
@@ -168,6 +196,8 @@ class ClickHouseRowAccess(SQLRowReading):
         for column, values in zip(self.inserted, made, strict=True):
             if not column.nullable and any(value is None for value in values):
                 raise RowFaultError(f"field {column.name!r} must not be NULL")
+            if isinstance(column.type, Date | DateTime) and not set(map(type, values)) <= _DATES:
+                raise RowFaultError(f"field {column.name!r}: {_MISFIT}")
         return made
 
     def _own_columns(self) -> list[Column[Any]]:
@@ -192,17 +222,29 @@ class ClickHouseRowAccess(SQLRowReading):
         )
         compiled: Any = insert(target).compile(dialect=self.dialect)
         options: dict[str, Any] = {TOUCHED: compiled.touched}
-        parameters: Any = list(zip(*data, strict=True))
-        if getattr(self.store, "driver", None) == "native":
-            options[COLUMNAR] = True
+        if self.dialect.positional:
+            parameters: Any = list(zip(*data, strict=True))
+        else:
             parameters = [tuple(one) for one in data]
-        elif not self.dialect.positional:
-            names = [one.name for one in every]
-            parameters = [dict(zip(names, row, strict=True)) for row in parameters]
+            options[COLUMNAR] = True if self.dialect.driver == "native" else self._native(connection, every)
         try:
             connection.exec_driver_sql(compiled.string, parameters, execution_options=options)
         except _MISFITS as error:
-            raise RowFaultError("a value is not of its column's type, or does not fit into it") from error
+            raise RowFaultError(_MISFIT) from error
+
+    @cached_property
+    def _native_types(self) -> dict[Column[Any], str]:
+        return {}
+
+    def _native(self, connection: Connection, columns: Sequence[Column[Any]]) -> Any:
+        from fedorm.stores.clickhouse_native import NativeColumns
+
+        if not self._native_types:
+            every = [*self.inserted, *self._own_columns()]
+            asked: Any = connection.execute(select(*every).limit(0)).cursor
+            self._native_types = {one: str(told[1]) for one, told in zip(every, asked.description, strict=True)}
+            self._zone = str(connection.execute(select(func.timezone())).scalar_one())
+        return NativeColumns([(one.name, self._native_types[one]) for one in columns], self._zone)
 
     # -- errors
 
@@ -225,17 +267,15 @@ class ClickHouseRowAccess(SQLRowReading):
         if not self._replaces:
             raise self.store.error(UnsupportedOperationError, f"{label}: its engine replaces no rows; {advice}")
 
-    _replaces: bool | None = None
-
     def fault(self, error: BaseException) -> str | None:
         """Go by the engine's code, and by the native driver's own check of types."""
         original: Any = getattr(error, "orig", error)
         said = str(original)
         column = _COLUMN.search(said)
         if column is not None:
-            return f"field {column[1]!r}: a value is not of its column's type, or does not fit into it"
+            return f"field {(column[1] or column[2])!r}: {_MISFIT}"
         if isinstance(original, _MISFITS):
-            return "a value is not of its column's type, or does not fit into it"
+            return _MISFIT
         code = getattr(original, "code", None)
         if not isinstance(code, int) or code in (400, 404, 500):
             found = _CODE.search(said)

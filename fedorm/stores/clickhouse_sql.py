@@ -36,7 +36,10 @@ PRECISION, SCALE = 38, 18
 """Of a decimal column that declares none."""
 
 COLUMNAR = "fedorm_columnar"
-"""The execution option of an INSERT over the native protocol whose parameters are columns instead of rows."""
+"""The execution option of an INSERT whose parameters are columns instead of rows.
+
+True over the native protocol; over HTTP the ``NativeColumns`` that make a block of them.
+"""
 
 _ESCAPES = {
     ord(character): f"\\{escape}"

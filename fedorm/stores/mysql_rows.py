@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, and_, func, literal_column, select
+from sqlalchemy import Column, DateTime, and_, func, literal_column, select
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql.dml import Insert
 
@@ -29,6 +29,16 @@ class MySQLRowAccess(MySQLMarks, SQLRowAccess):
     """
 
     compares_rows = False
+
+    @property
+    def resolutions(self) -> dict[str, float]:
+        """Say how many digits of a second each column keeps: none unless it is asked to."""
+        found = {}
+        for name, column in self.shape.columns.items():
+            kind = column.type.dialect_impl(self.dialect)
+            if isinstance(kind, DateTime):
+                found[name] = 10.0 ** -(getattr(kind, "fsp", None) or 0)
+        return {name: seconds for name, seconds in found.items() if seconds > 1e-6}
 
     def upserting(self, values: dict[Column[Any], Any]) -> Insert:
         """Make the statement fail where the row that is there has another key."""

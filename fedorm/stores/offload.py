@@ -63,7 +63,8 @@ class OffloadedCursor:
 
     def _run(self, method: Callable[..., Any], statement: str, parameters: Any, context: Any) -> None:
         streams = bool(context is not None and context.execution_options.get("stream_results"))
-        more = {"context": context} if _takes_context(self._cursor) else {}
+        inserts = method == self._cursor.executemany and hasattr(self._cursor, "takes_columns")
+        more = {"context": context} if inserts or _takes_context(self._cursor) else {}
 
         def run() -> list[Any] | None:
             method(statement, parameters, **more)

@@ -102,6 +102,7 @@ class _Plan:
         self.columns: list[Slot | None] = []
         self.identity: list[Slot | None] = []
         self.aliases: list[tuple[str, str]] = []
+        self.only_key = shape.key[0] if len(shape.key) == 1 else None
         for attribute in relation.attributes:
             first, *more = fields.get(attribute.name, [None])
             column = None if first is None else (first, *convert(shape.columns[first], attribute.oid))
@@ -138,6 +139,8 @@ class _Plan:
     def key(self, values: Values, before: Values | None = None) -> Key:
         """Return a row's key; what the log leaves out of the new row is as it was before."""
         try:
+            if self.only_key is not None:
+                return (values[self.only_key],)
             return tuple([values[name] for name in self.shape.key])
         except KeyError:
             whole = {**(before or {}), **values}
@@ -289,10 +292,11 @@ def _pass(data: bytes, start: int) -> None:
 
 def parse_lsn(position: str) -> int:
     """Return a place in the log as a number; raises ``ValueError``."""
-    high, slash, low = position.partition("/")
-    if not slash:
-        raise ValueError(f"{position!r} is no position in PostgreSQL's log")
-    return (int(high, 16) << 32) | int(low, 16)
+    high, _, low = position.partition("/")
+    try:
+        return (int(high, 16) << 32) | int(low, 16)
+    except ValueError:
+        raise ValueError(f"{position!r} is no position in PostgreSQL's log") from None
 
 
 def format_lsn(position: int) -> str:

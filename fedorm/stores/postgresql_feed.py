@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.util import greenlet_spawn
 
-from fedorm.exc import ConfigurationError, FeedLostError, StoreError
+from fedorm.exc import ConfigurationError, FeedLostError, ServiceTimeoutError, StoreError
 from fedorm.stores import postgresql_slot as at_server
 from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk
 from fedorm.stores.pgoutput import (
@@ -59,7 +59,11 @@ class Retained:
 
 
 class PostgreSQLFeed(ChangeFeed):
-    """Reads a slot with the plugin ``pgoutput``; positions are places in the log (LSNs) as PostgreSQL writes them."""
+    """Reads a slot with the plugin ``pgoutput``; positions are places in the log (LSNs) as PostgreSQL writes them.
+
+    Not told are, by PostgreSQL's nature: columns that the server computes (before version 18), and that a single
+    partition of a table was truncated. A prepared transaction is told when it is committed.
+    """
 
     heartbeat = 10.0
     """After so many seconds without changes a chunk brings the position forward, if the log has grown."""
@@ -95,7 +99,14 @@ class PostgreSQLFeed(ChangeFeed):
             raise self._not_set_up("; ".join(found))
         await self._drop_slot()
         await self._ask(self._publish)
-        position = await self._ask(at_server.make_slot, self.slot)
+        try:
+            position = await self._ask(at_server.make_slot, self.slot)
+        except ServiceTimeoutError as error:
+            raise self.store.error(
+                ServiceTimeoutError,
+                "a replication slot waits for all transactions that are writing: end those that pg_stat_activity and "
+                "pg_prepared_xacts show, or give the service a longer timeout",
+            ) from error
         # What is committed in the log may not be seen by other transactions yet, such as those that will read the rows.
         unseen = set(await self._ask(at_server.writing))
         while unseen:
@@ -197,7 +208,8 @@ class PostgreSQLFeed(ChangeFeed):
                 yield chunk
                 beat, asking = clock() + self.heartbeat, False
         finally:
-            self._replication = None
+            if self._replication is replication:
+                self._replication = None
             replication.close()
 
     async def _read(self, replication: Replication, decoder: Decoder, values: LogValues, patience: float) -> bool:

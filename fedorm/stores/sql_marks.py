@@ -11,9 +11,23 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, DateTime, Table, cast, column, func, or_, select, text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Table,
+    cast,
+    column,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import UserDefinedType
 
 from fedorm.exc import StoreError
 from fedorm.stores.rows import RowAccess
@@ -87,16 +101,22 @@ class PostgreSQLMarks(SQLMarks):
         """Compare how many transactions ago the row, and the mark, were."""
         if not since.startswith(_XID):
             return super().written_since(since)
-        oldest = int(since.split()[1])
-        now = cast(cast(func.pg_snapshot_xmax(func.pg_current_snapshot()), postgresql.TEXT), postgresql.BIGINT)
-        return func.age(self._xmin()) <= now - oldest
+        oldest = str(int(since.split()[1]) % 2**32)
+        # Both from the same number on, of the next transaction: others have begun since the last that has ended.
+        return func.age(self._xmin()) <= func.age(cast(literal(oldest, postgresql.TEXT()), _Xid()))
 
     def _xmin(self) -> ColumnElement[Any]:
         return column("xmin", _Xid(), _selectable=self.table)  # Each table has it, and no model names it.
 
 
-class _Xid(postgresql.OID):
+class _Xid(UserDefinedType[Any]):
     """PostgreSQL's number of a transaction."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: Any) -> str:
+        """Return the type's name."""
+        return "xid"
 
 
 class MySQLMarks(SQLMarks):

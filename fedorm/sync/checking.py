@@ -14,7 +14,6 @@ from fedorm.outbox.services import refusal_of
 from fedorm.stores.base import Capability
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import SyncRuleError
-from fedorm.sync.events import hear
 from fedorm.sync.homes import home_of
 from fedorm.sync.resolving import ResolvedRule, check_circles, resolved
 from fedorm.sync.rule import SyncRule, declared_rules
@@ -27,9 +26,11 @@ if TYPE_CHECKING:
 
 def resolved_rules(federation: Federation, added: Sequence[SyncRule]) -> dict[str, ResolvedRule]:
     """Return the rules between services of a federation. Raises ``SyncRuleError`` for the first that cannot be."""
-    configure_mappers()
     rules: dict[str, ResolvedRule] = {}
-    for declared in [*declared_rules(), *added]:
+    wanted = [*declared_rules(), *added]
+    if wanted:
+        configure_mappers()
+    for declared in wanted:
         if _source_service(declared) not in federation.stores:
             continue
         rule = resolved(declared, federation.tables)
@@ -78,7 +79,6 @@ def _check(federation: Federation, rule: ResolvedRule) -> None:
         refusal = refusal_of(source, [model])
         if refusal is not None and source.capabilities:
             raise SyncRuleError(f"{problem}{refusal}")
-        hear(model, strategy)
 
 
 def _check_deletes(rules: Sequence[ResolvedRule]) -> None:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from fedorm.outbox.changes import hear_also
-from fedorm.outbox.rules import OutboxRule
 from fedorm.relay.decoding import to_column
 from fedorm.relay.targets import TargetUnavailableError
 from fedorm.stores.feeds import Change
@@ -16,6 +14,7 @@ from fedorm.stores.sql import SQLStore
 from fedorm.sync.accounts import Progress
 from fedorm.sync.applying import Applier
 from fedorm.sync.carrying import Carrying
+from fedorm.sync.hearing import event_type
 from fedorm.sync.passes import go_through, remove_absent
 from fedorm.sync.positions import Position
 from fedorm.sync.resolving import ResolvedRule
@@ -31,17 +30,6 @@ _SAY = 1.0
 """How often, in seconds, it is said what was done."""
 
 
-def event_type(model: type[Any]) -> str:
-    """Return what the events of a model's changes are called for its rules."""
-    return f"fedorm.sync.{model.__service__}.{model.__name__}"
-
-
-def hear(model: type[Any], strategy: EventDriven) -> None:
-    """Let changes of a model make the events that its rules follow."""
-    rule = OutboxRule(type=f"{event_type(model)}.{{event}}", by=cast(Any, strategy.by))
-    hear_also(model, rule)
-
-
 class EventTarget:
     """Takes the events of one rule's source."""
 
@@ -51,21 +39,24 @@ class EventTarget:
         assert rule.source.model is not None
         self.types: tuple[str, ...] = (f"{event_type(rule.source.model)}.*",)
         self._decode: Decoder | None = None
+        self._carrying: Carrying | None = None
         self._progress = Progress(state="following")
         self._said = 0.0
 
     async def open(self, federation: Federation) -> None:
         """Look at what the events hold."""
         self._decode = Decoder(self._rule.mapping.source, federation)
+        self._carrying = self._sync.carrying(self._rule, epoch=0, progress=self._progress)
 
     async def close(self) -> None:
-        """Do nothing: the connections are the federation's."""
+        """Forget what was looked at: the connections are the federation's."""
+        self._decode = self._carrying = None
 
     async def deliver(self, events: Sequence[Event]) -> None:
         """Write what the events come to."""
+        rule, carrying = self._rule, self._carrying
         assert self._decode is not None
-        rule = self._rule
-        carrying = self._sync.carrying(rule, epoch=0, progress=self._progress)
+        assert carrying is not None
         position = await carrying.positions.peek()
         if position is None or position.stage != "stream":
             raise TargetUnavailableError(f"sync rule {rule.name!r} has not ended its first snapshot")

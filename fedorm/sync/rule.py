@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from fedorm.catalog import catalog
 from fedorm.sync.errors import SyncRuleError
+from fedorm.sync.hearing import hear
 from fedorm.sync.strategies import EventDriven, Strategy
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -121,12 +122,14 @@ def declared_rules() -> list[SyncRule]:
 
 
 def _declare(rule: SyncRule) -> None:
+    hear_for(rule)
     _declared.append(rule)
 
 
-def needs_events(model: type[Any]) -> list[EventDriven]:
-    """Return the event-driven strategies that a model's own ``__sync__`` names."""
-    return [one.strategy for one in vars(model).get("__sync__", ()) if isinstance(one.strategy, EventDriven)]
+def hear_for(rule: SyncRule) -> None:
+    """Let the source of an event-driven rule make events."""
+    if isinstance(rule.strategy, EventDriven) and hasattr(rule.source, "__service__"):
+        hear(rule.source, rule.strategy)
 
 
 def _declared_on(model: type[Any]) -> None:

@@ -28,34 +28,40 @@ class RuleRunner:
     def __init__(self, sync: Sync, rule: ResolvedRule) -> None:
         self._sync, self.rule = sync, rule
         self.progress = Progress()
-        self._ending = asyncio.Event()
+        self.ending = asyncio.Event()
+        """Set when it has been told to stop."""
         self._carrying: Carrying | None = None
         self._failures = 0
         self._pauses = _pauses()
 
+    @property
+    def owns(self) -> bool:
+        """Whether the rule is this process's at the moment."""
+        return self._carrying is not None
+
     def stop(self) -> None:
         """End after the batch in hand."""
-        self._ending.set()
+        self.ending.set()
         if self._carrying is not None:
             self._carrying.stopping.set()
 
     async def run(self) -> None:
         """Go on until stopped. Never raises for what a rule or a service does."""
         accounts = self._sync.accounts(self.rule)
-        while not self._ending.is_set():
+        while not self.ending.is_set():
             try:
                 epoch = await accounts.take(self.rule.name)
                 if epoch is None:
                     await self._wait(min(accounts.lease / 2, 1.0) * random.uniform(0.5, 1.0))  # noqa: S311
                     continue
                 await self._own(accounts, epoch)
-            except StoreError as error:  # The service that keeps the account is down.
+            except Exception as error:  # The service that keeps the account is down, or busy.
                 log.warning("sync rule %r: %s", self.rule.name, error)
                 await self._wait(self._pauses(self._failures))
 
     async def _own(self, accounts: Accounts, epoch: int) -> None:
         carrying = self._carrying = self._sync.carrying(self.rule, epoch=epoch, progress=self.progress)
-        if self._ending.is_set():
+        if self.ending.is_set():
             carrying.stopping.set()
         try:
             async with leased(accounts, carrying):
@@ -100,7 +106,7 @@ class RuleRunner:
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._ending.wait()
+                await self.ending.wait()
 
 
 def _pauses() -> Callable[[int], float]:
@@ -153,7 +159,7 @@ async def leased(accounts: Accounts, carrying: Carrying, *, even_paused: bool = 
                 lost.append(error)
                 block.cancel()
                 return
-            except StoreError as error:
+            except Exception as error:  # Whatever it was, the rule is this process's up to the end of its lease.
                 failures += 1
                 if failures * min(1.0, accounts.lease / 3) >= accounts.lease:
                     lost.append(LeaseLostError(f"sync rule {name!r}: its lease could not be renewed: {error}"))

@@ -141,7 +141,7 @@ class Streamer:
         self._touched = Touched()
         if emptied and position is not None:
             position = await self._empty(position)
-        await carrying.applier.apply(work, position)
+        await carrying.applier.apply(work, position, version=self._version)
         if position is not None:
             lag = None if chunk.committed_at is None else time.time() - chunk.committed_at
             carrying.done(lag=lag if chunk.changes else 0.0)

@@ -50,12 +50,14 @@ class Logged:
         """Run statements in one transaction."""
         await self.do(lambda connection: [connection.exec_driver_sql(one) for one in statements])
 
-    async def alone(self, statement: str) -> None:
-        """Run a statement that wants no transaction."""
+    async def alone(self, *statements: str) -> None:
+        """Run statements without a transaction of ours."""
 
         def run() -> None:
             with self.store.engine.connect() as connection:
-                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(statement)
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                for statement in statements:
+                    connection.exec_driver_sql(statement)
 
         await greenlet_spawn(run)
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, Integer, Text, select
 
-from fedorm.exc import ConfigurationError, FeedLostError
+from fedorm.exc import FeedLostError
 from fedorm.stores.base import Capability
 from fedorm.stores.pgoutput import parse_lsn
-from tests.stores.logged import SERVICE, Logged, changes, chunk, chunks, opened, read, shape_of, table, told
+from tests.stores.logged import Logged, changes, chunk, chunks, opened, read, shape_of, table, told
 
 NOTES = table("logged_notes", Column("id", Integer, primary_key=True), Column("title", Text), Column("body", Text))
 PAIRS = table("logged_pairs", Column("a", Integer, primary_key=True), Column("b", Text, primary_key=True))
@@ -80,6 +80,19 @@ async def test_what_is_rolled_back_is_not_told(logged: Logged) -> None:
     await logged.run("INSERT INTO logged_notes VALUES (4, 'last')")
     found = [change for one in await read(feed, position, 3) for change in one.changes]
     assert told(found) == [upserted(1, "kept"), upserted(3, "kept, too"), upserted(4, "last")]
+
+
+async def test_transactions_over_several_services(logged: Logged) -> None:
+    """What was prepared is told when it is committed, and not when it is rolled back."""
+    feed = logged.feed("prepared", NOTES)
+    position = await feed.create()
+    for number, end in enumerate(["COMMIT", "ROLLBACK", "COMMIT"]):
+        prepare = f"PREPARE TRANSACTION 'feed {number}'"
+        await logged.alone("BEGIN", f"INSERT INTO logged_notes VALUES ({number})", prepare)
+        await logged.run(f"INSERT INTO logged_notes VALUES ({number + 10})")
+        await logged.alone(f"{end} PREPARED 'feed {number}'")
+    found = [change for one in await read(feed, position, 5) for change in one.changes]
+    assert [change.key[0] for change in found] == [10, 0, 11, 12, 2]
 
 
 async def test_whole_rows_before_a_change(logged: Logged) -> None:
@@ -213,6 +226,15 @@ async def test_the_last_part_of_a_transaction_has_a_position(logged: Logged) -> 
     async with aclosing(feed.stream(position)) as stream:
         found = [await chunk(stream) for _ in range(3)]
     assert [(len(one.changes), one.position is None) for one in found] == [(5_000, True), (5_000, True), (0, False)]
+
+
+async def test_large_rows_come_in_parts(logged: Logged) -> None:
+    """A chunk is not much larger than 16 MB, however few changes that are."""
+    feed = logged.feed("rows", NOTES)
+    position = await feed.create()
+    await logged.run("INSERT INTO logged_notes SELECT n, repeat('x', 1000000) FROM generate_series(1, 40) n")
+    found = await read(feed, position, 40)
+    assert [(len(one.changes), one.position is None) for one in found] == [(16, True), (16, True), (8, False)]
 
 
 async def test_small_transactions_come_together(logged: Logged) -> None:
@@ -362,56 +384,3 @@ async def test_from_a_snapshot_to_the_stream(logged: Logged) -> None:
                     held.pop(change.key[0], None)
     there = await logged.do(lambda connection: connection.execute(select(NOTES)).mappings().all())
     assert held == {row["id"]: dict(row) for row in there}
-
-
-# -- made and removed
-
-
-async def test_what_is_made_again_begins_anew(logged: Logged) -> None:
-    """create() sets the publication's tables right and forgets what the slot had; drop() leaves nothing."""
-    feed = logged.feed("made", NOTES)
-    first = await feed.create()
-    await logged.run("INSERT INTO logged_notes VALUES (1)", "INSERT INTO logged_others VALUES (1)")
-    with pytest.raises(FeedLostError, match="does not tell of logged_others"):
-        await read(logged.feed("made", NOTES, OTHERS), first, 1)
-    both = logged.feed("made", NOTES, OTHERS)
-    second = await both.create()
-    assert parse_lsn(second) > parse_lsn(first)
-    await logged.run("INSERT INTO logged_others VALUES (2)")
-    found = [change for one in await read(both, second, 1) for change in one.changes]
-    assert [(change.shape.table, change.key) for change in found] == [(OTHERS, (2,))]
-    query = "SELECT tablename FROM pg_publication_tables WHERE pubname = 'fedorm_made' ORDER BY 1"
-    assert await logged.ask(query) == [("logged_notes",), ("logged_others",)]
-    await feed.create()
-    assert await logged.ask(query) == [("logged_notes",)]
-    for _ in range(2):
-        await feed.drop()
-        assert await logged.ask("SELECT pubname FROM pg_publication") == []
-        slots = "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()"
-        assert await logged.ask(slots) == []
-
-
-async def test_names_are_each_feeds_own(logged: Logged, second_postgresql_url: str) -> None:
-    """Long names stay different, and so do those of two databases of one server."""
-    long = [logged.feed("x" * 80 + end, NOTES) for end in "ab"]
-    assert len({feed.slot for feed in long}) == len({feed.publication for feed in long}) == 2
-    assert {len(feed.slot) for feed in long} == {len(feed.publication) for feed in long} == {63}
-    async with opened(second_postgresql_url) as other:
-        await other.make(NOTES)
-        feeds = [logged.feed("same", NOTES), other.feed("same", NOTES)]
-        positions = [await feed.create() for feed in feeds]
-        await other.run("INSERT INTO logged_notes VALUES (1, 'other')")
-        await logged.run("INSERT INTO logged_notes VALUES (1, 'one')")
-        for feed, position, title in zip(feeds, positions, ["one", "other"], strict=True):
-            (found,) = await read(feed, position, 1)
-            assert told(found.changes) == [upserted(1, title)]
-        await other.left()
-
-
-async def test_a_missing_table_is_no_feed(logged: Logged) -> None:
-    """create() says what is missing, and makes nothing."""
-    feed = logged.feed("missing", NOTES, table("logged_nowhere", Column("id", Integer, primary_key=True)))
-    with pytest.raises(ConfigurationError, match=rf"'{SERVICE}'.*there is no table logged_nowhere"):
-        await feed.create()
-    assert await logged.ask("SELECT pubname FROM pg_publication") == []
-    await feed.drop()
