@@ -51,7 +51,8 @@ async def syncing(urls: Mapping[str, str]) -> AsyncIterator[SyncProcess]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.sync_process", stdin=PIPE, stdout=PIPE
     )
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
         # The URLs hold passwords: they go by the standard input, not by the command line.
         process.stdin.write(json.dumps(dict(urls)).encode() + b"\n")

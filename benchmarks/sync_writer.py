@@ -1,4 +1,4 @@
-"""A process that changes the source's rows at a steady rate, so that this work shares no event loop with what is measured.
+"""A process that changes the source's rows at a steady rate: this work shares no event loop with what is measured.
 
 Its standard input says where and how; it prints when each of its transactions was committed.
 """
@@ -25,7 +25,7 @@ Committed = list[tuple[float, int]]
 async def started(
     urls: Mapping[str, str], first: int, base: int, rate: int, rows: int, seconds: float
 ) -> asyncio.Task[Committed]:
-    """Let the process write ``rate`` changes a second, ``rows`` a transaction; return the task that waits for its end."""
+    """Let the process write ``rate`` changes a second, ``rows`` a transaction; return the task that awaits its end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.sync_writer", stdin=PIPE, stdout=PIPE
     )

@@ -130,14 +130,16 @@ class Mix:
 
 _POSTGRESQL_FILL = """
 INSERT INTO synced_rows (id, amount, name, city, note, price, made, active, score, day)
-SELECT n, CAST(n AS bigint) * 70000, 'name ' || n, 'city ' || n % 1000, 'some more text that is about ' || n, n % 100000 / 100.0,
-       TIMESTAMP '2026-01-01' + n * INTERVAL '1 second', n % 2 = 0, n / 3.0, DATE '2026-01-01' + n % 1000
+SELECT n, CAST(n AS bigint) * 70000, 'name ' || n, 'city ' || n % 1000, 'some more text that is about ' || n,
+       n % 100000 / 100.0, TIMESTAMP '2026-01-01' + n * INTERVAL '1 second', n % 2 = 0, n / 3.0,
+       DATE '2026-01-01' + n % 1000
 FROM generate_series(0, CAST(:rows AS int) - 1) AS n
 """
 _MARIADB_FILL = """
 INSERT INTO synced_rows (id, amount, name, city, note, price, made, active, score, day)
-SELECT seq, seq * 70000, CONCAT('name ', seq), CONCAT('city ', seq % 1000), CONCAT('some more text that is about ', seq),
-       seq % 100000 / 100, TIMESTAMPADD(SECOND, seq, '2026-01-01'), seq % 2 = 0, seq / 3e0,
+SELECT seq, seq * 70000, CONCAT('name ', seq), CONCAT('city ', seq % 1000),
+       CONCAT('some more text that is about ', seq), seq % 100000 / 100,
+       TIMESTAMPADD(SECOND, seq, '2026-01-01'), seq % 2 = 0, seq / 3e0,
        DATE('2026-01-01') + INTERVAL seq % 1000 DAY
 FROM seq_0_to_1000000 WHERE seq < :rows
 """
