@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -277,3 +278,24 @@ async def test_fields_beside_the_shape(mongodb_url: str) -> None:
         assert "a-secret" not in str(raised.value)
         with pytest.raises(RowError, match="field 'weight'"):
             await write(access, Block(changes=[((1,), {"weight": "a-secret"})]))
+
+
+@pytest.mark.parametrize("url", ["postgresql", "mysql"], indirect=True)
+@pytest.mark.parametrize("number", [1, MANY])
+async def test_a_write_that_is_cancelled(url: str, number: int) -> None:
+    """A write that waits for another transaction can be given up; nothing of it is left, and no connection."""
+    async with opened(url, Column("id", Integer, primary_key=True), Column("n", Integer)) as things:
+        access = things.access("id", "n")
+        await write(access, Block(upserts=[{"id": 0, "n": 0}]))
+        first = await access.begin()
+        await access.write(first, Block(upserts=[{"id": 0, "n": 1}]), version=1)
+        second = await access.begin()
+        rows = [{"id": one, "n": 2} for one in range(number)]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(access.write(second, Block(upserts=rows), version=2), 0.3)
+        await access.rollback(second)
+        await access.commit(first)
+        assert things.store.engine.pool.checkedout() == 0
+        assert await things.rows() == [(0, 1)]
+        await write(access, Block(upserts=[{"id": 0, "n": 3}]))
+        assert await things.rows() == [(0, 3)]
