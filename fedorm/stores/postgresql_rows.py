@@ -75,6 +75,8 @@ class PostgreSQLRowAccess(SQLRowAccess):
     few: ClassVar[int] = _FEW
     _are_new = True
     """Whether rows were new as often as there were many: then a first copy of a table is faster by a half."""
+    _key_is_unique = False
+    """Whether that was seen."""
 
     # -- upserts
 
@@ -95,6 +97,11 @@ class PostgreSQLRowAccess(SQLRowAccess):
 
     def _insert(self, connection: Connection, columns: Sequence[Sequence[Any]]) -> bool:
         """Copy rows right into the table, as long as none of them is there; say whether that was so."""
+        if not self._key_is_unique:
+            # Of no rows: it fails where no index keeps a key from being there twice, as COPY would not.
+            self._making.send(connection, {})
+            self._from_staging.send(connection, {})
+            self._key_is_unique = True
         savepoint = connection.begin_nested()
         try:
             self._copy(connection, self.table, columns)

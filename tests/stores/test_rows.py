@@ -25,7 +25,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from fedorm import FederatedDocument, Federation
 from fedorm.catalog import SERVICE
-from fedorm.exc import RowError, UnsupportedOperationError
+from fedorm.exc import RowError, StoreError, UnsupportedOperationError
 from fedorm.stores.rows import Block, RowAccess, RowShape
 from fedorm.testing.compliance.blocks import write
 from fedorm.testing.plugin import FreshDatabase
@@ -241,6 +241,15 @@ async def test_a_text_that_is_too_long(postgresql_url: str) -> None:
         await write(access, Block(deletes=[("abcd",)]))
         assert await access.read([("abcd",)]) == {}
         assert await things.rows() == [("abc", "x")]
+
+
+@pytest.mark.parametrize("number", [1, MANY])
+async def test_a_key_that_is_not_unique(postgresql_url: str, number: int) -> None:
+    """Rows are not written where nothing keeps them from being there twice."""
+    async with opened(postgresql_url, Column("id", Integer, primary_key=True), Column("n", Integer)) as things:
+        with pytest.raises(StoreError, match="no unique or exclusion constraint"):
+            await write(things.access("id", "n", key=("n",)), Block(upserts=[{"id": n, "n": n} for n in range(number)]))
+        assert await things.rows() == []
 
 
 async def test_tables_that_replace_nothing(clickhouse_url: str) -> None:
