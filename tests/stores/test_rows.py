@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import (
@@ -26,6 +26,7 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm import FederatedDocument, Federation
 from fedorm.catalog import SERVICE
 from fedorm.exc import RowError, StoreError, UnsupportedOperationError
+from fedorm.stores.postgresql_copies import PostgreSQLCopies
 from fedorm.stores.rows import Block, RowAccess, RowShape
 from fedorm.testing.compliance.blocks import write
 from fedorm.testing.plugin import FreshDatabase
@@ -52,7 +53,7 @@ class Opened:
     """A service with one table, and access to some of its columns."""
 
     def __init__(self, fed: Federation, table: Table) -> None:
-        self.store: Any = fed.stores[NAME]
+        self.fed, self.store = fed, cast("Any", fed.stores[NAME])
         self.table = table
 
     def access(self, *fields: str, key: tuple[str, ...] = ("id",), **more: Any) -> RowAccess:
@@ -308,3 +309,37 @@ async def test_a_write_that_is_cancelled(url: str, number: int) -> None:
         assert await things.rows() == [(0, 1)]
         await write(access, Block(upserts=[{"id": 0, "n": 3}]))
         assert await things.rows() == [(0, 3)]
+
+
+async def test_pages_that_are_copied(postgresql_url: str) -> None:
+    """Rows of the same types go from one table to another as bytes, however often; others do not fit."""
+
+    def columns(key: str, value: str, kind: Any = Integer) -> tuple[Column[Any], ...]:
+        keys = Column(key, Integer, primary_key=True), Column("name", String(9), primary_key=True)
+        return *keys, Column(value, kind)
+
+    others = ("row_copies", columns("key", "m")), ("row_others", columns("id", "n", BigInteger))
+    async with opened(postgresql_url, *columns("id", "n"), others=others) as things:
+        rows: list[dict[str, Any]] = [{"id": one // 3, "name": f"n{one}", "n": one or None} for one in range(50)]
+        await things.insert(*rows)
+
+        def access(name: str, key: str, value: str) -> Any:
+            table = things.table.metadata.tables[name]
+            return Opened(things.fed, table).access(key, "name", value, key=(key, "name"))
+
+        source = access("row_things", "id", "n")
+        target = access("row_copies", "key", "m")
+        copies = PostgreSQLCopies(source, target, {"key": "id", "name": "name", "m": "n"})
+        assert await copies.fit()
+        same = {name: name for name in source.shape.fields}
+        assert not await PostgreSQLCopies(source, access("row_others", "id", "n"), same).fit()
+        for size in (7, 10, 100):
+            async for data, _ in copies.pages(size=size):
+                handle = await target.begin()
+                await copies.write(handle, data)
+                await target.commit(handle)
+            found = [row async for page in target.pages(size=100) for row in page]
+            expected = [{"key": row["id"], "name": row["name"], "m": row["n"]} for row in rows]
+            assert sorted(found, key=repr) == sorted(expected, key=repr)
+            await write(source, Block(changes=[((1, "n4"), {"n": size})]))
+            rows[4]["n"] = size
