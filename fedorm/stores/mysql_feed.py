@@ -80,7 +80,8 @@ class MySQLFeed(ChangeFeed):
             if number in _DENIED:
                 raise ConfigurationError(
                     f"service {self.store.service!r}: the user may not ask for the binary log: run  "
-                    f"GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO  the user of {self.store.address}"
+                    f"GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO  the user of {self.store.address}  "
+                    f"(and what the server names here: {error.orig})"
                 ) from error
             raise self.store.wrap(error) from error
 
