@@ -85,8 +85,7 @@ def _check_deletes(rules: Sequence[ResolvedRule]) -> None:
     """Refuse rules that would delete each other's rows."""
     by_target: dict[object, list[ResolvedRule]] = {}
     for rule in rules:
-        whole = rule.target.whole
-        by_target.setdefault(whole.table if whole.table is not None else whole.document, []).append(rule)
+        by_target.setdefault(rule.target.place, []).append(rule)
     for several in by_target.values():
         if len(several) < 2:
             continue

@@ -118,6 +118,7 @@ class Sync:
             self.letters(rule),
             epoch,
             progress or Progress(),
+            shared=any(one is not rule and one.target.place is rule.target.place for one in self.rules.values()),
         )
 
     def letters(self, rule: ResolvedRule) -> DeadLetters:
