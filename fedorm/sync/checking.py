@@ -125,4 +125,5 @@ async def check_server(sync: Sync, rule: ResolvedRule) -> list[str]:
     """Return what stands against a rule on its servers."""
     if not isinstance(rule.strategy, CDC) or not await _is_there(sync, rule):
         return []
-    return [f"sync rule {rule.name!r}: {problem}" for problem in await sync.feed(rule).problems()]
+    problems = [*await sync.feed(rule).problems(), *await sync.untold(rule)]
+    return [f"sync rule {rule.name!r}: {problem}" for problem in problems]

@@ -21,7 +21,7 @@ from fedorm.sync.checking import check_server, resolved_rules
 from fedorm.sync.dead_letters import DeadLetter, DeadLetters
 from fedorm.sync.errors import SyncRuleError, UnknownRuleError
 from fedorm.sync.events import EventTarget
-from fedorm.sync.feeding import feed_of
+from fedorm.sync.feeding import feed_of, untold
 from fedorm.sync.homes import home_of, positions_of
 from fedorm.sync.keys import key_of_json
 from fedorm.sync.resolving import ResolvedRule
@@ -128,6 +128,10 @@ class Sync:
     def feed(self, rule: ResolvedRule) -> ChangeFeed:
         """Return what reads the log for a rule."""
         return feed_of(self._federation, rule)
+
+    async def untold(self, rule: ResolvedRule) -> list[str]:
+        """Return why the log does not tell all that a rule has to know of related rows."""
+        return await untold(self._federation, rule)
 
     # -- carrying them out
 
