@@ -75,6 +75,13 @@ class MongoDBFeed(ChangeFeed):
             problems.append(str(error))
         return problems
 
+    async def whole_row_problems(self, shapes: Sequence[RowShape] | None = None) -> list[str]:
+        """Say so of each."""
+        return [
+            f"{shape.label}: the log tells of a document that was changed or deleted not what it was before"
+            for shape in (self.shapes if shapes is None else shapes)
+        ]
+
     async def create(self) -> str:
         """Open a stream and take where it begins: a majority has what is before that, and readers see it."""
         self._check_keys()

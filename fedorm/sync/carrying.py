@@ -43,6 +43,8 @@ class Carrying:
     epoch: int
     progress: Progress = field(default_factory=Progress)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    shared: bool = False
+    """Whether other rules write to the target, too: then a row there that the source does not have may be another's."""
     related: Related | None = None
     on_page: Callable[[int, int, int, int], None] | None = None
     """Told of each page of a pass: rows, and how many of them were written, deleted and failed."""

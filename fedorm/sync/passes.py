@@ -91,7 +91,7 @@ def _tell(carrying: Carrying, rows: int, before: tuple[int, int, int]) -> None:
 async def remove_absent(carrying: Carrying, position: Position, *, page: int) -> Position:
     """Do with the target's rows whose source is gone as the rule says; return the position with its new version."""
     mapping = carrying.rule.mapping
-    if carrying.rule.declared.on_delete == "ignore":
+    if carrying.rule.declared.on_delete == "ignore" or carrying.shared:
         return position
     async for keys in ahead(carrying.target.key_pages(size=page)):
         back = {mapping.source_key(key): key for key in keys}

@@ -21,7 +21,7 @@ from fedorm.sync.checking import check_server, resolved_rules
 from fedorm.sync.dead_letters import DeadLetter, DeadLetters
 from fedorm.sync.errors import SyncRuleError, UnknownRuleError
 from fedorm.sync.events import EventTarget
-from fedorm.sync.feeding import feed_of
+from fedorm.sync.feeding import feed_of, untold
 from fedorm.sync.homes import home_of, positions_of
 from fedorm.sync.keys import key_of_json
 from fedorm.sync.resolving import ResolvedRule
@@ -118,6 +118,7 @@ class Sync:
             self.letters(rule),
             epoch,
             progress or Progress(),
+            shared=any(one is not rule and one.target.place is rule.target.place for one in self.rules.values()),
         )
 
     def letters(self, rule: ResolvedRule) -> DeadLetters:
@@ -127,6 +128,10 @@ class Sync:
     def feed(self, rule: ResolvedRule) -> ChangeFeed:
         """Return what reads the log for a rule."""
         return feed_of(self._federation, rule)
+
+    async def untold(self, rule: ResolvedRule) -> list[str]:
+        """Return why the log does not tell all that a rule has to know of related rows."""
+        return await untold(self._federation, rule)
 
     # -- carrying them out
 
