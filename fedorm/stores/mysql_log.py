@@ -22,14 +22,14 @@ from pymysqlreplication.event import (
     XidEvent,
 )
 from pymysqlreplication.row_event import DeleteRowsEvent, PartialUpdateRowsEvent, UpdateRowsEvent, WriteRowsEvent
-from sqlalchemy.engine import Dialect
 
 from fedorm.stores.chunk_queue import PART, ChunkQueue
 from fedorm.stores.feeds import Change, Chunk
-from fedorm.stores.mysql_images import Declared, RowReader
+from fedorm.stores.mysql_images import RowReader
 from fedorm.stores.mysql_position import LogPlace, Position
-from fedorm.stores.mysql_statements import first_word, mentions, truncated_table
-from fedorm.stores.rows import Key, RowShape, Values
+from fedorm.stores.mysql_statements import first_word
+from fedorm.stores.mysql_tables import LoggedTables
+from fedorm.stores.rows import Key, Values
 
 _HEARTBEAT = 1
 """Seconds after which an idle server says that it is there."""
@@ -71,23 +71,17 @@ class _Connection(pymysql.connections.Connection):  # type: ignore[misc]
             raise
 
 
-Tables = Mapping[tuple[str, str], Sequence[RowShape]]
-"""What is wanted: shapes by schema and table."""
-
-
 class MySQLLog:
     """Reads from a position on into a queue, until it is closed."""
 
     def __init__(
         self,
         options: Mapping[str, Any],
-        tables: Tables,
+        tables: LoggedTables,
         position: Position,
-        dialect: Dialect,
-        declared: Mapping[tuple[str, str], Declared],
         queue: ChunkQueue,
     ) -> None:
-        self._tables, self._dialect, self._declared, self._queue = tables, dialect, declared, queue
+        self._tables, self._queue = tables, queue
         self._server = position.server
         self._options = dict(options)
         self._options["read_timeout"] = _SILENCE
@@ -97,7 +91,9 @@ class MySQLLog:
         self._readers: dict[int, tuple[Any, list[RowReader]]] = {}
         # -- the transaction that is being read
         self._after = position.after
-        self._begin = self._end = position.start
+        self._repeats = position.start < position.after
+        """Whether what is read has been told before; it is read for what is prepared in it alone."""
+        self._end = position.start
         self._in_group = self._is_xa = False
         self._changes: list[Change] = []
         self._sent = 0
@@ -126,9 +122,9 @@ class MySQLLog:
                 HeartbeatLogEvent,
                 NotImplementedEvent,
             ],
-            only_schemas=sorted({schema for schema, _ in self._tables}),
-            only_tables=sorted({table for _, table in self._tables}),
-            # A server never gives a table's number to another version of it, and a new file begins anew.
+            only_schemas=self._tables.schemas,
+            only_tables=self._tables.names,
+            # While it runs, a server gives no number of a table's version to another.
             freeze_schema=True,
             filter_non_implemented_events=False,
             slave_heartbeat=_HEARTBEAT,
@@ -199,6 +195,8 @@ class MySQLLog:
         elif isinstance(event, HeartbeatLogEvent):
             self._quiet(0.0)
         elif isinstance(event, RotateEvent):
+            # Another file may be of another run of the server, which has given the tables' numbers anew.
+            self._reader.table_map = {}
             if event.timestamp and not self._in_group:
                 self._finish()
         elif isinstance(event, XAPrepareEvent):
@@ -233,9 +231,9 @@ class MySQLLog:
     def _statement(self, word: str, event: Any) -> None:
         schema = event.schema.decode()
         if word == "TRUNCATE":
-            for shape in self._tables.get(truncated_table(event.query, schema) or ("", ""), ()):
+            for shape in self._tables.truncated(event.query, schema):
                 self._changes.append(Change(shape, "truncate"))
-        elif word in _WRITES and mentions(event.query, {table for _, table in self._tables}):
+        elif word in _WRITES and self._tables.may_be_written(event.query, schema):
             raise LostRowsError(
                 f"a statement was written to the log in the place of its rows ({word} ...), as somebody's "
                 f"binlog_format is not ROW"
@@ -249,8 +247,8 @@ class MySQLLog:
     # -- rows
 
     def _rows(self, event: Any) -> None:
-        if self._end < self._after and not self._is_xa:
-            return  # Read before; the log is read anew for what is prepared alone.
+        if self._repeats and not self._is_xa:
+            return
         table = event.table_map[event.table_id]
         known = self._readers.get(event.table_id)
         if known is None or known[0] is not table:
@@ -271,9 +269,7 @@ class MySQLLog:
             raise UnreadableLogError(
                 "it does not tell the names of columns: run  SET GLOBAL binlog_row_metadata = 'FULL'"
             )
-        place = table.schema, table.table
-        shapes = self._tables.get(place, ())
-        readers = [RowReader(table.columns, shape, self._dialect, self._declared[place]) for shape in shapes]
+        readers = self._tables.readers(table)
         for reader in readers:
             gone = [name for name in reader.shape.key if name in reader.missing]
             if gone:
@@ -305,8 +301,7 @@ class MySQLLog:
 
     def _commit(self, timestamp: int) -> None:
         changes, sent = self._changes, self._sent
-        self._finish()
-        self._emit(changes, timestamp, whole=not sent)
+        self._end_with(changes, timestamp, whole=not sent)
 
     def _roll_back(self, query: str) -> None:
         words = query.split(None, 2)  # ROLLBACK TO `name`
@@ -325,11 +320,14 @@ class MySQLLog:
     def _finish(self) -> None:
         """End a transaction: the log has been read up to here."""
         self._end = LogPlace.of(self._reader.log_file, self._reader.log_pos)
+        self._repeats = self._repeats and self._end < self._after
         self._in_group = self._is_xa = False
         self._changes, self._sent = [], 0
 
-    def _emit(self, changes: list[Change], timestamp: int, *, whole: bool) -> None:
-        if self._end <= self._after:
+    def _end_with(self, changes: list[Change], timestamp: int, *, whole: bool) -> None:
+        repeated = self._repeats
+        self._finish()
+        if repeated:
             return
         if not changes and whole:
             self._quiet(_QUIET)
@@ -380,8 +378,7 @@ class MySQLLog:
                 (self._commit(event.timestamp) if kind == "COMMIT" else self._roll_back("ROLLBACK"))
                 return
             changes, _ = self._prepared.pop(name, ([], self._end))
-            self._finish()
-            self._emit(changes if kind == "COMMIT" else [], event.timestamp, whole=True)
+            self._end_with(changes if kind == "COMMIT" else [], event.timestamp, whole=True)
 
 
 def _key_of(names: Sequence[str]) -> Callable[[Values], Key]:
