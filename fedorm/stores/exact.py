@@ -34,10 +34,13 @@ class Zoned(types.DateTime):
     def bind_processor(self, dialect: Any) -> Processor:
         """Check the zone and the range, then do what the dialect does."""
         zoned, inner = bool(self.timezone), super().bind_processor(dialect)
+        unbounded = (self.earliest, self.latest) == (datetime.datetime.min, datetime.datetime.max)
 
         def process(value: Any) -> Any:
             if isinstance(value, datetime.datetime):
-                self._check(value, zoned)
+                # Inside of the calendar's first and last year no zone leads out of it.
+                if not unbounded or (value.utcoffset() is not None) != zoned or not 1 < value.year < 9999:
+                    self._check(value, zoned)
                 if zoned and self.stores_utc:
                     value = value.astimezone(UTC).replace(tzinfo=None)
             return inner(value) if inner is not None else value

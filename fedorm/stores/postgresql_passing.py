@@ -12,6 +12,7 @@ from sqlalchemy.util import await_only
 
 from fedorm.stores.passing import Pair, Passage, PassedPage
 from fedorm.stores.rows import Key
+from fedorm.stores.watching import note_change
 
 if TYPE_CHECKING:
     from fedorm.stores.postgresql_rows import PostgreSQLRowAccess
@@ -85,6 +86,7 @@ class BinaryPassage(Passage):
                 format="binary",
             )
         )
+        note_change(connection, self._target.touched)
 
 
 def _copied(connection: Connection, wanted: Select[Any]) -> tuple[list[bytes], int]:

@@ -56,12 +56,15 @@ from fedorm.stores.rows import Key, RowAccess, Values
 from fedorm.stores.sql_binding import Prepared, RowFaultError
 from fedorm.stores.sql_marks import PostgreSQLMarks
 from fedorm.stores.sql_rows import KEY, VALUE, SQLRowAccess, numbered
-from fedorm.stores.touched import NOTHING
+from fedorm.stores.touched import NOTHING, Touched
+from fedorm.stores.watching import note_change
 
 _FEW = 200
 """Up to how many rows arrays are faster than COPY and a second statement."""
 _FAULTS = ("22", "23", "44", "54000", "P0001")
 """SQLSTATEs of data, constraints, views' checks, values too large for an index, and what triggers raise."""
+_NOT_COPIED = ("23505", "0A000")
+"""A row is there already, or the table takes no COPY, as one with row-level security."""
 _ARGUMENT = re.compile(r"query argument \$(\d+)")
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 _MISFIT = "a value is not of its column's type, or does not fit into it"
@@ -73,6 +76,8 @@ class PostgreSQLRowAccess(PostgreSQLMarks, SQLRowAccess):
     """Writes few rows as arrays in one statement; many by COPY into a temporary table of the connection's."""
 
     few: ClassVar[int] = _FEW
+    _are_new = True
+    """Whether rows were new as often as there were many: then a first copy of a table is faster by a half."""
 
     # -- upserts
 
@@ -91,10 +96,32 @@ class PostgreSQLRowAccess(PostgreSQLMarks, SQLRowAccess):
                 self._from_arrays.send(connection, numbered(columns))
             return
         try:
+            if self._are_new and self._insert(connection, columns):
+                return
             self._stage(connection, columns)
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise RowFaultError(_misfit(self.inserted, columns)) from error
         self._from_staging.send(connection, {})
+
+    def _insert(self, connection: Connection, columns: Sequence[Sequence[Any]]) -> bool:
+        """Copy rows right into the table, as long as none of them is there; say whether that was so."""
+        savepoint = connection.begin_nested()
+        try:
+            self._copy(connection, self.table, columns)
+        except Exception as error:
+            savepoint.rollback()
+            if getattr(error, "sqlstate", None) not in _NOT_COPIED:
+                raise
+            self._are_new = False
+            return False
+        savepoint.commit()
+        note_change(connection, self.touched)
+        return True
+
+    @property
+    def touched(self) -> Touched:
+        """What the result cache forgets when rows are written."""
+        return self._from_staging.touched
 
     def upserting(self, values: dict[Column[Any], Any]) -> Insert:
         """Return the statement for one row."""

@@ -49,8 +49,7 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
         before = _counts(carrying)
         await carrying.applier.apply(work, position)
         carrying.done()
-        if carrying.on_page is not None:
-            carrying.on_page(len(rows), *(now - was for now, was in zip(_counts(carrying), before, strict=True)))
+        _tell(carrying, len(rows), before)
         carrying.check()
     return position
 
@@ -82,6 +81,11 @@ def _counts(carrying: Carrying) -> tuple[int, int, int]:
     return progress.synced, progress.deleted, progress.errors
 
 
+def _tell(carrying: Carrying, rows: int, before: tuple[int, int, int]) -> None:
+    if carrying.on_page is not None:
+        carrying.on_page(rows, *(now - was for now, was in zip(_counts(carrying), before, strict=True)))
+
+
 async def remove_absent(carrying: Carrying, position: Position, *, page: int) -> Position:
     """Do with the target's rows whose source is gone as the rule says; return the position with its new version."""
     mapping = carrying.rule.mapping
@@ -95,7 +99,9 @@ async def remove_absent(carrying: Carrying, position: Position, *, page: int) ->
             work = await carrying.differing(work)
         if work.gone:
             position = replace(position, version=position.version + 1)
+            before = _counts(carrying)
             await carrying.applier.apply(work, position)
+            _tell(carrying, 0, before)
         carrying.check()
     return position
 
