@@ -88,8 +88,8 @@ async def _backfill(page: _Page, servers: Servers, rounds: int) -> None:
         "",
         "By hand to PostgreSQL: a binary COPY of asyncpg's piped into another. By hand to ClickHouse: a binary COPY "
         f"read by psycopg's C code, and inserted in columns by clickhouse-driver, {sync_backfill.BLOCK:,} rows at "
-        "once, both at the same time. The backfill reads pages by the key, saves how far it has come with each, and can be "
-        f"interrupted at any moment. {rounds} times each way.",
+        "once, both at the same time. The backfill reads pages by the key, saves how far it has come with each, and "
+        f"can be interrupted at any moment. {rounds} times each way.",
         "",
         "| fedorm; against | fedorm, rows a second | by hand | rate in that by hand | bar | load |",
         "| --- | --- | --- | --- | --- | --- |",
