@@ -21,7 +21,8 @@ from fedorm.exc import ConfigurationError, FeedLostError, ServiceUnavailableErro
 from fedorm.stores.chunk_queue import ChunkQueue
 from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk
 from fedorm.stores.mysql_images import UnreadableColumnError
-from fedorm.stores.mysql_log import LostConnectionError, LostRowsError, MySQLLog, UnreadableLogError
+from fedorm.stores.mysql_log import LostRowsError, MySQLLog, UnreadableLogError
+from fedorm.stores.mysql_packets import LostConnectionError
 from fedorm.stores.mysql_position import LogPlace, Position
 from fedorm.stores.mysql_tables import LoggedTables, UnknownZoneError, logged_tables
 from fedorm.stores.rows import RowShape
