@@ -27,7 +27,7 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
     source, mapping = carrying.source, carrying.rule.mapping
     pairs = mapping.pairs()
     if pairs is not None and not position.compares and position.since is None:
-        passage = source.passage(carrying.target, pairs)
+        passage = await source.passage(carrying.target, pairs)
         if passage is not None:
             try:
                 return await _pass_through(carrying, passage, position, page=page * _WHOLE)
@@ -49,8 +49,7 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
         before = _counts(carrying)
         await carrying.applier.apply(work, position)
         carrying.done()
-        if carrying.on_page is not None:
-            carrying.on_page(len(rows), *(now - was for now, was in zip(_counts(carrying), before, strict=True)))
+        _tell(carrying, len(rows), before)
         carrying.check()
     return position
 
@@ -60,7 +59,9 @@ async def _pass_through(carrying: Carrying, passage: Passage, position: Position
     mapping = carrying.rule.mapping
     after = None if position.after is None else key_of_json(position.after, mapping.source)
     async for passed in ahead(passage.pages(size=page, after=after)):
-        position = replace(position, after=key_to_json(passed.last), version=position.version + 1)
+        # The last page of all may come again.
+        last = position.after if passed.last is None else key_to_json(passed.last)
+        position = replace(position, after=last, version=position.version + 1)
         handle = await carrying.target.begin()
         try:
             await passage.write(handle, passed, version=position.version)
@@ -82,10 +83,15 @@ def _counts(carrying: Carrying) -> tuple[int, int, int]:
     return progress.synced, progress.deleted, progress.errors
 
 
+def _tell(carrying: Carrying, rows: int, before: tuple[int, int, int]) -> None:
+    if carrying.on_page is not None:
+        carrying.on_page(rows, *(now - was for now, was in zip(_counts(carrying), before, strict=True)))
+
+
 async def remove_absent(carrying: Carrying, position: Position, *, page: int) -> Position:
     """Do with the target's rows whose source is gone as the rule says; return the position with its new version."""
     mapping = carrying.rule.mapping
-    if carrying.rule.declared.on_delete == "ignore":
+    if carrying.rule.declared.on_delete == "ignore" or carrying.shared:
         return position
     async for keys in ahead(carrying.target.key_pages(size=page)):
         back = {mapping.source_key(key): key for key in keys}
@@ -95,7 +101,9 @@ async def remove_absent(carrying: Carrying, position: Position, *, page: int) ->
             work = await carrying.differing(work)
         if work.gone:
             position = replace(position, version=position.version + 1)
+            before = _counts(carrying)
             await carrying.applier.apply(work, position)
+            _tell(carrying, 0, before)
         carrying.check()
     return position
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,7 +14,7 @@ from fedorm.relay.outbox import Outbox, WithOutbox
 from fedorm.stores.base import Store
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.rows import Key
-from fedorm.sync.accounts import LEASE, Account, Accounts, Progress
+from fedorm.sync.accounts import LEASE, Accounts, Progress
 from fedorm.sync.backfilling import Filled, fill, rewind
 from fedorm.sync.brokers.running import ThroughBroker
 from fedorm.sync.carrying import Carrying
@@ -23,14 +22,14 @@ from fedorm.sync.checking import check_server, resolved_rules
 from fedorm.sync.dead_letters import DeadLetter, DeadLetters
 from fedorm.sync.errors import SyncRuleError, UnknownRuleError
 from fedorm.sync.events import EventTarget
-from fedorm.sync.feeding import feed_of
+from fedorm.sync.feeding import feed_of, untold
 from fedorm.sync.homes import home_of, partition_positions, positions_of
 from fedorm.sync.keys import key_of_json
 from fedorm.sync.positions import Positions
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.rule import SyncRule, hear_for
 from fedorm.sync.running import RuleRunner, leased
-from fedorm.sync.status import RuleStatus, Statuses
+from fedorm.sync.status import RuleStatus, Statuses, named, status_of
 from fedorm.sync.strategies import EventDriven
 from fedorm.sync.verifying import Verified, verify
 
@@ -122,6 +121,7 @@ class Sync(ThroughBroker):
             self.letters(rule),
             epoch,
             progress or Progress(),
+            shared=any(one is not rule and one.target.place is rule.target.place for one in self.rules.values()),
         )
 
     def letters(self, rule: ResolvedRule) -> DeadLetters:
@@ -135,6 +135,10 @@ class Sync(ThroughBroker):
     def feed(self, rule: ResolvedRule) -> ChangeFeed:
         """Return what reads the log for a rule."""
         return feed_of(self._federation, rule)
+
+    async def untold(self, rule: ResolvedRule) -> list[str]:
+        """Return why the log does not tell all that a rule has to know of related rows."""
+        return await untold(self._federation, rule)
 
     # -- carrying them out
 
@@ -166,7 +170,7 @@ class Sync(ThroughBroker):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             for runner in runners:
-                self._known[runner.rule.name] = self._here(runner.rule)
+                self._known[runner.rule.name] = self._here(runner.rule, ended=True)
                 self._runners.pop(runner.rule.name, None)
 
     @staticmethod
@@ -302,8 +306,12 @@ class Sync(ThroughBroker):
         """
         return Statuses([self._here(rule) for _, rule in sorted(self.rules.items())], self._ask)
 
-    def _here(self, rule: ResolvedRule) -> RuleStatus:
-        known = self._known.get(rule.name) or _named(rule, "new")
+    def known(self) -> list[RuleStatus]:
+        """Return how those rules do that this process carries out, or has asked about."""
+        return [one for one in self.status() if one.name in self._known or one.name in self._runners]
+
+    def _here(self, rule: ResolvedRule, *, ended: bool = False) -> RuleStatus:
+        known = self._known.get(rule.name) or named(rule, "new")
         runner = self._runners.get(rule.name)
         if runner is None:
             return known
@@ -312,7 +320,7 @@ class Sync(ThroughBroker):
         since = progress.totals if progress.totals is not None and progress.totals.synced >= known.synced else known
         return replace(
             known,
-            state=progress.state if runner.owns or progress.state == "stopped" else known.state,
+            state=progress.state if runner.owns or (ended and progress.totals) else known.state,
             synced=since.synced + progress.synced,
             deleted=since.deleted + progress.deleted,
             errors=since.errors + progress.errors,
@@ -336,45 +344,10 @@ class Sync(ThroughBroker):
             letters = await self.letters(rule).count()
             position = await positions_of(rule, self._federation.stores).peek()
         except StoreError as error:
-            return replace(_named(rule, "unknown"), last_error=str(error))
+            return replace(named(rule, "unknown"), last_error=str(error))
         if account is None:
-            return replace(_named(rule, "new"), dead_letters=letters)
-        return _status(rule, account, letters, None if position is None else position.as_json())
-
-
-def _named(rule: ResolvedRule, state: str) -> RuleStatus:
-    return RuleStatus(
-        rule.name,
-        f"{rule.source.service}.{rule.source.label.rpartition('.')[2]}",
-        f"{rule.target.service}.{rule.target.label.rpartition('.')[2]}",
-        rule.strategy.name,
-        state,
-    )
-
-
-def _status(rule: ResolvedRule, account: Account, letters: int, position: str | None) -> RuleStatus:
-    return replace(
-        _named(rule, _state(account)),
-        position=position,
-        last_sync_at=account.last_sync_at,
-        synced=account.synced,
-        deleted=account.deleted,
-        errors=account.errors,
-        dead_letters=letters,
-        lag_seconds=account.lag_seconds,
-        lag_rows=account.lag_rows,
-        paused=account.paused,
-        owner=account.owner,
-        last_error=account.last_error,
-    )
-
-
-def _state(account: Account) -> str:
-    """Return what a rule is doing: nothing any more, if who carried it out has not been heard of."""
-    if account.paused:
-        return "paused"
-    alive = account.until >= time.time()
-    return account.state if alive or account.state in ("new", "failed") else "stopped"
+            return replace(named(rule, "new"), dead_letters=letters)
+        return status_of(rule, account, letters, None if position is None else position.as_json())
 
 
 def event_targets(sync: Sync, rules: Iterable[ResolvedRule]) -> list[Any]:
@@ -388,7 +361,10 @@ class WithSync(WithOutbox):
     @cached_property
     def sync(self) -> Sync:
         """The sync rules: carrying them out, how they do, and looking after them."""
-        return Sync(cast("Federation", self))
+        federation = cast("Federation", self)
+        rules = Sync(federation)
+        federation.meter.rules = rules.known
+        return rules
 
     @cached_property
     def outbox(self) -> Outbox:

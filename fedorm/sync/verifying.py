@@ -66,7 +66,7 @@ class _Verifying:
         carrying = self._carrying
         async for rows in ahead(carrying.source.pages(size=self._page)):
             await self._compare(rows)
-        if carrying.rule.declared.on_delete == "delete":
+        if carrying.rule.declared.on_delete == "delete" and not carrying.shared:
             async for keys in ahead(carrying.target.key_pages(size=self._page)):
                 await self._look_for_superfluous(keys)
         return self._found

@@ -14,7 +14,7 @@ from fedorm import Federation
 from fedorm.entity import is_document
 
 Rows = dict[Any, dict[str, Any]]
-PATIENCE = 120.0
+PATIENCE = 45.0
 """Seconds until something that has to come counts as missing."""
 
 

@@ -120,7 +120,7 @@ class Publishing(Streamer):
         await self._send(parts.messages(kind, self.sequence + 1, at))
 
     async def _sweep(self) -> None:
-        if self._carrying.rule.declared.on_delete != "ignore":
+        if self._carrying.rule.declared.on_delete != "ignore" and not self._carrying.shared:
             await self._send(sweeps(self.sequence + 1, range(self._partitions)))
 
     async def _send(self, messages: Mapping[int, list[tuple[int, bytes]]]) -> None:
