@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from typing import Any
 
@@ -33,6 +34,7 @@ async def carry_out(role: str, broker: str, order: dict[str, Any]) -> None:
         fed.sync.lease = LEASE
         for rule in rules_of(order["source"], *order["targets"], through=order["through"]):
             fed.sync.add(rule)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, fed.sync.stop)
         print("started", flush=True)
         await (fed.sync.publish(broker) if role == "publish" else fed.sync.apply(broker, at_once=3))
 
