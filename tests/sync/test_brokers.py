@@ -7,15 +7,19 @@ import datetime
 import functools
 import json
 import math
+import os
 import random
 import secrets
 import signal
+import subprocess
 import sys
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -38,6 +42,8 @@ from tests.sync.broker_child import LEASE, rules_of
 from tests.sync.histories import History
 from tests.sync.ledgers import FIELDS, HAS_CLICKHOUSE, source_model, target_model
 from tests.sync.watching import as_kept_by, rows_of, until, until_equal
+from tests.test_docs_pages import blocks
+from tests.test_readme import run
 
 
 class Wave(FederatedBase):
@@ -534,3 +540,51 @@ async def test_values_of_documents_stay_what_they_are(fresh_database: FreshDatab
         line = encoding.row(row)
         assert line is not None
         assert encoding.values(list(encoding.shape.fields), json.loads(line)) == row
+
+
+def test_the_page(tmp_path: Path, nats_url: str, fresh_database: FreshDatabase) -> None:
+    """The program of ``docs/sync-brokers.md`` prints what is printed below it."""
+    (program,), (printed,) = blocks("sync-brokers.md", "python"), blocks("sync-brokers.md", "text")
+    for name in ("shop", "reports"):
+        program = program.replace(f"postgresql+asyncpg://127.0.0.1/{name}", fresh_database("postgresql"))
+    assert run(program.replace("nats://127.0.0.1:4222", nats_url), tmp_path) == printed
+
+
+def test_on_the_command_line(
+    tmp_path: Path, nats_url: str, fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``publish`` and ``apply`` end at SIGTERM, and nothing is left to do; ``run`` leaves the rule to them."""
+    urls = {"wave_shore": fresh_database("postgresql"), "wave_beach": fresh_database("postgresql")}
+    (tmp_path / "fedorm.toml").write_text("".join(f'[services.{name}]\nurl = "{url}"\n' for name, url in urls.items()))
+    (tmp_path / "rolling.py").write_text(ROLLING.format(through=f"CLI_{secrets.token_hex(4)}"))
+    monkeypatch.setenv("FEDORM_SYNC_BROKER", nats_url)
+    place = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    fedorm = [sys.executable, "-m", "fedorm", "--config", str(tmp_path / "fedorm.toml"), "--models", "rolling", "sync"]
+    with Federation(urls) as fed:
+        fed.sync_create_all()
+        with fed.sync_session() as session:
+            session.execute(insert(Wave), some(range(10)))
+            session.commit()
+        halves = [subprocess.Popen([*fedorm, half], env=place, stderr=subprocess.PIPE) for half in ("publish", "apply")]
+        try:
+            while True:
+                with fed.sync_session() as session:
+                    if session.query(WaveCopy).count() == 10:
+                        break
+                time.sleep(0.1)
+        finally:
+            for half in halves:
+                half.send_signal(signal.SIGTERM)
+        said = [half.communicate(timeout=60)[1].decode() for half in halves]
+        assert [half.returncode for half in halves] == [0, 0], said
+        assert ("publishing: rolling" in said[0], "applying: rolling" in said[1]) == (True, True)
+    done = subprocess.run([*fedorm, "run"], env=place, capture_output=True, text=True, check=False)
+    assert (done.returncode, "no sync rule to carry out" in done.stderr) == (2, True), done.stderr
+
+
+ROLLING = """
+from fedorm.sync import CDC, SyncRule
+from fedorm.sync.rule import _declare
+from tests.sync.test_brokers import Wave, WaveCopy
+_declare(SyncRule(source=Wave, to=WaveCopy, name="rolling", strategy=CDC(through="{through}", partitions=2)))
+"""
