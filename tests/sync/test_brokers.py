@@ -11,9 +11,7 @@ import os
 import random
 import secrets
 import signal
-import subprocess
 import sys
-import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -364,6 +362,22 @@ async def test_filling_a_target_that_has_rows(
             await until(lambda: _is(fed, {row["id"]: row for row in some([0, 1, 2, 4, 5, 6, 7, 8, 9])}))
 
 
+async def test_what_is_kept_of_a_rule_is_lost(
+    nats_url: str, through: str, fresh_database: FreshDatabase, no_stray_tasks: None
+) -> None:
+    """It begins anew, above the numbers that the target has seen."""
+    async with waves(fresh_database, through) as fed, another(fed) as other:
+        await write(fed, insert(Wave), some(range(10)))
+        for one in (fed, other):
+            async with during(one.sync.publish(nats_url), one.sync.apply(nats_url)):
+                await equal(fed)
+            await write(fed, update(Wave).values(number=Wave.number + 1))
+            await fed.sync.reset("waves")
+            await execute(fed, "wave_shore", "DELETE FROM fedorm_sync_rules")
+        async with during(fed.sync.publish(nats_url), fed.sync.apply(nats_url)):
+            assert {row["number"] for row in (await equal(fed)).values()} == {2}
+
+
 # -- what fails
 
 
@@ -550,41 +564,46 @@ def test_the_page(tmp_path: Path, nats_url: str, fresh_database: FreshDatabase) 
     assert run(program.replace("nats://127.0.0.1:4222", nats_url), tmp_path) == printed
 
 
-def test_on_the_command_line(
-    tmp_path: Path, nats_url: str, fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """``publish`` and ``apply`` end at SIGTERM, and nothing is left to do; ``run`` leaves the rule to them."""
+async def test_on_the_command_line(tmp_path: Path, nats_url: str, fresh_database: FreshDatabase) -> None:
+    """``publish`` and ``apply`` end well at SIGTERM; ``run`` leaves their rules to them."""
     urls = {"wave_shore": fresh_database("postgresql"), "wave_beach": fresh_database("postgresql")}
-    (tmp_path / "fedorm.toml").write_text("".join(f'[services.{name}]\nurl = "{url}"\n' for name, url in urls.items()))
+    settings = [f'[services.{name}]\nurl = "{url}"\n' for name, url in urls.items()]
+    (tmp_path / "fedorm.toml").write_text("".join(settings))
     (tmp_path / "rolling.py").write_text(ROLLING.format(through=f"CLI_{secrets.token_hex(4)}"))
-    monkeypatch.setenv("FEDORM_SYNC_BROKER", nats_url)
-    place = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    fedorm = [sys.executable, "-m", "fedorm", "--config", str(tmp_path / "fedorm.toml"), "--models", "rolling", "sync"]
-    with Federation(urls) as fed:
-        fed.sync_create_all()
-        with fed.sync_session() as session:
-            session.execute(insert(Wave), some(range(10)))
-            session.commit()
-        halves = [subprocess.Popen([*fedorm, half], env=place, stderr=subprocess.PIPE) for half in ("publish", "apply")]
+    place = {
+        **os.environ,
+        "FEDORM_SYNC_BROKER": nats_url,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
+    }
+    words = ["-m", "fedorm", "--config", str(tmp_path / "fedorm.toml"), "--models", "rolling", "sync"]
+
+    async def fedorm(command: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, *words, command, env=place, stderr=asyncio.subprocess.PIPE
+        )
+
+    async with Federation(urls) as fed:
+        await fed.create_all()
+        await write(fed, insert(Wave), some(range(10)))
+        halves = [await fedorm("publish"), await fedorm("apply")]
         try:
-            while True:
-                with fed.sync_session() as session:
-                    if session.query(WaveCopy).count() == 10:
-                        break
-                time.sleep(0.1)
+            await equal(fed)
         finally:
             for half in halves:
                 half.send_signal(signal.SIGTERM)
-        said = [half.communicate(timeout=60)[1].decode() for half in halves]
-        assert [half.returncode for half in halves] == [0, 0], said
-        assert ("publishing: rolling" in said[0], "applying: rolling" in said[1]) == (True, True)
-    done = subprocess.run([*fedorm, "run"], env=place, capture_output=True, text=True, check=False)
-    assert (done.returncode, "no sync rule to carry out" in done.stderr) == (2, True), done.stderr
+        said = [(await half.communicate())[1].decode() for half in halves]
+    assert [half.returncode for half in halves] == [0, 0], said
+    assert ["publishing: rolling" in said[0], "applying: rolling" in said[1]] == [True, True]
+    done = await fedorm("run")
+    _, error = await done.communicate()
+    assert ("there is no sync rule to carry out" in error.decode(), done.returncode) == (True, 2), error.decode()
 
 
 ROLLING = """
-from fedorm.sync import CDC, SyncRule
-from fedorm.sync.rule import _declare
+from fedorm.sync import CDC, sync_hook
 from tests.sync.test_brokers import Wave, WaveCopy
-_declare(SyncRule(source=Wave, to=WaveCopy, name="rolling", strategy=CDC(through="{through}", partitions=2)))
+
+@sync_hook(source=Wave, to=WaveCopy, strategy=CDC(through="{through}", partitions=2))
+def rolling(wave):
+    return WaveCopy(id=wave.id, name=wave.name, number=wave.number)
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from typing import Any
 
 import nats.errors
@@ -35,6 +36,7 @@ class JetStreamChannel(Channel):
     def __init__(self, route: Route, address: Any, publisher: Publisher) -> None:
         super().__init__(route, address, publisher)
         self._made: Any = None
+        self._token = secrets.token_hex(4)
 
     async def _prepare(self, publishes: bool) -> None:
         there = await self._consumers()
@@ -83,7 +85,7 @@ class JetStreamChannel(Channel):
             body,
             timeout=self.route.timeout,
             stream=self.route.stream,
-            headers={"Nats-Msg-Id": f"{self._subject(partition)}/{sequence}"},
+            headers={"Nats-Msg-Id": f"{self._subject(partition)}/{sequence}/{self._token}"},
         )
 
     async def _consume(self, take: Take, stopping: asyncio.Event) -> None:

@@ -12,6 +12,7 @@ from fedorm.sync.brokers.channels import Channel
 from fedorm.sync.brokers.encoding import RowEncoding
 from fedorm.sync.brokers.messages import Kind, Parts, sweeps
 from fedorm.sync.carrying import Carrying
+from fedorm.sync.homes import partition_positions
 from fedorm.sync.keys import key_to_json
 from fedorm.sync.passes import ahead
 from fedorm.sync.positions import Position
@@ -40,6 +41,15 @@ class Publishing(Streamer):
         self.sequence = carrying.first_version()
         self._reached: Position | None = None
         """Published, but not saved yet."""
+
+    async def _begin(self) -> Position:
+        rule, stores = self._carrying.rule, self._carrying.federation.stores
+        for partition in range(self._partitions):
+            # Also where what is kept of the rule was lost, but not its target: what has smaller ones is not written.
+            reached = await partition_positions(rule, partition, stores).peek()
+            if reached is not None:
+                self.sequence = max(self.sequence, reached.version)
+        return await super()._begin()
 
     # -- the snapshot
 
