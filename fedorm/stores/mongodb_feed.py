@@ -34,6 +34,7 @@ class MongoDBFeed(ChangeFeed):
     """Reads a change stream of the whole database, filtered by collection; makes nothing on the server.
 
     A document that its model does not take comes as an upsert without values: who reads it by its key is told why.
+    An event of more than 16 MB, as of an update of a document that is nearly as large, ends the stream with an error.
     """
 
     def __init__(self, store: MongoDBStore, shapes: Sequence[RowShape]) -> None:

@@ -64,13 +64,18 @@ class Applier:
 
     # -- one block and its position
 
+    @property
+    def version(self) -> int:
+        """The greatest that was given to a block, whether it was committed or not."""
+        return self._version
+
     async def apply(self, work: Work, position: Position | None, *, version: int | None = None) -> None:
         """Write, save the position in the same transaction, and commit. None: more of the same transaction follows.
 
-        ``version`` is that of a block which is committed without a position.
+        ``version`` is that of a block without a position.
         """
-        if version is not None:
-            self._version = version
+        if version is not None or position is not None:
+            self._version = max(self._version, version or 0, position.version if position is not None else 0)
         failed = [one for one in work.outcomes.values() if one.error is not None]
         block = self._block(work)
         await self._put_aside(failed)
@@ -100,7 +105,6 @@ class Applier:
                 return
             if position is not None:
                 await self._positions.save(self.handle, position, self._epoch)
-                self._version = position.version
             handle, self.handle, self._is_open = self.handle, None, False
             await self._target.commit(handle)
         except RowError:

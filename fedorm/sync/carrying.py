@@ -17,6 +17,7 @@ from fedorm.sync.positions import Position, Positions
 from fedorm.sync.related import Related
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.sameness import Sameness
+from fedorm.sync.strategies import EventDriven
 
 if TYPE_CHECKING:
     from fedorm.federation import Federation
@@ -66,8 +67,11 @@ class Carrying:
         return None if position is None else replace(position, version=self.first_version(position.version))
 
     def first_version(self, before: int = 0) -> int:
-        """Return a version above all that owners before this one have given."""
-        return max(before, self.epoch * _EPOCH)
+        """Return a version above all that owners before this one have given, and that this one has."""
+        if isinstance(self.rule.strategy, EventDriven):
+            # Relays own nothing: what they write later has to count, whenever their events came to be.
+            return max(before + 1, self.applier.version + 1, int(time.time() * 1e6))
+        return max(before, self.epoch * _EPOCH, self.applier.version)
 
     def check(self) -> None:
         """Raise ``StoppedError`` when no other batch is to be begun."""

@@ -27,7 +27,7 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
     source, mapping = carrying.source, carrying.rule.mapping
     pairs = mapping.pairs()
     if pairs is not None and not position.compares and position.since is None:
-        passage = source.passage(carrying.target, pairs)
+        passage = await source.passage(carrying.target, pairs)
         if passage is not None:
             try:
                 return await _pass_through(carrying, passage, position, page=page * _WHOLE)
@@ -59,7 +59,9 @@ async def _pass_through(carrying: Carrying, passage: Passage, position: Position
     mapping = carrying.rule.mapping
     after = None if position.after is None else key_of_json(position.after, mapping.source)
     async for passed in ahead(passage.pages(size=page, after=after)):
-        position = replace(position, after=key_to_json(passed.last), version=position.version + 1)
+        # The last page of all may come again.
+        last = position.after if passed.last is None else key_to_json(passed.last)
+        position = replace(position, after=last, version=position.version + 1)
         handle = await carrying.target.begin()
         try:
             await passage.write(handle, passed, version=position.version)

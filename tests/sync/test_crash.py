@@ -1,4 +1,4 @@
-"""Rules whose processes are killed, whose servers go down, whose connections break: nothing is lost or twice.
+"""Rules whose processes are killed, whose servers go down and whose connections break: no row is lost or twice.
 
 ``FEDORM_CRASHES`` says about how many kills there are: ``make crash``.
 """
