@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fedorm.exc import StoreError
 from fedorm.relay.outbox import Outbox, WithOutbox
-from fedorm.stores.base import Store
+from fedorm.stores.base import Store, batches
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.rows import Key
 from fedorm.sync.accounts import LEASE, Accounts, Progress
@@ -256,14 +256,8 @@ class Sync:
             chosen = await letters.all(ids)
             before = await letters.count()
             keys: list[Key] = [key_of_json(letter.key, rule.mapping.source) for letter in chosen]
-            position = await carrying.load()
-            for start in range(0, len(keys), 1_000):
-                work = await carrying.work_of_keys(keys[start : start + 1_000])
-                if position is not None:
-                    position = replace(position, version=position.version + 1)
-                await carrying.applier.apply(work, position)
-            if position is None:
-                await carrying.applier.abandon()
+            for part in batches(keys, 1_000):
+                await carrying.write_apart(await carrying.work_of_keys(part))
             return before - await letters.count()
 
     async def drop_dead_letters(self, name: str, ids: Collection[str] | None = None) -> int:
