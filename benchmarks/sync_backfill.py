@@ -11,7 +11,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from benchmarks.measure import Pair, timed
-from benchmarks.sync_targets import ClickHouseTarget, PostgreSQLTarget, Sums, Target, opened_target, source_sums
+from benchmarks.sync_targets import ClickHouseTarget, Sums, Target, opened_target, source_sums
 from benchmarks.synced import RULE, federation, remade, table_of
 
 ROWS = 1_000_000
@@ -34,7 +34,10 @@ async def measured(urls: Mapping[str, str], rounds: int) -> Pair:
             await fed.sync.backfill(RULE)
 
         async def theirs() -> None:
-            await (_to_postgresql(urls) if isinstance(target, PostgreSQLTarget) else _to_clickhouse(urls, target))
+            if isinstance(target, ClickHouseTarget):
+                await _to_clickhouse(urls, target)
+            else:
+                await _to_postgresql(urls)
 
         try:
             for number in range(rounds + 1):

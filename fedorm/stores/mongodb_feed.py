@@ -34,6 +34,7 @@ class MongoDBFeed(ChangeFeed):
     """Reads a change stream of the whole database, filtered by collection; makes nothing on the server.
 
     A document that its model does not take comes as an upsert without values: who reads it by its key is told why.
+    An event of more than 16 MB, as of an update of a document that is nearly as large, ends the stream with an error.
     """
 
     def __init__(self, store: MongoDBStore, shapes: Sequence[RowShape]) -> None:
@@ -73,6 +74,13 @@ class MongoDBFeed(ChangeFeed):
         except ConfigurationError as error:
             problems.append(str(error))
         return problems
+
+    async def whole_row_problems(self, shapes: Sequence[RowShape] | None = None) -> list[str]:
+        """Say so of each."""
+        return [
+            f"{shape.label}: the log tells of a document that was changed or deleted not what it was before"
+            for shape in (self.shapes if shapes is None else shapes)
+        ]
 
     async def create(self) -> str:
         """Open a stream and take where it begins: a majority has what is before that, and readers see it."""

@@ -21,7 +21,8 @@ from fedorm.exc import ConfigurationError, FeedLostError, ServiceUnavailableErro
 from fedorm.stores.chunk_queue import ChunkQueue
 from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk
 from fedorm.stores.mysql_images import UnreadableColumnError
-from fedorm.stores.mysql_log import LostConnectionError, LostRowsError, MySQLLog, UnreadableLogError
+from fedorm.stores.mysql_log import LostRowsError, MySQLLog, UnreadableLogError
+from fedorm.stores.mysql_packets import LostConnectionError
 from fedorm.stores.mysql_position import LogPlace, Position
 from fedorm.stores.mysql_tables import LoggedTables, UnknownZoneError, logged_tables
 from fedorm.stores.rows import RowShape
@@ -80,7 +81,8 @@ class MySQLFeed(ChangeFeed):
             if number in _DENIED:
                 raise ConfigurationError(
                     f"service {self.store.service!r}: the user may not ask for the binary log: run  "
-                    f"GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO  the user of {self.store.address}"
+                    f"GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO  the user of {self.store.address}  "
+                    f"(and what the server names here: {error.orig})"
                 ) from error
             raise self.store.wrap(error) from error
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any, ClassVar
 from weakref import WeakSet
@@ -51,7 +51,7 @@ from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import await_only
 
 from fedorm.stores.passing import Pair, Passage
-from fedorm.stores.postgresql_passing import BinaryPassage, same_form
+from fedorm.stores.postgresql_copies import PostgreSQLCopies
 from fedorm.stores.rows import Key, RowAccess, Values
 from fedorm.stores.sql_binding import Prepared, RowFaultError
 from fedorm.stores.sql_marks import PostgreSQLMarks
@@ -59,6 +59,7 @@ from fedorm.stores.sql_rows import KEY, VALUE, SQLRowAccess, numbered
 from fedorm.stores.touched import NOTHING, Touched
 from fedorm.stores.watching import note_change
 
+Copy = Callable[[Connection, Table], None]
 _FEW = 200
 """Up to how many rows arrays are faster than COPY and a second statement."""
 _FAULTS = ("22", "23", "44", "54000", "P0001")
@@ -78,16 +79,18 @@ class PostgreSQLRowAccess(PostgreSQLMarks, SQLRowAccess):
     few: ClassVar[int] = _FEW
     _are_new = True
     """Whether rows were new as often as there were many: then a first copy of a table is faster by a half."""
+    _key_is_unique = False
+    """Whether that was seen."""
 
     # -- upserts
 
-    def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
+    async def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
         """Return the way by COPY alone, to a table of PostgreSQL's whose columns have the same types."""
-        if isinstance(target, PostgreSQLRowAccess) and not target.defaults:
-            columns = [(self.shape.columns[one.source], target.shape.columns[one.target]) for one in pairs]
-            if all(same_form(mine, theirs) and theirs.computed is None for mine, theirs in columns):
-                return BinaryPassage(self, target, pairs)
-        return super().passage(target, pairs)
+        if isinstance(target, PostgreSQLRowAccess) and not any(one.convert for one in pairs):
+            copies = PostgreSQLCopies(self, target, pairs)
+            if await copies.fit():
+                return copies
+        return await super().passage(target, pairs)
 
     def upsert_bound(self, connection: Connection, columns: Sequence[Sequence[Any]], number: int) -> None:
         """Choose the way by the number of rows."""
@@ -96,18 +99,26 @@ class PostgreSQLRowAccess(PostgreSQLMarks, SQLRowAccess):
                 self._from_arrays.send(connection, numbered(columns))
             return
         try:
-            if self._are_new and self._insert(connection, columns):
-                return
-            self._stage(connection, columns)
+            self.fill(connection, partial(self._copy, columns))
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise RowFaultError(_misfit(self.inserted, columns)) from error
-        self._from_staging.send(connection, {})
 
-    def _insert(self, connection: Connection, columns: Sequence[Sequence[Any]]) -> bool:
+    def fill(self, connection: Connection, copy: Copy) -> None:
+        """Insert or replace the rows that ``copy`` puts into a table of the ``inserted`` columns."""
+        if not self._are_new or not self._insert(connection, copy):
+            self._stage(connection, copy)
+            self._from_staging.send(connection, {})
+
+    def _insert(self, connection: Connection, copy: Copy) -> bool:
         """Copy rows right into the table, as long as none of them is there; say whether that was so."""
+        if not self._key_is_unique:
+            # Of no rows: it fails where no index keeps a key from being there twice, as COPY would not.
+            self._making.send(connection, {})
+            self._from_staging.send(connection, {})
+            self._key_is_unique = True
         savepoint = connection.begin_nested()
         try:
-            self._copy(connection, self.table, columns)
+            copy(connection, self.table)
         except Exception as error:
             savepoint.rollback()
             if getattr(error, "sqlstate", None) not in _NOT_COPIED:
@@ -166,7 +177,7 @@ class PostgreSQLRowAccess(PostgreSQLMarks, SQLRowAccess):
         """Transactions that have filled the staging table before."""
         return WeakSet()
 
-    def _stage(self, connection: Connection, columns: Sequence[Sequence[Any]]) -> None:
+    def _stage(self, connection: Connection, copy: Copy) -> None:
         transaction = connection.get_transaction()
         if transaction in self._used:
             Prepared.of(delete(self._staging), self.dialect).send(connection, {})
@@ -175,9 +186,9 @@ class PostgreSQLRowAccess(PostgreSQLMarks, SQLRowAccess):
             self._making.send(connection, {})
             if transaction is not None:
                 self._used.add(transaction)
-        self._copy(connection, self._staging, columns)
+        copy(connection, self._staging)
 
-    def _copy(self, connection: Connection, target: Table, columns: Sequence[Sequence[Any]]) -> None:
+    def _copy(self, columns: Sequence[Sequence[Any]], connection: Connection, target: Table) -> None:
         driver: Any = connection.connection.driver_connection
         names = [one.name for one in self.inserted]
         await_only(

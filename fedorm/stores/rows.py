@@ -48,7 +48,10 @@ class Block:
     """What is to be written together. No key is in it twice, and its parts may be written in any order."""
 
     upserts: list[Values] = field(default_factory=list)
-    """Rows that have to be there afterwards, each whole: in place of those with their keys, which keep other fields."""
+    """Rows that have to be there afterwards, each whole: in place of those with their keys, which keep other fields.
+
+    Where rows are only appended, the other fields of a new row have their defaults.
+    """
     changes: list[tuple[Key, Values]] = field(default_factory=list)
     """Values of rows that are changed where they are there, and are not made where they are not."""
     deletes: list[Key] = field(default_factory=list)
@@ -114,7 +117,7 @@ class RowAccess(ABC):
     async def count(self) -> int:
         """Return how many rows there are."""
 
-    def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
+    async def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
         """Return a faster way to fill a target with all rows, as they are; None where there is none."""
         return None
 

@@ -141,7 +141,7 @@ class SQLRowReading(SQLMarks):
         with self.store.engine.connect() as connection:
             return self._rows.columns(connection.execute(statement))
 
-    def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
+    async def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
         """Return a way by columns, to any table."""
         if not isinstance(target, SQLRowReading) or not hasattr(target, "write_columns"):
             return None

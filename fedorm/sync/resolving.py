@@ -197,10 +197,10 @@ def check_circles(rules: Sequence[ResolvedRule]) -> None:
     """Refuse rules that would hand a change on for ever. Raises ``SyncRuleError`` with the circle."""
     leads: dict[Any, list[ResolvedRule]] = {}
     for rule in rules:
-        leads.setdefault(_place(rule.source), []).append(rule)
+        leads.setdefault(rule.source.place, []).append(rule)
 
     def follow(rule: ResolvedRule, path: list[ResolvedRule]) -> None:
-        for other in leads.get(_place(rule.target), ()):
+        for other in leads.get(rule.target.place, ()):
             if other in path:
                 circle = [*path[path.index(other) :], other]
                 raise SyncRuleError(
@@ -212,8 +212,3 @@ def check_circles(rules: Sequence[ResolvedRule]) -> None:
 
     for rule in rules:
         follow(rule, [rule])
-
-
-def _place(side: Side) -> Any:
-    whole = side.whole
-    return whole.table if whole.table is not None else whole.document

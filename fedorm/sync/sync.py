@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fedorm.exc import FedormError, StoreError
 from fedorm.relay.outbox import Outbox, WithOutbox
-from fedorm.stores.base import Store
+from fedorm.stores.base import Store, batches
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.rows import Key
 from fedorm.sync.accounts import LEASE, Accounts, Progress
@@ -21,7 +21,7 @@ from fedorm.sync.checking import check_server, resolved_rules
 from fedorm.sync.dead_letters import DeadLetter, DeadLetters
 from fedorm.sync.errors import SyncRuleError, UnknownRuleError
 from fedorm.sync.events import EventTarget
-from fedorm.sync.feeding import feed_of
+from fedorm.sync.feeding import feed_of, untold
 from fedorm.sync.homes import home_of, positions_of
 from fedorm.sync.keys import key_of_json
 from fedorm.sync.resolving import ResolvedRule
@@ -118,6 +118,7 @@ class Sync:
             self.letters(rule),
             epoch,
             progress or Progress(),
+            shared=any(one is not rule and one.target.place is rule.target.place for one in self.rules.values()),
         )
 
     def letters(self, rule: ResolvedRule) -> DeadLetters:
@@ -127,6 +128,10 @@ class Sync:
     def feed(self, rule: ResolvedRule) -> ChangeFeed:
         """Return what reads the log for a rule."""
         return feed_of(self._federation, rule)
+
+    async def untold(self, rule: ResolvedRule) -> list[str]:
+        """Return why the log does not tell all that a rule has to know of related rows."""
+        return await untold(self._federation, rule)
 
     # -- carrying them out
 
@@ -266,14 +271,8 @@ class Sync:
             chosen = await letters.all(ids)
             before = await letters.count()
             keys: list[Key] = [key_of_json(letter.key, rule.mapping.source) for letter in chosen]
-            position = await carrying.load()
-            for start in range(0, len(keys), 1_000):
-                work = await carrying.work_of_keys(keys[start : start + 1_000])
-                if position is not None:
-                    position = replace(position, version=position.version + 1)
-                await carrying.applier.apply(work, position)
-            if position is None:
-                await carrying.applier.abandon()
+            for part in batches(keys, 1_000):
+                await carrying.write_apart(await carrying.work_of_keys(part))
             return before - await letters.count()
 
     async def drop_dead_letters(self, name: str, ids: Collection[str] | None = None) -> int:

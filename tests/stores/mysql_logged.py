@@ -9,15 +9,7 @@ from typing import Any
 
 import pymysql
 import pytest
-from sqlalchemy import (
-    Column,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    make_url,
-    select,
-)
+from sqlalchemy import Column, Integer, MetaData, String, Table, make_url, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.util import greenlet_spawn
 

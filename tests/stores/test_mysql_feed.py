@@ -9,15 +9,7 @@ import time
 from typing import Any
 
 import pytest
-from sqlalchemy import (
-    Column,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    make_url,
-)
+from sqlalchemy import Column, Integer, MetaData, String, Table, Text, make_url
 
 from fedorm.exc import ConfigurationError, FeedLostError, MissingDriverError, StoreError
 from fedorm.stores.base import Capability

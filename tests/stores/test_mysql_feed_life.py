@@ -6,23 +6,20 @@ import asyncio
 import random
 import threading
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
-from sqlalchemy import (
-    Column,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    select,
-)
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
 from sqlalchemy.util import greenlet_spawn
 
+from fedorm.config import ServiceSettings
 from fedorm.exc import StoreError
+from fedorm.stores.mysql import MySQLStore
 from fedorm.testing.servers import MariaDBServer
-from tests.stores.feeding import apply, read_changes, read_chunks
+from fedorm.testing.tls import make_certificates
+from tests.stores.feeding import apply, read_changes, read_chunks, shape_of
 from tests.stores.mysql_logged import Logged, log, logged, own_server, pairs, row
 
 __all__ = ["log", "own_server"]
@@ -166,20 +163,53 @@ async def test_tables_numbers_are_a_runs_of_the_server(own_server: MariaDBServer
 
 async def test_a_server_that_says_nothing(own_server: MariaDBServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that hangs is told from one that has nothing to say, by its heartbeats."""
-    monkeypatch.setattr("fedorm.stores.mysql_log._SILENCE", 3)
+    monkeypatch.setattr("fedorm.stores.mysql_log._SILENCE", 6)
     async with logged(own_server.url("logs")) as log:
         feed = await log.make(pairs())
         stream = feed.stream(await feed.create())
         waiting = asyncio.ensure_future(anext(stream))
-        await asyncio.sleep(5)
+        await asyncio.sleep(7)
         assert not waiting.done()
         own_server.suspend()
         try:
             with pytest.raises(StoreError, match="timed out"):
-                await asyncio.wait_for(waiting, 20)
+                await asyncio.wait_for(waiting, 60)
         finally:
             own_server.resume()
         assert threads() == []
+
+
+@pytest.mark.parametrize("ending", ["read", "cancelled"])
+async def test_over_tls(tmp_path: Path, ending: str) -> None:
+    """The log is read over an encrypted connection where the service has one, which is broken from outside, too."""
+    certificates = make_certificates(tmp_path)
+    with MariaDBServer(tls=certificates) as server:
+        server.create_database("logs")
+        settings = ServiceSettings.model_validate({"url": server.url("logs"), "tls": {"ca": str(certificates.ca)}})
+        store = MySQLStore("feeds", settings)
+        await store.open()
+        try:
+            table = pairs()
+            await store.create_all(table.metadata, [])
+            feed = store.change_feed("test", [shape_of(table)])
+            position = await feed.create()
+            reading = asyncio.create_task(read_changes(feed, position, 1))
+            await asyncio.sleep(0.5)
+            if ending == "cancelled":
+                reading.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await reading
+            else:
+
+                def write() -> None:
+                    with store.engine.begin() as connection:
+                        connection.execute(insert(table), [row(1, "a")])
+
+                await greenlet_spawn(write)
+                assert [change.values for change in await reading] == [row(1, "a")]
+            assert threads() == []
+        finally:
+            await store.close()
 
 
 # -- a snapshot and the stream

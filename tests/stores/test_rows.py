@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import (
@@ -24,7 +25,9 @@ from sqlalchemy.util import greenlet_spawn
 
 from fedorm import FederatedDocument, Federation
 from fedorm.catalog import SERVICE
-from fedorm.exc import RowError, UnsupportedOperationError
+from fedorm.exc import RowError, StoreError, UnsupportedOperationError
+from fedorm.stores.passing import Pair
+from fedorm.stores.postgresql_copies import PostgreSQLCopies
 from fedorm.stores.rows import Block, RowAccess, RowShape
 from fedorm.testing.compliance.blocks import write
 from fedorm.testing.plugin import FreshDatabase
@@ -51,7 +54,7 @@ class Opened:
     """A service with one table, and access to some of its columns."""
 
     def __init__(self, fed: Federation, table: Table) -> None:
-        self.store: Any = fed.stores[NAME]
+        self.fed, self.store = fed, cast("Any", fed.stores[NAME])
         self.table = table
 
     def access(self, *fields: str, key: tuple[str, ...] = ("id",), **more: Any) -> RowAccess:
@@ -242,6 +245,15 @@ async def test_a_text_that_is_too_long(postgresql_url: str) -> None:
         assert await things.rows() == [("abc", "x")]
 
 
+@pytest.mark.parametrize("number", [1, MANY])
+async def test_a_key_that_is_not_unique(postgresql_url: str, number: int) -> None:
+    """Rows are not written where nothing keeps them from being there twice."""
+    async with opened(postgresql_url, Column("id", Integer, primary_key=True), Column("n", Integer)) as things:
+        with pytest.raises(StoreError, match="no unique or exclusion constraint"):
+            await write(things.access("id", "n", key=("n",)), Block(upserts=[{"id": n, "n": n} for n in range(number)]))
+        assert await things.rows() == []
+
+
 async def test_tables_that_replace_nothing(clickhouse_url: str) -> None:
     """ClickHouse's rows are read from any table, and written to none that would keep all of them."""
     columns = Column("id", BigInteger, primary_key=True), Column("n", Integer), Column("v", BigInteger, nullable=False)
@@ -277,3 +289,58 @@ async def test_fields_beside_the_shape(mongodb_url: str) -> None:
         assert "a-secret" not in str(raised.value)
         with pytest.raises(RowError, match="field 'weight'"):
             await write(access, Block(changes=[((1,), {"weight": "a-secret"})]))
+
+
+@pytest.mark.parametrize("url", ["postgresql", "mysql"], indirect=True)
+@pytest.mark.parametrize("number", [1, MANY])
+async def test_a_write_that_is_cancelled(url: str, number: int) -> None:
+    """A write that waits for another transaction can be given up; nothing of it is left, and no connection."""
+    async with opened(url, Column("id", Integer, primary_key=True), Column("n", Integer)) as things:
+        access = things.access("id", "n")
+        await write(access, Block(upserts=[{"id": 0, "n": 0}]))
+        first = await access.begin()
+        await access.write(first, Block(upserts=[{"id": 0, "n": 1}]), version=1)
+        second = await access.begin()
+        rows = [{"id": one, "n": 2} for one in range(number)]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(access.write(second, Block(upserts=rows), version=2), 0.3)
+        await access.rollback(second)
+        await access.commit(first)
+        assert things.store.engine.pool.checkedout() == 0
+        assert await things.rows() == [(0, 1)]
+        await write(access, Block(upserts=[{"id": 0, "n": 3}]))
+        assert await things.rows() == [(0, 3)]
+
+
+async def test_pages_that_are_copied(postgresql_url: str) -> None:
+    """Rows of the same types go from one table to another as bytes, however often; others do not fit."""
+
+    def columns(key: str, value: str, kind: Any = Integer) -> tuple[Column[Any], ...]:
+        keys = Column(key, Integer, primary_key=True), Column("name", String(9), primary_key=True)
+        return *keys, Column(value, kind)
+
+    others = ("row_copies", columns("key", "m")), ("row_others", columns("id", "n", BigInteger))
+    async with opened(postgresql_url, *columns("id", "n"), others=others) as things:
+        rows: list[dict[str, Any]] = [{"id": one // 3, "name": f"n{one}", "n": one or None} for one in range(50)]
+        await things.insert(*rows)
+
+        def access(name: str, key: str, value: str) -> Any:
+            table = things.table.metadata.tables[name]
+            return Opened(things.fed, table).access(key, "name", value, key=(key, "name"))
+
+        source = access("row_things", "id", "n")
+        target = access("row_copies", "key", "m")
+        copies = PostgreSQLCopies(source, target, [Pair("id", "key"), Pair("name", "name"), Pair("n", "m")])
+        assert await copies.fit()
+        same = [Pair(name, name) for name in source.shape.fields]
+        assert not await PostgreSQLCopies(source, access("row_others", "id", "n"), same).fit()
+        for size in (7, 10, 100):
+            async for page in copies.pages(size=size):
+                handle = await target.begin()
+                await copies.write(handle, page, version=1)
+                await target.commit(handle)
+            found = [row async for page in target.pages(size=100) for row in page]
+            expected = [{"key": row["id"], "name": row["name"], "m": row["n"]} for row in rows]
+            assert sorted(found, key=repr) == sorted(expected, key=repr)
+            await write(source, Block(changes=[((1, "n4"), {"n": size})]))
+            rows[4]["n"] = size
