@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from fedorm.exc import FedormError, StoreError
+from fedorm.exc import StoreError
 from fedorm.relay.outbox import Outbox, WithOutbox
 from fedorm.stores.base import Store, batches
 from fedorm.stores.feeds import ChangeFeed
@@ -21,6 +21,7 @@ from fedorm.sync.checking import check_server, resolved_rules
 from fedorm.sync.dead_letters import DeadLetter, DeadLetters
 from fedorm.sync.errors import SyncRuleError, UnknownRuleError
 from fedorm.sync.events import EventTarget
+from fedorm.sync.excluding import taken, wished
 from fedorm.sync.feeding import feed_of, untold
 from fedorm.sync.homes import home_of, positions_of
 from fedorm.sync.keys import key_of_json
@@ -196,30 +197,14 @@ class Sync:
 
     @asynccontextmanager
     async def exclusively(self, name: str, *, wait: float = 60.0) -> AsyncIterator[Carrying]:
-        """Own a rule, whoever carries it out: that one pauses first, and goes on after the block."""
+        """Own a rule, whoever carries it out: that one lets go of it first, and goes on after the block."""
         rule = self.rule(name)
         accounts = self.accounts(rule)
-        before = await accounts.get(name)
-        await accounts.pause(name, True)
-        try:
-            epoch = await self._taken(accounts, name, wait)
-            carrying = self.carrying(rule, epoch=epoch)
+        async with wished(accounts, name, wait):
+            epoch = await taken(accounts, name, name, wait)
+            carrying = self.carrying(rule, epoch=epoch, progress=Progress(state="running"))
             async with leased(accounts, carrying, even_paused=True):
                 yield carrying
-        finally:
-            if before is None or not before.paused:
-                await asyncio.shield(accounts.pause(name, False))
-
-    async def _taken(self, accounts: Accounts, name: str, wait: float) -> int:
-        try:
-            async with asyncio.timeout(wait):
-                while (epoch := await accounts.take(name, even_paused=True)) is None:  # noqa: ASYNC110 - a database's
-                    await asyncio.sleep(0.1)
-                return epoch
-        except TimeoutError:
-            raise FedormError(
-                f"sync rule {name!r}: who carries it out has not let go of it within {wait:g} s"
-            ) from None
 
     # -- looking after them
 
