@@ -15,6 +15,7 @@ from fedorm.stores.base import Capability, DocumentStore
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import SyncRuleError
 from fedorm.sync.homes import home_of
+from fedorm.sync.related import links_of
 from fedorm.sync.resolving import ResolvedRule, check_circles, resolved
 from fedorm.sync.rule import SyncRule, declared_rules
 from fedorm.sync.strategies import CDC, Batch, EventDriven, RealTime
@@ -57,6 +58,7 @@ def _check(federation: Federation, rule: ResolvedRule) -> None:
     source, target = federation.stores[rule.source.service], federation.stores[rule.target.service]
     strategy, problem = rule.strategy, f"sync rule {rule.name!r}: "
     home_of(rule, federation.stores)
+    links_of(rule, federation.tables)
     if Capability.UPDATES not in target.capabilities and rule.mapping.target.version is None:
         raise SyncRuleError(
             f"{problem}service {target.service!r} can only be appended to, so that {rule.target.label} needs columns "
