@@ -7,8 +7,8 @@ what a column's type gives and takes, not what the driver does.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
@@ -41,6 +41,13 @@ class RowShape:
     """Where rows can only be appended, the field by whose greatest value the row that counts is known."""
     deleted: str | None = None
     """There, the field that is true in a row that says that it is gone."""
+
+    def of(self, fields: Collection[str]) -> RowShape:
+        """Return what is left with these fields, and with those of the key."""
+        names = tuple(name for name in self.fields if name in fields or name in self.key)
+        kept = {*names, self.version, self.deleted}
+        columns = {name: column for name, column in self.columns.items() if name in kept}
+        return replace(self, fields=names, columns=columns)
 
 
 @dataclass(slots=True)
@@ -122,6 +129,10 @@ class RowAccess(ABC):
         return None
 
     # -- writing
+
+    @abstractmethod
+    def narrowed(self, fields: Collection[str]) -> RowAccess:
+        """Return what reads and writes these fields of the same rows, and their keys; handles are good for both."""
 
     @abstractmethod
     async def begin(self) -> Any:

@@ -61,7 +61,7 @@ class EventTarget:
         if position is None or position.stage != "stream":
             raise TargetUnavailableError(f"sync rule {rule.name!r} has not ended its first snapshot")
         account = await self._sync.accounts(rule).get(rule.name)
-        if account is not None and account.paused:
+        if account is not None and (account.paused or account.held):
             raise TargetUnavailableError(f"sync rule {rule.name!r} is paused")
         touched = Touched()
         for event in events:

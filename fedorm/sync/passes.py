@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from fedorm.exc import RowError
 from fedorm.stores.passing import Passage
+from fedorm.stores.rows import Key
 from fedorm.sync.applying import Work
 from fedorm.sync.carrying import Carrying, log
 from fedorm.sync.keys import key_of_json, key_to_json
@@ -37,21 +38,34 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
                 saved = await carrying.load()
                 position = position if saved is None else saved
     after = None if position.after is None else key_of_json(position.after, mapping.source)
-    pages = source.pages(size=page, after=after, since=position.since)
-    async for rows in ahead(pages):
-        work = await carrying.work_of(rows)
+    async for last, rows, work in works(carrying, after, position.since, page):
         if position.compares:
             work = await carrying.differing(work)
         elif position.since is None:
             work.gone.clear()  # Nothing of them is there.
-        last = key_to_json(mapping.key_of(rows[-1]))
-        position = replace(position, after=last, version=position.version + 1)
+        position = replace(position, after=key_to_json(last), version=position.version + 1)
         before = _counts(carrying)
         await carrying.applier.apply(work, position)
         carrying.done()
-        _tell(carrying, len(rows), before)
+        _tell(carrying, rows, before)
         carrying.check()
     return position
+
+
+async def works(
+    carrying: Carrying, after: Key | None, since: str | None, page: int
+) -> AsyncIterator[tuple[Key, int, Work]]:
+    """Yield, of each page of the source, its last key, how many rows it has, and what these come to."""
+    source, key_of = carrying.source, carrying.rule.mapping.key_of
+    try:
+        async for rows in ahead(source.pages(size=page, after=after, since=since)):
+            after = key_of(rows[-1])
+            yield after, len(rows), await carrying.work_of(rows)
+    except RowError as error:
+        # Some document is not as its class wants it: the others are read around it.
+        log.info("sync rule %r: %s; rows are read by their keys", carrying.rule.name, error)
+        async for keys in ahead(source.key_pages(size=page, after=after)):
+            yield keys[-1], len(keys), await carrying.work_of_keys(keys)
 
 
 async def _pass_through(carrying: Carrying, passage: Passage, position: Position, *, page: int) -> Position:

@@ -57,7 +57,7 @@ def resolved(rule: SyncRule, tables: Names[str, Table]) -> ResolvedRule:
         raise SyncRuleError(f"sync rule {name!r}: its source and its target are the same, {source.label}")
     key = _key(rule, name, source, target)
     copied = _copied(rule, name, source, target, dict(key))
-    read = {mine for mine, _ in copied if mine in source.whole.fields}
+    read = {mine if mine in source.whole.fields else mine.partition(".")[0] for mine, _ in copied}
     if any((rule.where, rule.transform, rule.transform_batch, rule.make, rule.load)):
         read = set(source.whole.fields)
     written = (

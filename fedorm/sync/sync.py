@@ -9,9 +9,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from fedorm.exc import FedormError, StoreError
+from fedorm.exc import StoreError
 from fedorm.relay.outbox import Outbox, WithOutbox
-from fedorm.stores.base import Store
+from fedorm.stores.base import Store, batches
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.rows import Key
 from fedorm.sync.accounts import LEASE, Accounts, Progress
@@ -22,6 +22,7 @@ from fedorm.sync.checking import check_server, resolved_rules
 from fedorm.sync.dead_letters import DeadLetter, DeadLetters
 from fedorm.sync.errors import SyncRuleError, UnknownRuleError
 from fedorm.sync.events import EventTarget
+from fedorm.sync.excluding import taken, wished
 from fedorm.sync.feeding import feed_of, untold
 from fedorm.sync.homes import home_of, partition_positions, positions_of
 from fedorm.sync.keys import key_of_json
@@ -205,30 +206,14 @@ class Sync(ThroughBroker):
 
     @asynccontextmanager
     async def exclusively(self, name: str, *, wait: float = 60.0) -> AsyncIterator[Carrying]:
-        """Own a rule, whoever carries it out: that one pauses first, and goes on after the block."""
+        """Own a rule, whoever carries it out: that one lets go of it first, and goes on after the block."""
         rule = self.rule(name)
         accounts = self.accounts(rule)
-        before = await accounts.get(name)
-        await accounts.pause(name, True)
-        try:
-            epoch = await self._taken(accounts, name, wait)
-            carrying = self.carrying(rule, epoch=epoch)
+        async with wished(accounts, name, wait):
+            epoch = await taken(accounts, name, name, wait)
+            carrying = self.carrying(rule, epoch=epoch, progress=Progress(state="running"))
             async with leased(accounts, carrying, even_paused=True):
                 yield carrying
-        finally:
-            if before is None or not before.paused:
-                await asyncio.shield(accounts.pause(name, False))
-
-    async def _taken(self, accounts: Accounts, name: str, wait: float) -> int:
-        try:
-            async with asyncio.timeout(wait):
-                while (epoch := await accounts.take(name, even_paused=True)) is None:  # noqa: ASYNC110 - a database's
-                    await asyncio.sleep(0.1)
-                return epoch
-        except TimeoutError:
-            raise FedormError(
-                f"sync rule {name!r}: who carries it out has not let go of it within {wait:g} s"
-            ) from None
 
     # -- looking after them
 
@@ -283,14 +268,8 @@ class Sync(ThroughBroker):
             chosen = await letters.all(ids)
             before = await letters.count()
             keys: list[Key] = [key_of_json(letter.key, rule.mapping.source) for letter in chosen]
-            position = await carrying.load()
-            for start in range(0, len(keys), 1_000):
-                work = await carrying.work_of_keys(keys[start : start + 1_000])
-                if position is not None:
-                    position = replace(position, version=position.version + 1)
-                await carrying.applier.apply(work, position)
-            if position is None:
-                await carrying.applier.abandon()
+            for part in batches(keys, 1_000):
+                await carrying.write_apart(await carrying.work_of_keys(part))
             return before - await letters.count()
 
     async def drop_dead_letters(self, name: str, ids: Collection[str] | None = None) -> int:
