@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fedorm.stores.feeds import ChangeFeed, Chunk
 from fedorm.sync.brokers.channels import Channel
 from fedorm.sync.brokers.encoding import RowEncoding
+from fedorm.sync.brokers.gathering import gathered
 from fedorm.sync.brokers.messages import Kind, Parts, sweeps
 from fedorm.sync.carrying import Carrying
 from fedorm.sync.homes import partition_positions
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from fedorm.sync.resolving import ResolvedRule
     from fedorm.sync.sync import Sync
+
+_PAUSE = 0.1
+"""Within so many seconds after changes were published, others are gathered before they are."""
 
 
 class Publishing(Streamer):
@@ -49,7 +53,10 @@ class Publishing(Streamer):
             reached = await partition_positions(rule, partition, stores).peek()
             if reached is not None:
                 self.sequence = max(self.sequence, reached.version)
-        return await super()._begin()
+        self.sequence += 1
+        position = replace(await super()._begin(), version=self.sequence)
+        await self._carrying.positions.save(None, position, self._carrying.epoch)
+        return position
 
     # -- the snapshot
 
@@ -87,6 +94,9 @@ class Publishing(Streamer):
             await super()._follow(position)
         finally:
             await self._save()
+
+    def _until_stopped(self, chunks: AsyncGenerator[Chunk]) -> AsyncIterator[Chunk]:
+        return super()._until_stopped(gathered(chunks, _PAUSE))
 
     async def _write(self, chunk: Chunk) -> None:
         self._take(chunk)
