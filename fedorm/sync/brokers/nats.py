@@ -12,7 +12,7 @@ from faststream.nats import JStream
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, RetentionPolicy
 
 from fedorm.relay.brokers.base import Publisher
-from fedorm.sync.brokers.channels import Channel, Route, Take
+from fedorm.sync.brokers.channels import Channel, Route, Take, pause_after
 
 _PULL = 1.0
 """For how many seconds the server is asked for a message at a time."""
@@ -104,9 +104,8 @@ class JetStreamChannel(Channel):
                 async with self._held(message):
                     try:
                         await take(partition, message.data)
-                    except Exception:
-                        tries = message.metadata.num_delivered or 1
-                        await message.nak(delay=min(30.0, 0.25 * 2 ** min(tries, 10)))
+                    except Exception as error:
+                        await message.nak(delay=pause_after(error, message.metadata.num_delivered or 1))
                         continue
                 await message.ack()
         finally:
