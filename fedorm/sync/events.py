@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _SAY = 1.0
 """How often, in seconds, it is said what was done."""
+_SKEW = 60.0
+"""How many seconds the clocks of two machines may be apart."""
 
 
 class EventTarget:
@@ -58,7 +60,7 @@ class EventTarget:
         assert self._decode is not None
         assert carrying is not None
         position = await carrying.positions.peek()
-        if position is None or position.stage != "stream":
+        if position is None or position.stage != "stream" or not position.is_of(rule.strategy):
             raise TargetUnavailableError(f"sync rule {rule.name!r} has not ended its first snapshot")
         account = await self._sync.accounts(rule).get(rule.name)
         if account is not None and (account.paused or account.held):
@@ -67,7 +69,11 @@ class EventTarget:
         for event in events:
             for change in self._decode.changes(event):
                 touched.take(change)
-        work = await work_of(carrying, touched)
+        if any(event.at is None or event.at.timestamp() < (position.at or 0.0) + _SKEW for event in events):
+            # From before the rows were gone through, which may have been changed past the session since.
+            work = await carrying.work_of_keys([*touched.rows, *touched.unknown])
+        else:
+            work = await work_of(carrying, touched)
         applier = Applier(
             rule.mapping, carrying.target, carrying.positions, carrying.letters, self._progress, 0, alone=True
         )
@@ -130,8 +136,8 @@ class Following:
         """Make the snapshot, and then wait for ever, until stopped."""
         carrying = self._carrying
         position = await carrying.load()
-        if position is None:
-            fresh = await carrying.target.count() == 0
+        if position is None or not position.is_of(carrying.rule.strategy):
+            fresh = position is None and await carrying.target.count() == 0
             position = Position("snapshot", compares=not fresh, version=carrying.first_version())
             await carrying.positions.save(None, position, carrying.epoch)
         if position.stage == "snapshot":
@@ -146,4 +152,5 @@ class Following:
         done = await go_through(carrying, position, page=self._page)
         if position.compares:
             done = await remove_absent(carrying, done, page=self._page)
-        await carrying.positions.save(None, Position("stream", version=done.version + 1), carrying.epoch)
+        position = Position("stream", at=time.time(), version=done.version + 1)
+        await carrying.positions.save(None, position, carrying.epoch)
