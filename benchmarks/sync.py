@@ -119,8 +119,8 @@ async def _stream(page: _Page, servers: Servers, rounds: int) -> None:
         "",
         f"{_CHANGES:,} changes, half of them inserts and half updates of rows scattered among {sync_stream.BASE:,}, "
         "are committed before the process begins: changes a second from then until the last one is at the target, and "
-        "changes for each second that the process's threads were at work, which other work on this machine does not "
-        f"slow down. Then {OFFERED:,} changes a second are written by another process, ten a transaction, for "
+        "changes for each second that the process's threads were at work, which other work on this machine hardly "
+        f"slows down. Then {OFFERED:,} changes a second are written by another process, ten a transaction, for "
         f"{SECONDS:.0f} s: milliseconds from the start of a commit until its rows are seen at the target, by a third "
         "process that looks all the time. The mark that others have published for Sequin, on larger machines: 50,000 "
         "changes a second, 55 ms on average, 253 ms at the 99th of 100.",

@@ -26,9 +26,8 @@ FOUND = (
     "ClickHouse) and `pgsync-clickhouse` 0.1.0 (PostgreSQL to ClickHouse) both speak to ClickHouse by "
     "clickhouse-connect (1.12.0 here; they ask for 0.7.8 and 0.7 at least), whose first question to ClickHouse 18.16 "
     'ends with "Code: 47, e.displayText() = DB::Exception: Unknown identifier: readonly": its `system.settings` has no '
-    "such column. Beyond that the first one asks for `SET final = 1` and `DELETE FROM`, which 18.16 does not know "
-    "either, and the other one names ClickHouse 24.8 in its manual. `pgsync-clickhouse --bootstrap` makes its slot "
-    "and triggers in PostgreSQL 15 before it ends so."
+    "such column. By their sources and manuals they are for newer servers anyway: the first one uses `SET final = 1` "
+    "and `DELETE FROM`, the other one names ClickHouse 24.8."
 )
 HALF = (
     "The first half of mysql-ch-replicator does run on MariaDB 10.11: its `binlog_replicator` reads the log and writes "
