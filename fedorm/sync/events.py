@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fedorm.relay.decoding import to_column
 from fedorm.relay.targets import TargetUnavailableError
-from fedorm.stores.feeds import Change
-from fedorm.stores.rows import Key, RowShape, Values
+from fedorm.stores.rows import Key, RowShape
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.accounts import Progress
 from fedorm.sync.applying import Applier
 from fedorm.sync.carrying import Carrying
 from fedorm.sync.hearing import event_type
+from fedorm.sync.keys import key_of_json
 from fedorm.sync.passes import go_through, remove_absent
 from fedorm.sync.positions import Position
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.strategies import EventDriven
-from fedorm.sync.touching import Touched, work_of
 
 if TYPE_CHECKING:
     from fedorm.federation import Federation
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 _SAY = 1.0
 """How often, in seconds, it is said what was done."""
-_SKEW = 60.0
-"""How many seconds the clocks of two machines may be apart."""
 
 
 class EventTarget:
@@ -65,15 +62,10 @@ class EventTarget:
         account = await self._sync.accounts(rule).get(rule.name)
         if account is not None and (account.paused or account.held):
             raise TargetUnavailableError(f"sync rule {rule.name!r} is paused")
-        touched = Touched()
-        for event in events:
-            for change in self._decode.changes(event):
-                touched.take(change)
-        if any(event.at is None or event.at.timestamp() < (position.at or 0.0) + _SKEW for event in events):
-            # From before the rows were gone through, which may have been changed past the session since.
-            work = await carrying.work_of_keys([*touched.rows, *touched.unknown])
-        else:
-            work = await work_of(carrying, touched)
+        # Not what the events say: of what a session did not change, it wrote what it had read, and others may have
+        # changed since. An event says that a row is not as it was, and the row says how it is.
+        keys = dict.fromkeys(key for event in events for key in self._decode.keys(event))
+        work = await carrying.work_of_keys(list(keys))
         applier = Applier(
             rule.mapping, carrying.target, carrying.positions, carrying.letters, self._progress, 0, alone=True
         )
@@ -86,41 +78,28 @@ class EventTarget:
 
 
 class Decoder:
-    """Makes changes of the events that the outbox has written for them."""
+    """Finds the rows that the outbox's events are about."""
 
     def __init__(self, shape: RowShape, federation: Federation) -> None:
         self._shape = shape
         self._convert: dict[str, tuple[str, Callable[[Any], Any]]] = {}
         if shape.document is None:
             dialect = cast(SQLStore, federation.stores[shape.service]).engine.dialect
-            self._convert = {
-                str(column.name): (name, to_column(column.type, dialect)) for name, column in shape.columns.items()
-            }
+            for field in shape.key:
+                column = shape.columns[field]
+                self._convert[field] = str(column.name), to_column(column.type, dialect)
 
-    def changes(self, event: Event) -> list[Change]:
-        """Return what an event says; of a changed key, that the old row is gone, too."""
+    def keys(self, event: Event) -> list[Key]:
+        """Return the key of an event's row; of a row that was given another key, the old one, too."""
         data = cast("Mapping[str, Any]", event.data)
-        values = self._values({**data["key"], **data["values"]})
-        key = self._key(values)
-        if event.type.endswith(".deleted"):
-            return [Change(self._shape, "delete", key)]
-        old = {name: pair[0] for name, pair in data.get("changed", {}).items()}
-        before = self._values({**data["key"], **data["values"], **old}) if old else None
-        return [Change(self._shape, "upsert", key, values, before)]
+        now = data["key"]
+        changed = {name: pair[0] for name, pair in data.get("changed", {}).items() if name in now}
+        return [self._key(now), *([self._key({**now, **changed})] if changed else [])]
 
-    def _values(self, data: Mapping[str, Any]) -> Values:
+    def _key(self, data: Mapping[str, Any]) -> Key:
         if self._shape.document is not None:
-            document = self._shape.document.model_validate(dict(data))
-            return {name: getattr(document, name) for name in self._shape.fields}
-        found = {}
-        for name, value in data.items():
-            if name in self._convert:
-                attribute, convert = self._convert[name]
-                found[attribute] = convert(value)
-        return found
-
-    def _key(self, values: Values) -> Key:
-        return tuple(values[name] for name in self._shape.key)
+            return key_of_json([data[name] for name in self._shape.key], self._shape)
+        return tuple(convert(data[name]) for name, convert in self._convert.values())
 
 
 class Following:
