@@ -117,3 +117,24 @@ def test_keeping_data_in_sync(tmp_path: Path) -> None:
         printed.append(run(program, folder))
     assert printed == expected
     assert len(printed) == 2
+
+
+WITH_CLIENT = """
+import asyncio
+from fastapi.testclient import TestClient
+
+async def make_tables():
+    async with fed:
+        await fed.create_all()
+
+asyncio.run(make_tables())
+with TestClient(app) as client:
+    print(client.post("/customers/Ada?sku=tea").json(), client.post("/customers/Bob?sku=sold-out").status_code)
+    print(client.get("/customers/1").json(), client.get("/customers/2").json(), client.get("/health").status_code)
+"""
+
+
+def test_fastapi(tmp_path: Path) -> None:
+    """The application keeps what is to be kept, and nothing of what is refused."""
+    pytest.importorskip("fastapi")
+    assert run(blocks("frameworks.md", "python")[0] + WITH_CLIENT, tmp_path) == "1 409\n['tea'] [] 200\n"
