@@ -138,3 +138,14 @@ def test_fastapi(tmp_path: Path) -> None:
     """The application keeps what is to be kept, and nothing of what is refused."""
     pytest.importorskip("fastapi")
     assert run(blocks("frameworks.md", "python")[0] + WITH_CLIENT, tmp_path) == "1 409\n['tea'] [] 200\n"
+
+
+def test_what_a_test_has_done_is_undone(tmp_path: Path) -> None:
+    """The tests pass with the fixture, in this order."""
+    _, conftest, tests, _ = blocks("frameworks.md", "python")
+    (tmp_path / "conftest.py").write_text(conftest)
+    (tmp_path / "test_notes.py").write_text(tests)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    arguments = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert "2 passed" in done.stdout, done.stdout

@@ -36,6 +36,8 @@ def lifespan(federation: Federation, *, threads: bool = False, inner: Callable[[
                 await asyncio.to_thread(federation.__enter__)
                 stack.push_async_callback(asyncio.to_thread, federation.__exit__, None, None, None)
             state = await stack.enter_async_context(inner(app)) if inner is not None else None
+            if hasattr(app, "state"):
+                setattr(app.state, _STATE, federation)  # Not every test client hands a lifespan's state on.
             yield {**(state or {}), _STATE: federation}
 
     return opened
@@ -47,7 +49,8 @@ def federation_of(connection: HTTPConnection) -> Federation:
     A session of it: ``async with federation_of(request).session() as session, session.begin(): ...``. Raises
     ``FedormError`` where the application's lifespan was not run.
     """
-    federation: Federation | None = getattr(connection.state, _STATE, None)
+    application = getattr(connection.scope.get("app"), "state", None)
+    federation: Federation | None = getattr(connection.state, _STATE, None) or getattr(application, _STATE, None)
     if federation is None:
         raise FedormError(
             "this application has no open federation: give it  lifespan=lifespan(federation)  of fedorm.integrations, "

@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx2")
 
+import httpx2
 from fastapi import Depends, FastAPI, HTTPException, WebSocket
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
@@ -34,6 +35,7 @@ from fedorm.integrations.fastapi import (
     router,
 )
 from fedorm.integrations.starlette import federation_of, routes
+from fedorm.testing.rolling_back import rolled_back
 from tests.integrations.load import hold_under_load
 from tests.integrations.serving import free_port, serving
 
@@ -253,3 +255,23 @@ async def test_the_example_under_load(library: dict[str, str], tmp_path: Path) -
     environment = {"READERS_URL": library["readers"], "LOANS_URL": library["loans"]}
     with serving(command, port, tmp_path / "log", **environment) as url:
         await hold_under_load(url, library)
+
+
+async def test_a_client_in_the_tests_own_loop(small_library: dict[str, str]) -> None:
+    """The application shares the test's federation, and what it commits is undone with the rest."""
+    fed = Federation(small_library)
+    app = made(fed)
+    async with fed:
+        await fed.create_all()
+        async with rolled_back(fed), app.router.lifespan_context(app):
+            transport = httpx2.ASGITransport(app=app)
+            async with (
+                httpx2.AsyncClient(transport=transport, base_url="http://test") as client,
+                fed.session() as session,
+            ):
+                assert list(await session.scalars(select(Reader.id))) == []
+                assert (await client.post("/kept/1")).json() == {"same": True}
+                assert (await client.post("/refused/2")).status_code == 418
+                assert list(await session.scalars(select(Reader.id))) == [1]
+        async with fed.session() as session:
+            assert list(await session.scalars(select(Reader.id))) == []
