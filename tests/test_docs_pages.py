@@ -142,10 +142,33 @@ def test_fastapi(tmp_path: Path) -> None:
 
 def test_what_a_test_has_done_is_undone(tmp_path: Path) -> None:
     """The tests pass with the fixture, in this order."""
-    _, conftest, tests, _ = blocks("frameworks.md", "python")
+    conftest, tests, _ = blocks("frameworks.md", "python")[-3:]
     (tmp_path / "conftest.py").write_text(conftest)
     (tmp_path / "test_notes.py").write_text(tests)
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     arguments = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert "2 passed" in done.stdout, done.stdout
+
+
+WITH_FLASK = """
+import asyncio
+
+async def make_tables():
+    async with Federation(create_app().config["FEDORM_SERVICES"]) as fed:
+        await fed.create_all()
+
+asyncio.run(make_tables())
+client = (app := create_app()).test_client()
+print(client.post("/customers/Ada?sku=tea").json, client.get("/customers/1").json)
+db.close(app)
+"""
+
+
+def test_flask(tmp_path: Path) -> None:
+    """The application keeps what is committed, and its async view reads it."""
+    pytest.importorskip("flask")
+    models = re.findall(r"^class .*?\n\n", blocks("frameworks.md", "python")[0], re.MULTILINE | re.DOTALL)
+    imported = "from sqlalchemy.orm import Mapped, mapped_column\nfrom fedorm import *\n"
+    program = imported + "".join(models) + blocks("frameworks.md", "python")[1] + WITH_FLASK
+    assert run(program, tmp_path) == "{'id': 1} ['tea']\n"
