@@ -172,3 +172,34 @@ def test_flask(tmp_path: Path) -> None:
     imported = "from sqlalchemy.orm import Mapped, mapped_column\nfrom fedorm import *\n"
     program = imported + "".join(models) + blocks("frameworks.md", "python")[1] + WITH_FLASK
     assert run(program, tmp_path) == "{'id': 1} ['tea']\n"
+
+
+WITH_DJANGO = """
+from django.conf import settings
+settings.configure(SECRET_KEY="x", DATABASES={}, INSTALLED_APPS=INSTALLED_APPS, MIDDLEWARE=MIDDLEWARE,
+                   DATABASE_ROUTERS=DATABASE_ROUTERS, FEDORM=FEDORM, ROOT_URLCONF=__name__,
+                   ALLOWED_HOSTS=["testserver"])
+
+import django
+django.setup()
+from django.db import router
+from django.http import JsonResponse
+from django.test import Client
+from django.urls import path
+from sqlalchemy import literal, select
+
+def one(request):
+    found = request.fedorm.session.scalar(select(literal(1)), bind_arguments={"service": "orders"})
+    return JsonResponse({"one": found})
+
+urlpatterns = [path("one", one)]
+if __name__ == "__main__":
+    print(Client().get("/one").json(), router.allow_migrate("orders", "auth"), router.allow_migrate("default", "auth"))
+"""
+
+
+def test_django(tmp_path: Path) -> None:
+    """The settings are all that a project needs."""
+    pytest.importorskip("django")
+    program = blocks("frameworks.md", "python")[2] + WITH_DJANGO
+    assert run(program, tmp_path) == "{'one': 1} False True\n"

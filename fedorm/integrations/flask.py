@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import threading
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
@@ -18,6 +15,7 @@ from fedorm.bridge import ThreadBridge
 from fedorm.exc import FedormError
 from fedorm.federation import Federation
 from fedorm.integrations.commands import run_command
+from fedorm.integrations.in_process import OpenInProcess
 from fedorm.session import FederatedSession
 
 _SESSION, _ASYNC_SESSION = "_fedorm_session", "_fedorm_async_session"
@@ -74,30 +72,17 @@ class Fedorm:
         held.close()
 
 
-class _Held:
-    """An application's federation, and what it takes to open it once in each process."""
+class _Held(OpenInProcess):
+    """An application's federation, and the event loop of its async views."""
 
     def __init__(self, federation: Federation) -> None:
-        self.federation = federation
-        self._lock = threading.RLock()
-        self._process = 0
+        super().__init__(federation)
         self._views: ThreadBridge | None = None
         """Runs the async views; None as long as there was none."""
-        self._tasks_open = False
-
-    def opened(self) -> Federation:
-        with self._lock:
-            self._check_process()
-            if not self._process:
-                self.federation.__enter__()
-                self._register()
-        return self.federation
 
     def opened_for_tasks(self) -> Federation:
         if self._views is None:
             raise FedormError("async_session is for async views: write  init_app(app, ..., async_views=True)")
-        if not self._tasks_open:
-            raise FedormError("async_session can be used in an async view, and in what it awaits")
         return self.federation
 
     def async_to_sync(self, view: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
@@ -119,31 +104,18 @@ class _Held:
                 except BaseException:
                     views.close()
                     raise
-                self._views, self._tasks_open = views, True
+                self._views = views
             return self._views
 
     def run(self, work: Coroutine[Any, Any, Any]) -> None:
         self._loop().run(work)
 
-    def _check_process(self) -> None:
-        if self._process not in (0, os.getpid()):
-            raise FedormError("the federation was opened before the server has forked: do not use it at import time")
-
-    def _register(self) -> None:
-        self._process = os.getpid()
-        atexit.register(self.close)
-
-    def close(self) -> None:
-        with self._lock:
-            if self._process != os.getpid():
-                return
-            atexit.unregister(self.close)
-            self._process = 0
-            views, self._views, self._tasks_open = self._views, None, False
-            if views is not None:
-                views.run(self.federation.__aexit__(None, None, None))
-                views.close()
-            self.federation.__exit__(None, None, None)
+    def _close(self) -> None:
+        views, self._views = self._views, None
+        if views is not None:
+            views.run(self.federation.__aexit__(None, None, None))
+            views.close()
+        super()._close()
 
 
 def _configured(app: Flask) -> Federation:

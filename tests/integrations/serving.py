@@ -56,24 +56,24 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: Pat
     raise AssertionError(f"the server does not answer: {log.read_text()}")
 
 
-async def enrol_many(url: str) -> Counter[tuple[str, int]]:
+async def enrol_many(url: str, enrol: str) -> Counter[tuple[str, int]]:
     """Let clients enrol readers, every fourth of whom asks for a book that is lent, and look at their cards."""
     answers: Counter[tuple[str, int]] = Counter()
     async with httpx2.AsyncClient(base_url=url, timeout=60, limits=httpx2.Limits(max_connections=CLIENTS)) as client:
-        (await client.post("/readers/0", params={"name": "first", "book": "lent"})).raise_for_status()
+        (await client.post(f"/{enrol}/0", params={"name": "first", "book": "lent"})).raise_for_status()
 
         async def ask(number: int) -> None:
             for turn in range(ROUNDS):
                 reader = 1 + number * ROUNDS + turn
                 book = "lent" if turn % 4 == 3 else f"book {reader}"
-                posted = await client.post(f"/readers/{reader}", params={"name": f"reader {reader}", "book": book})
+                posted = await client.post(f"/{enrol}/{reader}", params={"name": f"reader {reader}", "book": book})
                 seen = await client.get(f"/readers/{reader}")
                 answers["post", posted.status_code] += 1
                 answers["get", seen.status_code] += 1
                 if seen.status_code == 200:
                     assert seen.json() == {"name": f"reader {reader}", "books": [book]}
                 if turn % 2:
-                    await _hang_up(url, CUT + reader)
+                    await _hang_up(url, f"{enrol}/{CUT + reader}", CUT + reader)
 
         async with asyncio.TaskGroup() as group:
             for number in range(CLIENTS):
@@ -81,11 +81,11 @@ async def enrol_many(url: str) -> Counter[tuple[str, int]]:
     return answers
 
 
-async def _hang_up(url: str, reader: int) -> None:
+async def _hang_up(url: str, path: str, reader: int) -> None:
     """Ask, and do not wait for the answer."""
     host, _, port = url.removeprefix("http://").partition(":")
     _, writer = await asyncio.open_connection(host, int(port))
-    asked = f"POST /readers/{reader}?name=gone&book=gone+{reader} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"
+    asked = f"POST /{path}?name=gone&book=gone+{reader} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"
     writer.write(asked.encode())
     await writer.drain()
     writer.close()
