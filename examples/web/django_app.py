@@ -1,7 +1,11 @@
-"""The library in Django: ``uvicorn examples.web.django_app:app``, ``python -m examples.web.django_app test``."""
+"""The library in Django.
+
+``python -m examples.web.django_app create-tables``, then ``uvicorn examples.web.django_app:app``.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import Any
 
@@ -30,6 +34,7 @@ from django.http import Http404, JsonResponse
 from django.urls import path
 
 from fedorm.integrations.django.asgi import get_asgi_application
+from fedorm.integrations.django.sessions import federation
 
 
 def enrol(request: Any, number: int) -> JsonResponse:
@@ -56,5 +61,15 @@ async def card(request: Any, number: int) -> JsonResponse:
 urlpatterns = [path("enrol/<int:number>", enrol), path("readers/<int:number>", card)]
 app = get_asgi_application()
 
+
+async def create_tables() -> None:
+    """Make the tables; a real application has migrations."""
+    async with federation() as fed:
+        await fed.create_all()
+
+
 if __name__ == "__main__":
-    execute_from_command_line(sys.argv)
+    if sys.argv[1:] == ["create-tables"]:
+        asyncio.run(create_tables())
+    else:
+        execute_from_command_line(sys.argv)

@@ -30,10 +30,9 @@ def test_with_djangos_own_runner(small_library: dict[str, str]) -> None:
     assert "\nOK\n" in done.stderr, done.stderr
 
 
-async def test_the_command(small_library: dict[str, str]) -> None:
+def test_the_command(small_library: dict[str, str]) -> None:
     """It works over the services of the settings, and ends as fedorm does."""
-    async with Federation(small_library) as fed:
-        await fed.create_all()
+    assert manage(small_library, "create-tables").returncode == 0
     found = manage(small_library, "fedorm", "sql", "--format", "json", "select count(*) as n from readers.readers")
     assert (found.returncode, json.loads(found.stdout)) == (0, [{"n": 0}]), found.stderr
     assert manage(small_library, "fedorm", "sql", "select nothing from readers.readers").returncode == 1
