@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -41,6 +41,8 @@ class MongoDBRowAccess(RowAccess):
     more has to commit in between. Where the server has no transactions, a bulk that fails may be there in part.
     """
 
+    rounds_moments = False
+
     def __init__(self, store: MongoDBStore, shape: RowShape) -> None:
         super().__init__(shape)
         if shape.document is None:
@@ -49,6 +51,10 @@ class MongoDBRowAccess(RowAccess):
         self.model: type[Any] = shape.document
         self._stored = {name: field_name(self.model, name) for name in self.model.model_fields}
         self._keys = [self._stored[name] for name in shape.key]
+
+    def narrowed(self, fields: Collection[str]) -> RowAccess:
+        """Go to the same collection."""
+        return self.store.row_access(self.shape.of(fields))
 
     # -- reading
 
@@ -70,11 +76,6 @@ class MongoDBRowAccess(RowAccess):
             return None
         now = datetime.datetime.now(datetime.UTC)
         return f"{changed} {(now - datetime.timedelta(seconds=overlap + _LONGEST_TRANSACTION)).isoformat()}"
-
-    @property
-    def resolutions(self) -> dict[str, float]:
-        """Say that a BSON date holds milliseconds."""
-        return dict.fromkeys(self.shape.fields, 1e-3)
 
     async def key_pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Key]]:
         """Read the keys' fields alone."""

@@ -7,9 +7,9 @@ what a column's type gives and takes, not what the driver does.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import Column, Table
 
@@ -42,6 +42,13 @@ class RowShape:
     deleted: str | None = None
     """There, the field that is true in a row that says that it is gone."""
 
+    def of(self, fields: Collection[str]) -> RowShape:
+        """Return what is left with these fields, and with those of the key."""
+        names = tuple(name for name in self.fields if name in fields or name in self.key)
+        kept = {*names, self.version, self.deleted}
+        columns = {name: column for name, column in self.columns.items() if name in kept}
+        return replace(self, fields=names, columns=columns)
+
 
 @dataclass(slots=True)
 class Block:
@@ -70,6 +77,9 @@ class RowAccess(ABC):
     database says, for everything else another one.
     """
 
+    rounds_moments: ClassVar[bool] = True
+    """Whether the database rounds moments with more digits than a column keeps, and does not cut them off."""
+
     def __init__(self, shape: RowShape) -> None:
         self.shape = shape
 
@@ -96,11 +106,6 @@ class RowAccess(ABC):
         """Say whether what has changed since a mark can still be told, as of another one that was just taken."""
         return True
 
-    @property
-    def resolutions(self) -> dict[str, float]:
-        """Return how many seconds moments are exact to, of fields where that is more than a microsecond."""
-        return {}
-
     @abstractmethod
     def key_pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Key]]:
         """Yield the keys alone, in the same order."""
@@ -122,6 +127,10 @@ class RowAccess(ABC):
         return None
 
     # -- writing
+
+    @abstractmethod
+    def narrowed(self, fields: Collection[str]) -> RowAccess:
+        """Return what reads and writes these fields of the same rows, and their keys; handles are good for both."""
 
     @abstractmethod
     async def begin(self) -> Any:

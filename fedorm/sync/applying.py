@@ -12,6 +12,7 @@ from fedorm.sync.accounts import Progress
 from fedorm.sync.dead_letters import DeadLetters
 from fedorm.sync.mapping import Mapping, Outcome
 from fedorm.sync.positions import Position, Positions
+from fedorm.sync.writing import Writer
 
 
 @dataclass(slots=True)
@@ -52,6 +53,7 @@ class Applier:
         alone: bool = False,
     ) -> None:
         self._mapping, self._target, self._positions = mapping, target, positions
+        self._writer = Writer(target)
         self.letters, self._progress, self._epoch = letters, progress, epoch
         self.handle: Any = None
         """The target's transaction while only a part of a source's transaction is written."""
@@ -100,7 +102,7 @@ class Applier:
             self.handle, self._is_open = await self._target.begin(), True
         try:
             if len(block):
-                await self._target.write(self.handle, block, version=position.version if position else self._version)
+                await self._writer.write(self.handle, block, version=position.version if position else self._version)
             if position is None and not (self._alone or self._careful):
                 return
             if position is not None:
@@ -155,7 +157,7 @@ class Applier:
         handle = await self._target.begin()
         error: RowError | None = None
         try:
-            await self._target.write(handle, Block(upserts=list(rows)), version=self._version)
+            await self._writer.write(handle, Block(upserts=list(rows)), version=self._version)
         except RowError as refused:
             error = refused
         finally:

@@ -14,6 +14,7 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import LeaseLostError
 from fedorm.sync.keeping import Kept
+from fedorm.sync.strategies import CDC, EventDriven, Strategy
 from fedorm.sync.tables import fedorm_sync_positions
 
 Stage = Literal["snapshot", "stream", "pass", "waiting"]
@@ -35,8 +36,16 @@ class Position:
     compares: bool = True
     """Whether the target is read first: not while it is filled for the first time."""
     at: float | None = None
-    """When a pass was over."""
+    """When a pass, or a snapshot, was over."""
     version: int = 0
+
+    def is_of(self, strategy: Strategy) -> bool:
+        """Say whether a strategy can go on from here: a rule may have had another one before."""
+        if isinstance(strategy, CDC):
+            return self.feed is not None
+        if isinstance(strategy, EventDriven):
+            return self.feed is None and self.stage in ("snapshot", "stream")
+        return self.stage in ("pass", "waiting")
 
     def as_json(self) -> str:
         """Return it as it is saved."""
@@ -53,6 +62,10 @@ class Positions(ABC):
 
     def __init__(self, rule: str) -> None:
         self.rule = rule
+
+    async def make(self) -> None:
+        """Make what they are kept in, where that is not there."""
+        return
 
     @abstractmethod
     async def load(self, epoch: int) -> Position | None:
@@ -82,6 +95,10 @@ class SQLPositions(Positions):
         super().__init__(rule)
         self._kept = Kept(store, fedorm_sync_positions)
         self._within = within
+
+    async def make(self) -> None:
+        """Make the table."""
+        await self._kept.make()
 
     async def load(self, epoch: int) -> Position | None:
         """Mark the row, if there is one, as this owner's."""

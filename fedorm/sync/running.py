@@ -13,6 +13,7 @@ from fedorm.sync.accounts import Accounts, Progress
 from fedorm.sync.carrying import Carrying, StoppedError, log
 from fedorm.sync.errors import LeaseLostError
 from fedorm.sync.events import Following
+from fedorm.sync.feeding import leave_log
 from fedorm.sync.polling import Poller
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.strategies import CDC, EventDriven
@@ -32,7 +33,7 @@ class RuleRunner:
         """Set when it has been told to stop."""
         self._carrying: Carrying | None = None
         self._failures = 0
-        self._pauses = _pauses()
+        self._pauses = pauses()
 
     @property
     def owns(self) -> bool:
@@ -75,7 +76,7 @@ class RuleRunner:
         progress = self.progress
         while True:
             try:
-                await carry_out(self._sync, carrying)
+                await self._carry_out(carrying)
             except StoppedError:
                 progress.state = "stopped"
                 return
@@ -103,13 +104,16 @@ class RuleRunner:
             finally:
                 await carrying.applier.abandon()
 
+    async def _carry_out(self, carrying: Carrying) -> None:
+        await carry_out(self._sync, carrying)
+
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.ending.wait()
 
 
-def _pauses() -> Callable[[int], float]:
+def pauses() -> Callable[[int], float]:
     """Return what says how many seconds to wait after so many failures."""
     try:
         from tenacity import RetryCallState, wait_exponential_jitter
@@ -128,6 +132,7 @@ def _pauses() -> Callable[[int], float]:
 async def carry_out(sync: Sync, carrying: Carrying) -> None:
     """Carry a rule out until it is stopped."""
     strategy = carrying.rule.strategy
+    await leave_log(sync, carrying)
     if isinstance(strategy, CDC):
         await Streamer(carrying, sync.feed(carrying.rule)).run()
     elif isinstance(strategy, EventDriven):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +40,13 @@ class Order:
         """The target's model."""
         return target_model(self.target)
 
-    def opened(self) -> Federation:
-        """A federation with the rule, not yet entered."""
-        fed = Federation(self.urls)
-        fed.sync.lease = LEASE
-        fed.sync.add(SyncRule(source=self.near, to=self.far, strategy=STRATEGIES[self.strategy](), name="ledger"))
-        return fed
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Federation]:
+        """A federation with the rule."""
+        async with Federation(self.urls) as fed:
+            fed.sync.lease = LEASE
+            fed.sync.add(SyncRule(source=self.near, to=self.far, strategy=STRATEGIES[self.strategy](), name="ledger"))
+            yield fed
 
 
 def work(order: Order, pipe: Any) -> None:

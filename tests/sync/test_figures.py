@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select, update
 
 from fedorm import Federation, telemetry
+from fedorm.sync.accounts import wish
 from fedorm.sync.status import RuleStatus
 from tests.cli.mirrors import ArchivedLetter, SentLetter
 
@@ -158,3 +159,36 @@ async def test_a_run_ends_within_its_grace(office: Federation, tmp_path: Path, m
     assert next(one.owner for one in await office.sync.status() if one.name == "letters") is None
     async with office.session() as session:
         assert (await session.scalars(select(ArchivedLetter))).all() == []
+
+
+async def test_a_rule_is_one_callers_alone(office: Federation, services: dict[str, str]) -> None:
+    """Who carries it out lets go of it and goes on afterwards; others wait; a rule that was paused stays so."""
+    async with office.sync.running(["letters"]), Federation(services) as other:
+        await until(lambda: here(office).dead_letters == 1)
+        both = await asyncio.gather(office.sync.backfill("letters"), other.sync.backfill("letters"))
+        assert [(one.rows, one.failed) for one in both] == [(3, 1), (3, 1)]
+        async with other.sync.exclusively("letters"):
+            assert await office.sync.accounts(office.sync.rule("letters")).take("letters") is None
+            async with office.session() as session:
+                await session.execute(update(SentLetter).where(SentLetter.id == 1).values(text="later"))
+                await session.commit()
+        async with office.session() as session, asyncio.timeout(60):
+            while not await session.scalar(select(ArchivedLetter.text).where(ArchivedLetter.text == "later")):
+                await session.rollback()
+    await office.sync.pause("letters")
+    await office.sync.backfill("letters")
+    said = next(one for one in await office.sync.status() if one.name == "letters")
+    assert (said.state, said.paused) == ("paused", True)
+
+
+async def test_a_backfill_that_was_killed_holds_a_rule_for_a_lease(office: Federation) -> None:
+    """Nobody has to let the rule go on by hand."""
+    office.sync.lease = 1.0
+    accounts = office.sync.accounts(office.sync.rule("letters"))
+    assert await accounts.take(wish("letters"), even_paused=True) is not None
+    assert await accounts.take("letters", even_paused=True) is not None
+    assert await accounts.take("letters") is None
+    async with office.sync.running(["letters"]):
+        await until(lambda: here(office).dead_letters == 1)
+    said = next(one for one in await office.sync.status() if one.name == "letters")
+    assert (said.paused, said.synced) == (False, 2)
