@@ -84,6 +84,7 @@ class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas):
         query = {"memory_limit": memory_limit, "spill_directory": spill_directory}
         transactions = {"recover_on_start": recover_on_start}
         settings = with_options(services, {"cache": cache, "query": query, "transactions": transactions})
+        self.settings: FederationSettings = settings
         self.stores: dict[str, Store] = {name: store_for(name, one) for name, one in settings.services.items()}
         self._observe_stores(settings.cache)
         self._async_bridge = AsyncBridge()

@@ -117,3 +117,89 @@ def test_keeping_data_in_sync(tmp_path: Path) -> None:
         printed.append(run(program, folder))
     assert printed == expected
     assert len(printed) == 2
+
+
+WITH_CLIENT = """
+import asyncio
+from fastapi.testclient import TestClient
+
+async def make_tables():
+    async with fed:
+        await fed.create_all()
+
+asyncio.run(make_tables())
+with TestClient(app) as client:
+    print(client.post("/customers/Ada?sku=tea").json(), client.post("/customers/Bob?sku=sold-out").status_code)
+    print(client.get("/customers/1").json(), client.get("/customers/2").json(), client.get("/health").status_code)
+"""
+
+
+def test_fastapi(tmp_path: Path) -> None:
+    """The application keeps what is to be kept, and nothing of what is refused."""
+    pytest.importorskip("fastapi")
+    assert run(blocks("frameworks.md", "python")[0] + WITH_CLIENT, tmp_path) == "1 409\n['tea'] [] 200\n"
+
+
+def test_what_a_test_has_done_is_undone(tmp_path: Path) -> None:
+    """The tests pass with the fixture, in this order."""
+    conftest, tests, _ = blocks("frameworks.md", "python")[-3:]
+    (tmp_path / "conftest.py").write_text(conftest)
+    (tmp_path / "test_notes.py").write_text(tests)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    arguments = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert "2 passed" in done.stdout, done.stdout
+
+
+WITH_FLASK = """
+import asyncio
+
+async def make_tables():
+    async with Federation(create_app().config["FEDORM_SERVICES"]) as fed:
+        await fed.create_all()
+
+asyncio.run(make_tables())
+client = (app := create_app()).test_client()
+print(client.post("/customers/Ada?sku=tea").json, client.get("/customers/1").json)
+db.close(app)
+"""
+
+
+def test_flask(tmp_path: Path) -> None:
+    """The application keeps what is committed, and its async view reads it."""
+    pytest.importorskip("flask")
+    models = re.findall(r"^class .*?\n\n", blocks("frameworks.md", "python")[0], re.MULTILINE | re.DOTALL)
+    imported = "from sqlalchemy.orm import Mapped, mapped_column\nfrom fedorm import *\n"
+    program = imported + "".join(models) + blocks("frameworks.md", "python")[1] + WITH_FLASK
+    assert run(program, tmp_path) == "{'id': 1} ['tea']\n"
+
+
+WITH_DJANGO = """
+from django.conf import settings
+settings.configure(SECRET_KEY="x", DATABASES={}, INSTALLED_APPS=INSTALLED_APPS, MIDDLEWARE=MIDDLEWARE,
+                   DATABASE_ROUTERS=DATABASE_ROUTERS, FEDORM=FEDORM, ROOT_URLCONF=__name__,
+                   ALLOWED_HOSTS=["testserver"])
+
+import django
+django.setup()
+from django.db import router
+from django.http import JsonResponse
+from django.test import Client
+from django.urls import path
+from sqlalchemy import literal, select
+
+def one(request):
+    found = request.fedorm.session.scalar(select(literal(1)), bind_arguments={"service": "orders"})
+    return JsonResponse({"one": found})
+
+urlpatterns = [path("one", one)]
+if __name__ == "__main__":
+    print(Client().get("/one").json(), router.allow_migrate("orders", "auth"), router.allow_migrate("default", "auth"))
+"""
+
+
+def test_django(tmp_path: Path) -> None:
+    """The settings are all that a project needs."""
+    pytest.importorskip("django")
+    program = blocks("frameworks.md", "python")[2] + WITH_DJANGO
+    assert run(program, tmp_path) == "{'one': 1} False True\n"

@@ -60,7 +60,10 @@ def common(
     ] = False,
 ) -> None:
     """Ask the services of a federation, and look after them."""
-    context.obj = Setup(config=config, models=tuple(models or ()), reflect=tuple(reflect or ()), trace=trace)
+    given = context.obj.given if isinstance(context.obj, Setup) else None
+    context.obj = Setup(
+        config=config, models=tuple(models or ()), reflect=tuple(reflect or ()), trace=trace, given=given
+    )
 
 
 app.command()(services)

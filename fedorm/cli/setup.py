@@ -30,6 +30,8 @@ class Setup:
     models: tuple[str, ...] = ()
     reflect: tuple[str, ...] = ()
     trace: bool = False
+    given: FederationSettings | None = None
+    """Settings in the place of a file's, where a framework's own command has called."""
     settings: FederationSettings | None = field(default=None, init=False)
     """What was read from the file, for messages that must not show its passwords."""
 
@@ -38,12 +40,12 @@ class Setup:
 
         Raises ``ConfigurationError`` and ``UsageError``.
         """
-        if not self.config.exists():
+        if self.given is None and not self.config.exists():
             raise ConfigurationError(
                 f"there is no file {self.config}: write one with a table [services.<name>] for each service, "
                 f"or name it with --config or FEDORM_CONFIG"
             )
-        self.settings = settings_from_file(self.config)
+        self.settings = self.given or settings_from_file(self.config)
         _look_here()
         for name in self.models:
             _import(name)
@@ -61,7 +63,7 @@ class Setup:
                 # It gets whole statements, in which any function may be called, also one that writes.
                 store.engine.update_execution_options(postgresql_readonly=True)
         async with federation:
-            reflected = self.reflect or (() if self.models else federation.stores)
+            reflected = self.reflect or (() if self.models or self.given else federation.stores)
             await asyncio.gather(*map(federation.reflect, reflected))
             yield federation
 

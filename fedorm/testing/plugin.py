@@ -22,6 +22,12 @@ from typing import Any
 
 import pytest
 
+from fedorm.testing.federations import (  # noqa: F401 - fixtures
+    federation,
+    fedorm_federation,
+    fedorm_made_tables,
+    sync_federation,
+)
 from fedorm.testing.servers import (
     ClickHouseServer,
     KafkaServer,

@@ -1,0 +1,1 @@
+"""Web frameworks: one module each, imported by who uses that framework."""
