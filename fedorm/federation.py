@@ -26,6 +26,7 @@ from fedorm.exc import (
     StoreError,
     UnknownServiceError,
 )
+from fedorm.migrate.migrations import WithMigrations
 from fedorm.observed import ObservedStores
 from fedorm.orphans import Orphans, find_orphans
 from fedorm.outbox.services import checked, make_outboxes
@@ -55,7 +56,7 @@ class Health:
     error: StoreError | None
 
 
-class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas):
+class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas, WithMigrations):
     """The services of an application by name; use it with ``async with``, or with ``with`` in code that is not async.
 
     ``services`` maps each name to a URL or to a table of settings: ``{"url": ..., "pool_size": 10, "timeout": 30}``.
@@ -100,6 +101,8 @@ class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas):
         self._queries: QueryRunner | None = None
         self._query_settings = settings.query
         self._recover_on_start = settings.transactions.recover_on_start
+        self.migrations_directory = settings.migrations.directory
+        self.migrations_order = settings.migrations.order
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:

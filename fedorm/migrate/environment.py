@@ -1,0 +1,92 @@
+"""What the ``env.py`` of every history runs: one service's tables, over the connection that it is given, or its own."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from typing import Any, Literal
+
+from alembic import context
+from alembic.util import CommandError
+from sqlalchemy import Connection, MetaData, TypeDecorator
+
+import fedorm.outbox.operations  # noqa: F401 - autogenerate finds and writes the triggers of outboxes
+from fedorm.bookkeeping import own_metadata
+from fedorm.catalog import catalog
+from fedorm.config import settings_from_file
+from fedorm.stores.base import store_for
+from fedorm.stores.sql import SQLStore
+
+CONNECTION, STORE, OPTIONS = "fedorm.connection", "fedorm.store", "fedorm.options"
+"""The keys of a configuration's attributes under which fedorm itself gives what is used."""
+
+
+def run() -> None:
+    """Run what Alembic was asked for.
+
+    Called by ``alembic`` itself, FEDORM_CONFIG is the path of the ``fedorm.toml`` that says where the service is, and
+    FEDORM_MODELS names modules with its models. Raises ``CommandError``.
+    """
+    config = context.config
+    store = config.attributes.get(STORE) or _store_of(config)
+    options = {
+        "target_metadata": metadata_of(store.service),
+        "render_item": render_item,
+        "compare_type": True,
+        **config.attributes.get(OPTIONS, {}),
+    }
+    if context.is_offline_mode():
+        context.configure(url=store.url, literal_binds=True, dialect_opts={"paramstyle": "named"}, **options)
+        with context.begin_transaction():
+            context.run_migrations()
+        return
+    connection: Connection | None = config.attributes.get(CONNECTION)
+    if connection is not None:
+        _migrate(connection, options)
+        return
+    try:
+        with store.sync_engine.connect() as own:
+            _migrate(own, options)
+    finally:
+        store.sync_engine.dispose()
+
+
+def _migrate(connection: Connection, options: dict[str, Any]) -> None:
+    # SQLite cannot change a column: its table is made anew.
+    context.configure(connection=connection, render_as_batch=connection.dialect.name == "sqlite", **options)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def metadata_of(service: str) -> list[MetaData]:
+    """Return the tables of a service's models, and fedorm's own there."""
+    return [catalog.metadata(service), own_metadata(service)]
+
+
+def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
+    """Write a model's own column type as what the database has, so that a revision outlives the model."""
+    if kind == "type" and isinstance(item, TypeDecorator):
+        return f"sa.{item.impl_instance!r}"
+    return False
+
+
+def _store_of(config: Any) -> SQLStore:
+    if config.cmd_opts is not None:  # Called from a shell; a program has set up its own logging.
+        logging.basicConfig(format="%(levelname)-5.5s [%(name)s] %(message)s", level=logging.WARNING)
+        logging.getLogger("alembic").setLevel(logging.INFO)
+    service, path = config.get_main_option("service"), os.environ.get("FEDORM_CONFIG")
+    if service is None:
+        raise CommandError(f"{config.config_file_name} names no service: write  service = ...  below [alembic]")
+    if not path:
+        raise CommandError("set the environment variable FEDORM_CONFIG to the path of a fedorm.toml")
+    for module in os.environ.get("FEDORM_MODELS", "").split():
+        importlib.import_module(module)
+    services = settings_from_file(path).services
+    if service not in services:
+        raise CommandError(f"{path} has no service {service!r}; it has {', '.join(sorted(services))}")
+    # Only this service's store: the drivers of the others need not be installed where migrations run.
+    store = store_for(service, services[service])
+    if not isinstance(store, SQLStore):
+        raise CommandError(f"service {service!r} has no tables: its history is carried out by  fedorm migrate")
+    return store

@@ -1,0 +1,95 @@
+"""What no single service can see: whether the two sides of a relationship between services fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Table, UniqueConstraint, inspect
+from sqlalchemy.orm import configure_mappers
+
+from fedorm.catalog import catalog
+from fedorm.entity import is_document, primary_key
+from fedorm.exc import RelationshipError
+from fedorm.migrate.base import Drift
+from fedorm.relationship import FederatedAttribute, federated_attributes
+from fedorm.stores.base import collection_name
+
+if TYPE_CHECKING:
+    from fedorm.federation import Federation
+
+
+async def relation_drifts(federation: Federation, services: Collection[str]) -> list[Drift]:
+    """Return what is wrong with relationships that lead from one of these services to one of the federation's."""
+    configure_mappers()
+    found: list[Drift] = []
+    for service in services:
+        for model in catalog.models(service):
+            for attribute in federated_attributes(model).values():
+                if attribute.owner is model:
+                    found += _of(attribute, federation)
+    return found
+
+
+def _of(attribute: FederatedAttribute, federation: Federation) -> Iterator[Drift]:
+    owner = attribute.owner
+    try:
+        hop = attribute.hop  # Made with the types of both sides compared.
+    except RelationshipError as error:
+        yield Drift(owner.__service__, _place(owner), f"{attribute.name}: {error}")
+        return
+    if hop.service not in federation.stores or hop.secondary is not None:
+        return
+    if not _has_index(hop.target, hop.remote):
+        keys = ", ".join(hop.remote)
+        yield Drift(
+            hop.service,
+            _place(hop.target),
+            f"{attribute.name} finds its rows by {keys}, which no index begins with: each load reads all of them",
+        )
+
+
+def _place(model: Any) -> str:
+    return collection_name(model) if is_document(model) else str(inspect(model).local_table)
+
+
+def _has_index(model: Any, fields: Sequence[str]) -> bool:
+    if set(fields) == set(primary_key(model)):
+        return True
+    if is_document(model):
+        return any(_begins(names, fields) for names in _document_indexes(model))
+    mapper = inspect(model)
+    table = mapper.local_table
+    if not isinstance(table, Table):
+        return True
+    columns = [mapper.column_attrs[name].columns[0].name for name in fields]
+    return any(_begins(names, columns) for names in _indexes(table))
+
+
+def _indexes(table: Table) -> Iterator[list[str]]:
+    yield [column.name for column in table.primary_key]
+    for index in table.indexes:
+        yield [getattr(one, "name", "") for one in index.expressions]
+    for constraint in table.constraints:
+        if isinstance(constraint, UniqueConstraint):
+            yield [column.name for column in constraint.columns]
+    if (engine := getattr(table, "engine", None)) is not None:
+        order = getattr(engine, "order_by", None)
+        yield [getattr(one, "name", str(one)) for one in getattr(order, "expressions", None) or ()]
+
+
+def _document_indexes(model: Any) -> Iterator[list[str]]:
+    for name, field in model.model_fields.items():
+        if any(getattr(one, "_indexed", None) for one in (field.annotation, *field.metadata)):
+            yield [name]
+    for index in getattr(getattr(model, "Settings", None), "indexes", ()):
+        if isinstance(index, str):
+            yield [index]
+        elif isinstance(index, list | tuple):
+            yield [one if isinstance(one, str) else one[0] for one in index]
+        else:
+            yield list(index.document["key"])
+
+
+def _begins(index: Sequence[str], fields: Sequence[str]) -> bool:
+    return set(index[: len(fields)]) == set(fields)
