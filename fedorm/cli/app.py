@@ -15,6 +15,7 @@ from fedorm.cli.saga import saga
 from fedorm.cli.services import doctor, services
 from fedorm.cli.setup import Setup
 from fedorm.cli.sql import sql
+from fedorm.cli.sync import sync
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,3 +69,4 @@ app.command()(sql)
 app.command()(explain)
 app.add_typer(outbox, name="outbox")
 app.add_typer(saga, name="saga")
+app.add_typer(sync, name="sync")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fedorm.cli.failing import run
-from fedorm.cli.services import AsForm, Form
+from fedorm.cli.services import AsForm, AsJson, Form, form_of
 from fedorm.cli.setup import Setup, UsageError
 from fedorm.cli.tables import show_table
 from fedorm.cli.values import dump
@@ -59,7 +59,7 @@ def run_relay(
 
 
 @outbox.command()
-def status(context: typer.Context, format: AsForm = Form.TABLE) -> None:
+def status(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJson = False) -> None:
     """Count the events that wait, by service. Ends with 1 when one was put aside or a service does not answer."""
     setup: Setup = context.obj
 
@@ -67,7 +67,7 @@ def status(context: typer.Context, format: AsForm = Form.TABLE) -> None:
         async with setup.opened() as federation:
             found = await federation.outbox.status()
             failed = await federation.outbox.failed()
-        if format is Form.JSON:
+        if form_of(format, as_json) is Form.JSON:
             for one in found:
                 typer.echo(dump({name: getattr(one, name) for name in one.__slots__}))
         else:

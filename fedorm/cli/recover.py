@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fedorm.cli.failing import one_line, run
-from fedorm.cli.services import AsForm, Form, advice
+from fedorm.cli.services import AsForm, AsJson, Form, advice, form_of
 from fedorm.cli.setup import Setup
 from fedorm.cli.tables import show_table
 from fedorm.cli.values import dump
@@ -31,6 +31,7 @@ def recover(
         bool, typer.Option("--dry-run", "-n", help="Say what would be done, and change nothing.")
     ] = False,
     format: AsForm = Form.TABLE,
+    as_json: AsJson = False,
 ) -> None:
     """End the two-phase commits that a crash has left in doubt, as was decided.
 
@@ -41,7 +42,7 @@ def recover(
     async def work() -> None:
         federation = Federation(setup.read())
         report = await federation.recover_where_possible(older_than, dry_run=dry_run)
-        (_write_json if format is Form.JSON else _show)(setup, report)
+        (_write_json if form_of(format, as_json) is Form.JSON else _show)(setup, report)
         if not report.is_complete:
             raise typer.Exit(1)
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from fedorm.cli.failing import run
-from fedorm.cli.services import AsForm, Form
+from fedorm.cli.lines import log_lines
+from fedorm.cli.services import AsForm, AsJson, Form, form_of
 from fedorm.cli.setup import Setup, UsageError
 from fedorm.cli.tables import show_table
 from fedorm.cli.values import dump
@@ -58,7 +57,7 @@ def run_sagas(
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, federation.sagas.stop)
-            with _told(setup):
+            with log_lines(setup, "fedorm.sagas"):
                 typer.echo(f"ending sagas with the steps: {', '.join(names)}", err=True)
                 if not once:
                     await federation.sagas.run(every=every, lease=lease, grace=grace)
@@ -74,7 +73,7 @@ def run_sagas(
 
 
 @saga.command(epilog="As in:  fedorm saga status --format json")
-def status(context: typer.Context, format: AsForm = Form.TABLE) -> None:
+def status(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJson = False) -> None:
     """Count the sagas of each service by their state. Ends with 1 where compensations fail."""
     setup: Setup = context.obj
 
@@ -85,7 +84,7 @@ def status(context: typer.Context, format: AsForm = Form.TABLE) -> None:
         rows = [
             (service, *(found.get(state, 0) for state in State), failing[service]) for service, found in counts.items()
         ]
-        _write(["service", *(state.value for state in State), "failing"], rows, format)
+        _write(["service", *(state.value for state in State), "failing"], rows, form_of(format, as_json))
         if failing:
             raise typer.Exit(1)
 
@@ -93,7 +92,7 @@ def status(context: typer.Context, format: AsForm = Form.TABLE) -> None:
 
 
 @saga.command("list", epilog="As in:  fedorm saga list --format json")
-def list_unfinished(context: typer.Context, format: AsForm = Form.TABLE) -> None:
+def list_unfinished(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJson = False) -> None:
     """List the sagas that are not over: their age, the step that is next, and the last error."""
     setup: Setup = context.obj
 
@@ -107,11 +106,11 @@ def list_unfinished(context: typer.Context, format: AsForm = Form.TABLE) -> None
             age, led = now - one.begun_at, one.until > now
             error = setup.scrub(one.error or "")
             start = (one.service, one.name, one.id, one.state.value, _step(one))
-            if format is Form.JSON:
+            if form_of(format, as_json) is Form.JSON:
                 rows.append((*start, round(age, 3), one.failures, led, error or None))
             else:
                 rows.append((*start, f"{age:.0f} s", one.failures, "yes" if led else "no", error))
-        _write(names, rows, format)
+        _write(names, rows, form_of(format, as_json))
 
     run(setup, work())
 
@@ -159,23 +158,3 @@ def _write(names: Sequence[str], rows: Sequence[Sequence[Any]], format: Form) ->
         show_table(names, rows)
     else:
         typer.echo("no sagas")
-
-
-@contextmanager
-def _told(setup: Setup) -> Iterator[None]:
-    """Write what becomes of each saga to stderr, a line each."""
-
-    class Lines(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return setup.scrub(" ".join(super().format(record).split()))
-
-    log, handler = logging.getLogger("fedorm.sagas"), logging.StreamHandler()
-    handler.setFormatter(Lines())
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)

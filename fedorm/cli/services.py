@@ -41,6 +41,12 @@ class Form(enum.StrEnum):
 
 
 AsForm = Annotated[Form, typer.Option("--format", "-F", help="How the list is written.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+
+
+def form_of(format: Form, as_json: bool) -> Form:
+    """Return how a list is to be written."""
+    return Form.JSON if as_json else format
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class Found:
     advice: str | None = None
 
 
-def services(context: typer.Context, format: AsForm = Form.TABLE) -> None:
+def services(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJson = False) -> None:
     """List the services: their kind, their address, and what their databases can do."""
     setup: Setup = context.obj
 
@@ -72,7 +78,7 @@ def services(context: typer.Context, format: AsForm = Form.TABLE) -> None:
             store = _store(name, settings)
             can = sorted(one.name.lower() for one in store.capabilities) if isinstance(store, Store) else []
             rows.append((name, _kind(store, settings), settings.address, can))
-        if format is Form.JSON:
+        if form_of(format, as_json) is Form.JSON:
             for name, kind, address, can in rows:
                 typer.echo(dump({"service": name, "kind": kind, "address": address, "capabilities": can}))
             return
@@ -84,14 +90,14 @@ def services(context: typer.Context, format: AsForm = Form.TABLE) -> None:
     run(setup, work())
 
 
-def doctor(context: typer.Context, format: AsForm = Form.TABLE) -> None:
+def doctor(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJson = False) -> None:
     """Open each service and say how it is, and what to do where it is not well. Ends with 1 when one is not."""
     setup: Setup = context.obj
 
     async def work() -> None:
         settings = setup.read().services
         found = await _examine(settings)
-        if format is Form.JSON:
+        if form_of(format, as_json) is Form.JSON:
             for one in found:
                 typer.echo(dump({name: getattr(one, name) for name in one.__slots__}))
         else:

@@ -68,9 +68,12 @@ class Setup:
     @asynccontextmanager
     async def opened(self, app: str | None = None) -> AsyncIterator[Federation]:
         """Open the federation of the settings, or the one that ``app`` names, as ``module:name``."""
-        federation = Federation(self.read()) if app is None else _named(app)
-        async with federation:
+        async with self.federation(app) as federation:
             yield federation
+
+    def federation(self, app: str | None = None) -> Federation:
+        """Return the same without opening it."""
+        return Federation(self.read()) if app is None else _named(app)
 
     def scrub(self, text: str) -> str:
         """Return text without any service's password, nor the cache's."""

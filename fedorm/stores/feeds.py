@@ -68,8 +68,9 @@ class ChangeFeed(ABC):
     async def create(self) -> str:
         """Make what the server needs (slot, publication), unless it is there, and return a position.
 
-        From it a stream has every transaction that is committed after this call began, so that rows read later than
-        that and the stream together miss nothing. What an earlier call has made is begun anew: the position is now's.
+        Rows that are read after this call and the stream from there on miss nothing together: what the stream does not
+        have was committed before, and is seen. Waits for transactions where the server has to. What an earlier call has
+        made is begun anew: the position is now's.
         """
 
     @abstractmethod

@@ -26,8 +26,10 @@ from fedorm.stores.beanie_models import BeanieModels
 from fedorm.stores.bson_types import class_filter, field_name
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
+from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.mongodb_errors import classify
 from fedorm.stores.reflecting import Wanted
+from fedorm.stores.rows import RowAccess, RowShape
 
 
 @dataclass(slots=True)
@@ -70,10 +72,10 @@ class MongoDBStore(BeanieModels):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Documents and updates; transactions once an open server has said that it has them."""
+        """Documents and updates; transactions and a log once an open server has said that it has them."""
         known = {Capability.DOCUMENTS, Capability.STREAMING, Capability.UPDATES, Capability.TLS}
         if any(side.transactions for side in self._sides.values()):
-            known.add(Capability.TRANSACTIONS)
+            known |= {Capability.TRANSACTIONS, Capability.CHANGE_FEED}
         return frozenset(known)
 
     # -- lifetime
@@ -122,6 +124,10 @@ class MongoDBStore(BeanieModels):
 
         client = made_client(self.service, self.settings, self.sent)
         return _Side(client, client[self.database_name])
+
+    def connect(self) -> Any:
+        """Return PyMongo's database of a client of its own, which the caller closes."""
+        return self._connect().database
 
     async def _close(self, *, sync: bool) -> None:
         side = self._sides.pop(sync, None)
@@ -201,6 +207,12 @@ class MongoDBStore(BeanieModels):
         if side.decisions is None:
             side.decisions = MongoDBDecisions(side.database, self.named)
         return side.decisions
+
+    def change_feed(self, name: str, shapes: Sequence[RowShape]) -> ChangeFeed:
+        """Read a change stream; nothing is made on the server, so that the name does not matter."""
+        from fedorm.stores.mongodb_feed import MongoDBFeed
+
+        return MongoDBFeed(self, shapes)
 
     # -- reading and writing
 
@@ -337,6 +349,12 @@ class MongoDBStore(BeanieModels):
         await self.prepare_events(sync=sync)
         async with self.named():
             await insert_events(self._side(sync=sync).database, events, transaction)
+
+    def row_access(self, shape: RowShape) -> RowAccess:
+        """Return what reads and writes whole documents of one class."""
+        from fedorm.stores.mongodb_rows import MongoDBRowAccess
+
+        return MongoDBRowAccess(self, shape)
 
     def query(self, reader: DocumentReader, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
         """Return a Beanie ``FindMany`` over the session's own database."""

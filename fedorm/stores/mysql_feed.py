@@ -22,9 +22,9 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm.exc import ConfigurationError, FeedLostError, ServiceUnavailableError, StoreError
 from fedorm.stores.chunk_queue import ChunkQueue
 from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk
+from fedorm.stores.mysql_images import Declared, UnreadableColumnError
 from fedorm.stores.mysql_log import LostConnectionError, LostRowsError, MySQLLog, UnreadableLogError
 from fedorm.stores.mysql_position import LogPlace, Position
-from fedorm.stores.mysql_row_images import Declared, UnreadableColumnError
 from fedorm.stores.rows import RowShape
 
 if TYPE_CHECKING:

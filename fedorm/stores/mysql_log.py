@@ -26,8 +26,8 @@ from sqlalchemy.engine import Dialect
 
 from fedorm.stores.chunk_queue import PART, ChunkQueue
 from fedorm.stores.feeds import Change, Chunk
+from fedorm.stores.mysql_images import Declared, RowReader
 from fedorm.stores.mysql_position import LogPlace, Position
-from fedorm.stores.mysql_row_images import Declared, RowReader
 from fedorm.stores.mysql_statements import first_word, mentions, truncated_table
 from fedorm.stores.rows import Key, RowShape, Values
 

@@ -292,10 +292,11 @@ def _pass(data: bytes, start: int) -> None:
 
 def parse_lsn(position: str) -> int:
     """Return a place in the log as a number; raises ``ValueError``."""
-    high, slash, low = position.partition("/")
-    if not slash:
-        raise ValueError(f"{position!r} is no position in PostgreSQL's log")
-    return (int(high, 16) << 32) | int(low, 16)
+    high, _, low = position.partition("/")
+    try:
+        return (int(high, 16) << 32) | int(low, 16)
+    except ValueError:
+        raise ValueError(f"{position!r} is no position in PostgreSQL's log") from None
 
 
 def format_lsn(position: int) -> str:

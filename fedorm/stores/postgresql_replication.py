@@ -61,7 +61,8 @@ class Replication:
         """After so many seconds without a word from us the server has to get one."""
         self._timer: asyncio.TimerHandle | None = None
         self._ready: asyncio.Future[None] | None = None
-        self._writing = False
+        self._reading = self._writing = self._lost = False
+        """Whether the loop watches the socket for us, and whether libpq has closed it."""
         self.received = 0
         """How far the log has come here."""
         self.confirmed = 0
@@ -168,16 +169,24 @@ class Replication:
         if self._pgconn.ssl_in_use:
             # Of what OpenSSL has decrypted already the socket does not tell.
             seconds = 1.0 if seconds is None else min(seconds, 1.0)
+        if self._lost:
+            return  # The next that is asked of libpq says why.
         self._ready = self._loop.create_future()
         timer = None if seconds is None else self._loop.call_later(max(seconds, 0), self._wake)
+        self._reading = True
         self._loop.add_reader(self._socket, self._wake)
         try:
             await self._ready
         finally:
-            self._loop.remove_reader(self._socket)
+            self._read_no_more()
             self._ready = None
             if timer is not None:
                 timer.cancel()
+
+    def _read_no_more(self) -> None:
+        if self._reading:
+            self._loop.remove_reader(self._socket)
+        self._reading = False
 
     def _wake(self) -> None:
         if self._ready is not None and not self._ready.done():
@@ -207,7 +216,8 @@ class Replication:
 
     def _tell_in_time(self) -> None:
         self._tell()
-        self._timer = self._loop.call_later(self._patience, self._tell_in_time)
+        if not self._lost:
+            self._timer = self._loop.call_later(self._patience, self._tell_in_time)
 
     def _tell(self, *, confirmed: int | None = None, asking: bool = False) -> None:
         confirmed = self.confirmed if confirmed is None else confirmed
@@ -236,6 +246,8 @@ class Replication:
         try:
             yield
         except Error:
-            # Who reads hears of it, and must not wait for a socket that is no more.
+            # Who reads hears of it. The socket is no more, and its number may be another's at once.
+            self._lost = True
             self._write_later(False)
+            self._read_no_more()
             self._wake()

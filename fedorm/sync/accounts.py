@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy import exc as sa_exc
 
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import LeaseLostError
 from fedorm.sync.keeping import Kept
-from fedorm.sync.tables import fedorm_sync_rules
+from fedorm.sync.tables import fedorm_sync_dead_letters, fedorm_sync_rules
 
 LEASE = 10.0
 """For how many seconds a rule is its owner's after that was last heard of."""
@@ -37,6 +37,16 @@ class Account:
     lag_rows: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What has been done for a rule since it was made, by all of its owners, and what is left of it undone."""
+
+    synced: int
+    deleted: int
+    errors: int
+    dead_letters: int
+
+
 @dataclass(slots=True)
 class Progress:
     """What an owner has done since it last said so, and how it is now."""
@@ -50,6 +60,8 @@ class Progress:
     lag_seconds: float | None = None
     lag_rows: int | None = None
     position: str | None = None
+    totals: Totals | None = None
+    """What the account said when that was last done, this owner's share included; None before."""
 
 
 class Accounts:
@@ -57,6 +69,7 @@ class Accounts:
 
     def __init__(self, store: SQLStore, *, lease: float = LEASE) -> None:
         self._kept = Kept(store, fedorm_sync_rules)
+        self._letters = Kept(store, fedorm_sync_dead_letters)
         self.lease = lease
         self.owner = secrets.token_hex(8)
 
@@ -102,17 +115,22 @@ class Accounts:
             values["owner"] = None
         mine = table.c.rule == rule, table.c.owner == self.owner, table.c.epoch == epoch
         ours = update(table).where(*mine).values(**values)
+        letters = self._letters.table
+        put_aside = select(func.count()).select_from(letters).where(letters.c.rule == rule).scalar_subquery()
+        now = select(table.c.paused, table.c.synced, table.c.deleted, table.c.errors, put_aside)
 
-        def work(connection: Connection) -> bool | None:
+        def work(connection: Connection) -> Any:
             if not connection.execute(ours).rowcount:
                 return None
-            return bool(connection.execute(select(table.c.paused).where(table.c.rule == rule)).scalar_one())
+            return connection.execute(now.where(table.c.rule == rule)).one()
 
-        paused = await self._kept.write(work)
-        if paused is None:
+        await self._letters.make()
+        found = await self._kept.write(work)
+        if found is None:
             raise LeaseLostError(f"sync rule {rule!r} is carried out by another process by now")
         _uncount(progress, counted)
-        return paused
+        progress.totals = Totals(*found[1:])
+        return bool(found.paused)
 
     async def add(self, rule: str, progress: Progress) -> None:
         """Say what was done for a rule by a process that does not own it: relays of events share one."""

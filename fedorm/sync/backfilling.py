@@ -62,13 +62,12 @@ async def _fill_behind_stream(sync: Sync, carrying: Carrying, before: Position |
         position = before  # Goes on from where it was interrupted.
     else:
         fresh = before is None and await carrying.target.count() == 0
-        feed = before.feed if before is not None else None
-        if isinstance(strategy, CDC) and feed is None:
-            feed = await sync.feed(carrying.rule).create()
+        # Anew also where there is one: its log may be lost, which is what a backfill mends.
+        feed = await sync.feed(carrying.rule).create() if isinstance(strategy, CDC) else None
         version = before.version + 1 if before is not None else carrying.first_version() + 1
         if isinstance(strategy, EventDriven):
             version = int(time.time() * 1e6)
-        # What is committed from now on is in the stream, behind the position it has, and comes again after this.
+        # What is committed from now on is in the stream, and comes again after this.
         position = Position("snapshot", feed=feed, compares=not fresh, version=version)
         await carrying.positions.save(None, position, carrying.epoch)
     done = await go_through(carrying, position, page=strategy.page)

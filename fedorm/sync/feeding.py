@@ -27,7 +27,11 @@ def feed_of(federation: Federation, rule: ResolvedRule) -> ChangeFeed:
 
 
 def _name(federation: Federation, rule: ResolvedRule) -> str:
-    """Return a name that no other rule has, not even one of the same name that fills another database."""
-    places = [repr(federation.stores[service].place) for service in (rule.source.service, rule.target.service)]
+    """Return a name that no other rule has, not even one of the same name that fills another database.
+
+    It is the same in every process, whichever user it connects as and wherever it runs.
+    """
+    addresses = [federation.stores[service].address for service in (rule.source.service, rule.target.service)]
+    places = [address.partition("://")[2].rpartition("@")[2] for address in addresses]
     digest = hashlib.sha256("\n".join([rule.name, *places]).encode()).hexdigest()[:8]
     return f"sync_{re.sub('[^a-z0-9]+', '_', rule.name.lower()).strip('_')[:30]}_{digest}"

@@ -28,21 +28,27 @@ class RuleRunner:
     def __init__(self, sync: Sync, rule: ResolvedRule) -> None:
         self._sync, self.rule = sync, rule
         self.progress = Progress()
-        self._ending = asyncio.Event()
+        self.ending = asyncio.Event()
+        """Set when it has been told to stop."""
         self._carrying: Carrying | None = None
         self._failures = 0
         self._pauses = _pauses()
 
+    @property
+    def owns(self) -> bool:
+        """Whether the rule is this process's at the moment."""
+        return self._carrying is not None
+
     def stop(self) -> None:
         """End after the batch in hand."""
-        self._ending.set()
+        self.ending.set()
         if self._carrying is not None:
             self._carrying.stopping.set()
 
     async def run(self) -> None:
         """Go on until stopped. Never raises for what a rule or a service does."""
         accounts = self._sync.accounts(self.rule)
-        while not self._ending.is_set():
+        while not self.ending.is_set():
             try:
                 epoch = await accounts.take(self.rule.name)
                 if epoch is None:
@@ -55,7 +61,7 @@ class RuleRunner:
 
     async def _own(self, accounts: Accounts, epoch: int) -> None:
         carrying = self._carrying = self._sync.carrying(self.rule, epoch=epoch, progress=self.progress)
-        if self._ending.is_set():
+        if self.ending.is_set():
             carrying.stopping.set()
         try:
             async with leased(accounts, carrying):
@@ -100,7 +106,7 @@ class RuleRunner:
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._ending.wait()
+                await self.ending.wait()
 
 
 def _pauses() -> Callable[[int], float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -131,11 +132,12 @@ class Sync:
     # -- carrying them out
 
     async def run(self, rules: Iterable[str] | None = None, *, grace: float = 30.0) -> None:
-        """Carry out these rules, or all, until cancelled or until ``stop()``: then the batches in hand are ended first.
+        """Carry out these rules, or all, until cancelled or until ``stop()``.
 
-        Any number of processes may do so at once: each rule is one's at a time, and another's within ``lease`` seconds
-        after that has died. What services, rows or the rules' own code do wrong is retried, or put aside, and ends
-        nothing. Event-driven rules go through the relay of the outbox, which is run here, too.
+        The batches in hand are ended then, within ``grace`` seconds. Any number of processes may do so at once: each
+        rule is one's at a time, and another's within ``lease`` seconds after that has died. What services, rows or the
+        rules' own code do wrong is retried, or put aside, and ends nothing. Event-driven rules go through the relay of
+        the outbox, which is run here, too.
         """
         chosen = [self.rule(name) for name in rules] if rules is not None else list(self.rules.values())
         if not chosen:
@@ -147,7 +149,7 @@ class Sync:
         if sources:
             tasks.append(asyncio.create_task(self._federation.outbox.run(sources)))
         try:
-            await self._until_ended(tasks, len(runners))
+            await self._until_stopped(runners[0], tasks)
         finally:
             self.stop()
             if sources:
@@ -157,16 +159,20 @@ class Sync:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             for runner in runners:
+                self._known[runner.rule.name] = self._here(runner.rule)
                 self._runners.pop(runner.rule.name, None)
 
     @staticmethod
-    async def _until_ended(tasks: list[asyncio.Task[None]], runners: int) -> None:
-        pending = set(tasks[:runners])
-        while pending:
-            done, pending = await asyncio.wait({*pending, *tasks[runners:]}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            pending -= set(tasks[runners:])
+    async def _until_stopped(runner: RuleRunner, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        told = asyncio.create_task(runner.ending.wait())  # As all of them are.
+        pending: set[asyncio.Task[Any]] = {told, *tasks}
+        try:
+            while told in pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            told.cancel()
 
     def stop(self) -> None:
         """End every ``run()`` of this federation after the batches in hand."""
@@ -290,12 +296,15 @@ class Sync:
         if runner is None:
             return known
         progress = runner.progress
+        # What the account has by now is no longer counted as this process's own.
+        since = progress.totals if progress.totals is not None and progress.totals.synced >= known.synced else known
         return replace(
             known,
-            state=progress.state,
-            synced=known.synced + progress.synced,
-            deleted=known.deleted + progress.deleted,
-            errors=known.errors + progress.errors,
+            state=progress.state if runner.owns or progress.state == "stopped" else known.state,
+            synced=since.synced + progress.synced,
+            deleted=since.deleted + progress.deleted,
+            errors=since.errors + progress.errors,
+            dead_letters=since.dead_letters,
             last_sync_at=progress.last_sync_at or known.last_sync_at,
             last_error=progress.last_error or known.last_error,
             lag_seconds=progress.lag_seconds,
@@ -333,7 +342,7 @@ def _named(rule: ResolvedRule, state: str) -> RuleStatus:
 
 def _status(rule: ResolvedRule, account: Account, letters: int, position: str | None) -> RuleStatus:
     return replace(
-        _named(rule, "paused" if account.paused else account.state),
+        _named(rule, _state(account)),
         position=position,
         last_sync_at=account.last_sync_at,
         synced=account.synced,
@@ -346,6 +355,14 @@ def _status(rule: ResolvedRule, account: Account, letters: int, position: str | 
         owner=account.owner,
         last_error=account.last_error,
     )
+
+
+def _state(account: Account) -> str:
+    """Return what a rule is doing: nothing any more, if who carried it out has not been heard of."""
+    if account.paused:
+        return "paused"
+    alive = account.until >= time.time()
+    return account.state if alive or account.state in ("new", "failed") else "stopped"
 
 
 def event_targets(sync: Sync, rules: Iterable[ResolvedRule]) -> list[Any]:

@@ -76,6 +76,7 @@ class _Verifying:
         found.rows += len(rows)
         found.ranges += 1
         work = await carrying.work_of(rows)
+        found.failed += sum(one.error is not None for one in work.outcomes.values())
         there = await carrying.target.read([*work.outcomes, *work.gone])
         if not work.gone and _digest({k: one.values for k, one in work.outcomes.items()}) == _digest(
             {key: _like(there.get(key), one.values) for key, one in work.outcomes.items()}

@@ -228,6 +228,15 @@ async def test_the_last_part_of_a_transaction_has_a_position(logged: Logged) -> 
     assert [(len(one.changes), one.position is None) for one in found] == [(5_000, True), (5_000, True), (0, False)]
 
 
+async def test_large_rows_come_in_parts(logged: Logged) -> None:
+    """A chunk is not much larger than 16 MB, however few changes that are."""
+    feed = logged.feed("rows", NOTES)
+    position = await feed.create()
+    await logged.run("INSERT INTO logged_notes SELECT n, repeat('x', 1000000) FROM generate_series(1, 40) n")
+    found = await read(feed, position, 40)
+    assert [(len(one.changes), one.position is None) for one in found] == [(16, True), (16, True), (8, False)]
+
+
 async def test_small_transactions_come_together(logged: Logged) -> None:
     """What is there already comes in few chunks, and each ends with a transaction."""
     feed = logged.feed("small", NOTES)

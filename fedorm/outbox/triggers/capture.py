@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple, Self
 
 from sqlalchemy import (
     Column,
-    CompoundSelect,
     Insert,
     Label,
     Select,
@@ -189,8 +188,7 @@ class _Statement:
         if change != "update":
             return [self._whole(change)]
         events: list[_Event] = []
-        differ = [self._json.differ(*self._both(column)) for column in capture.table.primary_key.columns]
-        moved = or_(false(), *differ)
+        moved = or_(false(), *map(self._differ, capture.table.primary_key.columns))
         if "update" in capture.types:
             events.append(self._changed(not_(moved)) if capture.moves else self._changed())
         if capture.moves:
@@ -198,12 +196,13 @@ class _Statement:
             events += [self._whole("delete", moved), self._whole("insert", moved)]
         return events
 
-    def _rows(self, events: Sequence[_Event]) -> Select[Any] | CompoundSelect[Any]:
+    def _rows(self, events: Sequence[_Event]) -> Select[Any]:
         new_id = self._json.new_id().label("id")
-        if len(events) == 1 or self._json.has_cheap_subqueries:
-            parts = [select(new_id, one.type, one.key, one.data).where(*one.conditions) for one in events]
-            return parts[0] if len(parts) == 1 else union_all(*parts)
-        # The subquery says which events there are, and by a number.
+        if len(events) == 1:
+            (one,) = events
+            return select(new_id, one.type, one.key, one.data).where(*one.conditions)
+        # Which events there are comes first, in numbers: MariaDB makes a temporary table of a UNION for each row that
+        # changes, and it is a file where there are long texts in it.
         which = [select(literal(at).label("event")).where(*one.conditions) for at, one in enumerate(events)]
         event = union_all(*which).subquery("happened").c.event
 
@@ -226,17 +225,14 @@ class _Statement:
     def _changed(self, *conditions: ColumnElement[bool]) -> _Event:
         """Return the event of a row that has other values now."""
         json, columns = self._json, self._capture.values
-        pairs = [self._both(column) for column in columns]
-        if json.has_cheap_subqueries:
-            # So that each value is written down once, before it is compared.
-            named = [(old.label(f"old_{at}"), new.label(f"new_{at}")) for at, (old, new) in enumerate(pairs)]
-            made = select(*(old for old, _ in named), *(new for _, new in named)).subquery("row_values").c
-            pairs = [(made[old.name], made[new.name]) for old, new in named]
-        differ = [json.differ(*pair) for pair in pairs]
-        names = [column.key for column in columns]
+        differ = [self._differ(column) for column in columns]
+        changed = [
+            (column.key, differs, json.array(self._both(column)))
+            for column, differs in zip(columns, differ, strict=True)
+        ]
         members = [
-            ("values", json.object([(name, new) for name, (_, new) in zip(names, pairs, strict=True)])),
-            ("changed", json.object_of(list(zip(names, differ, map(json.array, pairs), strict=True)))),
+            ("values", json.object([(column.key, self._value("NEW", column)) for column in columns])),
+            ("changed", json.object_of(changed)),
         ]
         return self._event("update", "NEW", members, (*conditions, or_(false(), *differ)))
 
@@ -255,6 +251,9 @@ class _Statement:
             self._key(row).label("key"),
             (cast(data, postgresql.JSONB) if self._dialect.name == "postgresql" else data).label("data"),
         )
+
+    def _differ(self, column: Column[Any]) -> ColumnElement[bool]:
+        return self._json.changed(column, of_row("OLD", column), of_row("NEW", column))
 
     def _both(self, column: Column[Any]) -> tuple[Text, Text]:
         return self._value("OLD", column), self._value("NEW", column)

@@ -47,8 +47,10 @@ def _digits(number: Value) -> Text:
 class MySQLColumnJSON(ColumnJSON):
     """MySQL 8 and MariaDB 10.6, and later."""
 
-    # It is a temporary table for each row that changes, and in MariaDB one with long texts is a file.
-    has_cheap_subqueries = False
+    comparable = (
+        *(sqltypes.Integer, sqltypes.Numeric, sqltypes.Float, sqltypes._Binary),
+        *(sqltypes.Date, sqltypes.DateTime, sqltypes.Time),
+    )
 
     def characters(self, value: Value) -> Text:
         """Leave the column's character set behind."""
@@ -117,9 +119,14 @@ class MySQLColumnJSON(ColumnJSON):
             return _digits(value + literal_column("0"))
         return self.text(value)
 
+    def distinct(self, one: Value, other: Value) -> ColumnElement[bool]:
+        """Compare them, NULL with NULL as well."""
+        # Not is_distinct_from(): of that SQLAlchemy makes parameters, whatever it is told.
+        return ~one.bool_op("<=>")(other)
+
     def differ(self, one: Text, other: Text) -> ColumnElement[bool]:
         """Compare them byte by byte, whatever the collation takes for equal."""
-        return cast(one, mysql.BINARY) != cast(other, mysql.BINARY)
+        return self.distinct(cast(one, mysql.BINARY), cast(other, mysql.BINARY))
 
     def new_id(self) -> Value:
         """Let the server make one."""

@@ -19,6 +19,11 @@ def _as_text(value: Value) -> Text:
 class PostgreSQLColumnJSON(ColumnJSON):
     """PostgreSQL 13 and later."""
 
+    comparable = (
+        *(sqltypes.Integer, sqltypes.Numeric, sqltypes.Float, sqltypes._Binary, sqltypes.Boolean),
+        *(sqltypes.Date, sqltypes.DateTime),
+    )
+
     def characters(self, value: Value) -> Text:
         """Leave the column's type behind."""
         return _as_text(value)
@@ -82,9 +87,13 @@ class PostgreSQLColumnJSON(ColumnJSON):
             value = cast(value, postgresql.ARRAY(sqltypes.Text))
         return _as_text(func.to_jsonb(value))
 
+    def distinct(self, one: Value, other: Value) -> ColumnElement[bool]:
+        """Compare them, NULL with NULL as well."""
+        return one.is_distinct_from(other)
+
     def differ(self, one: Text, other: Text) -> ColumnElement[bool]:
         """Compare them byte by byte."""
-        return one.collate("C") != other
+        return self.distinct(one.collate("C"), other)
 
     def new_id(self) -> Value:
         """Let the server make one."""

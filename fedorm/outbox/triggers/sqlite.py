@@ -21,6 +21,8 @@ def _number(value: int) -> ColumnElement[int]:
 class SQLiteColumnJSON(ColumnJSON):
     """SQLite 3.38 and later. A value that is not of its column's type, which SQLite allows, is written as it is."""
 
+    comparable = (sqltypes.Integer, sqltypes._Binary)
+
     def characters(self, value: Value) -> Text:
         """Take whatever is there for a text."""
         return cast(value, sqltypes.Text)
@@ -86,9 +88,14 @@ class SQLiteColumnJSON(ColumnJSON):
         """Return a number or text as such; anything else as text."""
         return case((func.typeof(value) == constant("blob"), self.binary(value)), else_=func.json_quote(value))
 
+    def distinct(self, one: Value, other: Value) -> ColumnElement[bool]:
+        """Compare them, NULL with NULL as well."""
+        # Not is_distinct_from(): of that SQLAlchemy makes parameters, whatever it is told.
+        return one.bool_op("IS NOT")(other)
+
     def differ(self, one: Text, other: Text) -> ColumnElement[bool]:
         """Compare them byte by byte: they are of no column, which might have a collation."""
-        return one != other
+        return self.distinct(one, other)
 
     def new_id(self) -> Value:
         """Make a UUID of version 4 from random bytes."""

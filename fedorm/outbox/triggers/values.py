@@ -59,8 +59,8 @@ def _name(name: str) -> str:
 class ColumnJSON(ABC):
     """Writes expressions of a database's types as texts of JSON. Of all methods, ``value`` alone is never NULL."""
 
-    has_cheap_subqueries: ClassVar[bool] = True
-    """Whether a subquery of texts in a trigger costs less than to write them down twice."""
+    comparable: ClassVar[tuple[type[TypeEngine[Any]], ...]]
+    """Types whose values the database tells apart just where their JSON differs."""
 
     def __init__(self, dialect: Dialect, names: Mapping[str, Mapping[str, str]]) -> None:
         self.dialect = dialect
@@ -179,9 +179,22 @@ class ColumnJSON(ABC):
     def other(self, value: Value, kind: TypeEngine[Any]) -> Text:
         """Return a value of a type that only this database has."""
 
+    def changed(self, column: Column[Any], old: Value, new: Value) -> ColumnElement[bool]:
+        """Say whether an event would tell of a change of a column's value; without making JSON, if that can be."""
+        kind = held_as(column.type, self.dialect)
+        if isinstance(kind, sqltypes.String) or column.key in self._names:
+            return self.differ(self.characters(old), self.characters(new))
+        if isinstance(kind, self.comparable) and not isinstance(column.type, sqltypes.Interval):
+            return self.distinct(old, new)
+        return self.differ(self.value(old, column), self.value(new, column))
+
+    @abstractmethod
+    def distinct(self, one: Value, other: Value) -> ColumnElement[bool]:
+        """Say whether two values differ, or one of them alone is NULL."""
+
     @abstractmethod
     def differ(self, one: Text, other: Text) -> ColumnElement[bool]:
-        """Say whether two texts, neither of them NULL, differ in a single character."""
+        """Say whether two texts differ in a single character, or one of them alone is NULL."""
 
     @abstractmethod
     def new_id(self) -> Value:

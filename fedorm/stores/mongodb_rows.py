@@ -1,0 +1,345 @@
+"""Whole rows of MongoDB's collections by key: documents through their class, and their fields as it holds them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from weakref import WeakKeyDictionary
+
+from sqlalchemy.util import greenlet_spawn
+
+from fedorm.exc import (
+    DocumentValidationError,
+    DuplicateKeyError,
+    RowError,
+    StoreError,
+    UnsupportedOperationError,
+)
+from fedorm.stores.base import batches
+from fedorm.stores.bson_types import class_filter, field_name, thawed
+from fedorm.stores.rows import Block, Key, RowAccess, RowShape, Values
+
+if TYPE_CHECKING:
+    from fedorm.stores.mongodb import MongoDBStore
+
+_FAULTS = {2, 66, 121, 10334, 11000, 11001, 12582, 17280, 17419, 17420}
+"""The server's codes for a value, a document too large, a validator and a unique index."""
+_LONGEST_TRANSACTION = 60.0
+_CHANGED: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+"""The collections that open transactions have changed."""
+
+
+class MongoDBRowAccess(RowAccess):
+    """Writes by unordered bulks of upserts that set the shape's fields, and ``$unset`` those that are not kept as null.
+
+    Documents are validated and encoded by their class; its event hooks are not run. A document that is made anew gets
+    the class's defaults in the fields beside the shape's. Keys are of one BSON type, as others are neither before nor
+    after them. A transaction is ended by the server after a minute, and one before 4.2 holds 16 MB: whoever writes
+    more has to commit in between. Where the server has no transactions, a bulk that fails may be there in part.
+    """
+
+    def __init__(self, store: MongoDBStore, shape: RowShape) -> None:
+        super().__init__(shape)
+        if shape.document is None:
+            raise store.error(UnsupportedOperationError, f"{shape.label} is no document class")
+        self.store = store
+        self.model: type[Any] = shape.document
+        self._stored = {name: field_name(self.model, name) for name in self.model.model_fields}
+        self._keys = [self._stored[name] for name in shape.key]
+
+    # -- reading
+
+    async def pages(
+        self, *, size: int, after: Key | None = None, since: str | None = None
+    ) -> AsyncIterator[list[Values]]:
+        """Read each page by the key of the last document before it."""
+        while True:
+            found = await self._page(size, after, None, since)
+            if found:
+                after = self._key(found[-1])
+                yield [self._values(one) for one in found]
+            if len(found) < size:
+                return
+
+    async def mark(self, *, changed: str | None, overlap: float) -> str | None:
+        """Go back by what a transaction may last, which MongoDB ends after a minute unless it is told otherwise."""
+        if changed is None:
+            return None
+        now = datetime.datetime.now(datetime.UTC)
+        return f"{changed} {(now - datetime.timedelta(seconds=overlap + _LONGEST_TRANSACTION)).isoformat()}"
+
+    @property
+    def resolutions(self) -> dict[str, float]:
+        """Say that a BSON date holds milliseconds."""
+        return dict.fromkeys(self.shape.fields, 1e-3)
+
+    async def key_pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Key]]:
+        """Read the keys' fields alone."""
+        while True:
+            keys = [self._key(one) for one in await self._page(size, after, self._keys_alone)]
+            if keys:
+                after = keys[-1]
+                yield keys
+            if len(keys) < size:
+                return
+
+    async def read(self, keys: Sequence[Key]) -> dict[Key, Values]:
+        """Look the keys up in batches."""
+        found = await self._found(keys, None)
+        return {self._key(one): self._values(one) for one in found}
+
+    async def present(self, keys: Sequence[Key]) -> set[Key]:
+        """Look the keys up in batches."""
+        return {self._key(one) for one in await self._found(keys, self._keys_alone)}
+
+    async def count(self) -> int:
+        """Count the documents of the class."""
+        async with self._named():
+            return int(await self._collection.count_documents(class_filter(self.model)))
+
+    @property
+    def _collection(self) -> Any:
+        return self.store.collection(self.model, sync=False)
+
+    @cached_property
+    def _keys_alone(self) -> dict[str, int]:
+        return {"_id": 0} | dict.fromkeys(self._keys, 1)
+
+    async def _page(
+        self, size: int, after: Key | None, fields: Mapping[str, int] | None, since: str | None = None
+    ) -> list[dict[str, Any]]:
+        beyond = [self._beyond(after)] if after is not None else []
+        if since is not None:
+            name, moment = since.split(" ", 1)
+            stored = self._stored[name]
+            # A document that does not say when it was changed may have been.
+            beyond.append({"$or": [{stored: {"$gte": datetime.datetime.fromisoformat(moment)}}, {stored: None}]})
+        async with self._named():
+            cursor = self._collection.find(self._where(*beyond), fields, sort=[(name, 1) for name in self._keys])
+            found: list[dict[str, Any]] = await cursor.limit(size).to_list(None)
+            return found
+
+    async def _found(self, keys: Sequence[Key], fields: Mapping[str, int] | None) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        async with self._named():
+            for batch in batches(keys, self.store.keys_per_statement(len(self._keys))):
+                found += await self._collection.find(self._where(self._one_of(batch)), fields).to_list(None)
+        return found
+
+    def _where(self, *conditions: dict[str, Any]) -> dict[str, Any]:
+        own = class_filter(self.model)
+        every = [one for one in (own, *conditions) if one]
+        return {"$and": every} if len(every) > 1 else (every[0] if every else {})
+
+    def _one_of(self, keys: Sequence[Key]) -> dict[str, Any]:
+        if len(self._keys) == 1:
+            return {self._keys[0]: {"$in": [_encode(key[0]) for key in keys]}}
+        return {"$or": [self._at(key) for key in keys]}
+
+    def _at(self, key: Key) -> dict[str, Any]:
+        return {name: _encode(part) for name, part in zip(self._keys, key, strict=True)}
+
+    def _beyond(self, after: Key) -> dict[str, Any]:
+        values = list(self._at(after).items())
+        steps = [dict(values[:at]) | {name: {"$gt": value}} for at, (name, value) in enumerate(values)]
+        return {"$or": steps} if len(steps) > 1 else steps[0]
+
+    def _values(self, raw: dict[str, Any]) -> Values:
+        try:
+            document = self.store.parse(self.model, raw)
+        except DocumentValidationError as error:
+            raise self.store.error(RowError, f"{self.shape.label}: {error}") from error
+        return {name: getattr(document, name) for name in self.shape.fields}
+
+    def _key(self, raw: dict[str, Any]) -> Key:
+        raw = thawed(self.model, raw)
+        return tuple(self._valid(name, raw.get(self._stored[name])) for name in self.shape.key)
+
+    # -- transactions
+
+    async def begin(self) -> Any:
+        """Begin where the server has transactions; it hears of it with the first operation."""
+        async with self._named():
+            return await self.store.begin(sync=False)
+
+    async def commit(self, handle: Any) -> None:
+        """Commit, and tell the result cache."""
+        if handle is not None:
+            changed = _CHANGED.pop(handle, None)
+            try:
+                async with self._named():
+                    await self.store.commit(handle)
+            finally:
+                await self._tell(changed)
+
+    async def rollback(self, handle: Any) -> None:
+        """Undo, and give the session back."""
+        if handle is not None:
+            _CHANGED.pop(handle, None)
+            await self.store.abort(handle)
+
+    async def _tell(self, changed: set[str] | None) -> None:
+        cache = self.store.cache
+        if cache is not None and changed:
+            await greenlet_spawn(cache.changed, self.store.place.changed(changed))
+
+    # -- writing
+
+    async def write(self, handle: Any, block: Block, *, version: int) -> None:
+        """Delete, then change, insert and replace; the version is not written."""
+        if not block:
+            return
+        with self._valid_rows():
+            # What is deleted may have held a value that is unique, and that another document now has.
+            bulks = [list(self._deletes(block.deletes)), [*self._changes(block.changes), *self._upserts(block.upserts)]]
+        name = self.store.collection_of(self.model)
+        if handle is not None:
+            _CHANGED.setdefault(handle, set()).add(name)
+        try:
+            async with self._named():
+                for operations in bulks:
+                    if operations:
+                        await self._collection.bulk_write(operations, ordered=False, session=handle)
+        finally:
+            if handle is None:
+                await self._tell({name})
+
+    def _deletes(self, keys: Sequence[Key]) -> Iterator[Any]:
+        from pymongo import DeleteMany, DeleteOne
+
+        if len(self._keys) > 1:
+            yield from (DeleteOne(self._where(self._at(key))) for key in keys)
+            return
+        for batch in batches(keys, self.store.batch_size):
+            yield DeleteMany(self._where(self._one_of(batch)))
+
+    def _upserts(self, rows: Sequence[Values]) -> Iterator[Any]:
+        from pymongo import UpdateOne
+
+        for row in rows:
+            encoded = self.store.encode(self._document(row))
+            key = {name: encoded[name] for name in self._keys}
+            changes = self._set(encoded)
+            others = set(self._stored.values()) - self._written - key.keys()
+            made = {name: encoded[name] for name in others if name in encoded}
+            if made:
+                changes["$setOnInsert"] = made
+            yield UpdateOne(self._where(key), changes or {"$setOnInsert": key}, upsert=True)
+
+    def _changes(self, changes: Sequence[tuple[Key, Values]]) -> Iterator[Any]:
+        from pymongo import UpdateOne
+
+        for key, values in changes:
+            valid = {name: self._valid(name, value) for name, value in values.items()}
+            if valid:
+                encoded = self.store.encode(self.model.model_construct(**valid))
+                names = {self._stored[name] for name in valid}
+                yield UpdateOne(self._where(self._at(key)), self._set(encoded, names))
+
+    def _set(self, encoded: dict[str, Any], names: set[str] | None = None) -> dict[str, Any]:
+        names = self._written if names is None else names
+        given = {name: encoded[name] for name in names if name in encoded and name not in self._fixed}
+        if self._class_id in encoded:
+            given[self._class_id] = encoded[self._class_id]
+        revision = self.store.new_revision(self.model)
+        if revision is not None:
+            given["revision_id"] = revision
+        made: dict[str, Any] = {"$set": given} if given else {}
+        gone = [name for name in names if name not in encoded and name not in self._fixed]
+        return made | {"$unset": dict.fromkeys(gone, "")} if gone else made
+
+    @cached_property
+    def _written(self) -> set[str]:
+        """What the database calls the shape's fields."""
+        return {self._stored[name] for name in self.shape.fields}
+
+    @cached_property
+    def _fixed(self) -> set[str]:
+        """What a document is found by, or cannot be changed."""
+        return {*self._keys, "_id", "revision_id"}
+
+    @cached_property
+    def _class_id(self) -> str:
+        return str(self.model.get_settings().class_id)
+
+    # -- values
+
+    def _document(self, row: Values) -> Any:
+        for name in self.shape.fields:
+            if name not in row:
+                raise _InvalidError(f"field {name!r} is missing")
+        try:
+            return self.model.model_validate({name: row[name] for name in self.shape.fields}, by_name=True)
+        except ValueError as error:
+            raise _InvalidError(_problems(error)) from error
+
+    def _valid(self, name: str, value: Any) -> Any:
+        """Return a value as the field holds it."""
+        if name not in self._adapters:
+            raise _InvalidError(f"field {name!r} is none of its fields")
+        try:
+            return self._adapters[name].validate_python(value)
+        except ValueError as error:
+            raise _InvalidError(_problems(error, name)) from error
+
+    @cached_property
+    def _adapters(self) -> dict[str, Any]:
+        from pydantic import TypeAdapter
+
+        fields: dict[str, Any] = self.model.model_fields
+        kinds: dict[str, Any] = {
+            name: Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+            for name, field in fields.items()
+        }
+        return {name: TypeAdapter(kind) for name, kind in kinds.items()}
+
+    # -- errors
+
+    @contextmanager
+    def _valid_rows(self) -> Iterator[None]:
+        try:
+            yield
+        except _InvalidError as error:
+            raise self.store.error(RowError, f"{self.shape.label}: {error}") from error
+        except UnsupportedOperationError as error:
+            raise self.store.error(RowError, f"{self.shape.label}: {error.args[0]}") from error
+
+    @asynccontextmanager
+    async def _named(self) -> AsyncIterator[None]:
+        try:
+            with self._valid_rows():
+                async with self.store.named():
+                    yield
+        except RowError:
+            raise
+        except StoreError as error:
+            self._raise(error)
+
+    def _raise(self, error: StoreError) -> NoReturn:
+        cause: Any = error.__cause__
+        details = getattr(cause, "details", None) or {}
+        failed = [one for one in details.get("writeErrors", ()) if one.get("code") in _FAULTS]
+        if failed:
+            raise self.store.error(RowError, f"{self.shape.label}: {failed[0].get('errmsg', '')}") from cause
+        if isinstance(error, DuplicateKeyError) or getattr(cause, "code", None) in _FAULTS:
+            raise self.store.error(RowError, f"{self.shape.label}: {cause}") from cause
+        raise error
+
+
+class _InvalidError(Exception):
+    """A value that does not fit its field; names the field and leaves the value out."""
+
+
+def _problems(error: ValueError, name: str = "") -> str:
+    told = error.errors(include_input=False, include_url=False) if hasattr(error, "errors") else []
+    fields = ((".".join(str(part) for part in (*([name] if name else []), *one["loc"])), one["msg"]) for one in told)
+    return "; ".join(f"field {field!r}: {message}" for field, message in fields) or "a value does not fit"
+
+
+def _encode(value: Any) -> Any:
+    from beanie.odm.utils.encoder import Encoder
+
+    return Encoder(to_db=True).encode(value)
