@@ -6,11 +6,11 @@ import asyncio
 import importlib
 import os
 import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from sqlalchemy import Table
 from sqlalchemy.orm import configure_mappers
@@ -43,6 +43,9 @@ from fedorm.telemetry import trace_if_set
 
 if TYPE_CHECKING:
     from fedorm.query.runner import QueryRunner
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,18 @@ class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas, WithMigr
                 raise result
         if errors:
             raise FederationOpenError(errors)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is open for code that is async."""
+        return self._open
+
+    def run_for_threads(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """Run asynchronous ``work`` for code that is not; ``name`` is what that has called."""
+        if self._thread_bridge is None:
+            work.close()
+            raise FedormError(f"the federation is not open for threads: write  with federation:  around {name}")
+        return self._thread_bridge.run(work)
 
     # -- sessions
 

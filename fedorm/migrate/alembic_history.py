@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy import URL, Connection, Engine
 
+from fedorm.migrate.adopted import ADOPTED, adopt, url_for
 from fedorm.migrate.base import Drift, History, Report, Revision
 from fedorm.migrate.differences import described
-from fedorm.migrate.environment import CONNECTION, OPTIONS, STORE, metadata_of
+from fedorm.migrate.directives import tidied_or_none
+from fedorm.migrate.environment import CONNECTION, OPTIONS, STORE, options_for
 from fedorm.migrate.errors import MigrationError, NoHistoryError
-from fedorm.migrate.locks import locked
 from fedorm.migrate.templates import ENV, INI, SCRIPT
+from fedorm.migrate.working import alone
 from fedorm.stores.sql import SQLStore
 
 T = TypeVar("T")
-_ALEMBIC = asyncio.Lock()
-"""Alembic's ``context`` and ``op`` are the process's: one history at a time."""
 
 
 class AlembicHistory(History):
-    """Revisions in ``<directory>/versions``, carried out as ``alembic`` itself would, and by it just as well."""
+    """Revisions in ``<directory>/versions``, carried out as ``alembic`` itself would, and by it just as well.
 
-    def __init__(self, store: SQLStore, directory: Path) -> None:
+    A folder that was adopted is another one, with an ``env.py`` of its own, which is run in a thread.
+    """
+
+    def __init__(self, store: SQLStore, directory: Path, *, sync: bool = False) -> None:
         self.service, self.directory = store.service, directory
-        self._store = store
+        self._store, self._sync = store, sync
 
     # -- the folder
 
@@ -45,8 +47,15 @@ class AlembicHistory(History):
         """Whether there are settings of Alembic's."""
         return (self.directory / "alembic.ini").is_file()
 
+    @property
+    def is_adopted(self) -> bool:
+        """Whether the ``env.py`` is not fedorm's."""
+        return self._config().get_main_option(ADOPTED) is not None
+
     def init(self) -> list[Path]:
         """Write the settings, the ``env.py``, the template of revisions, and a folder for them."""
+        if self.exists:
+            return []
         files = {
             "alembic.ini": INI.format(service=self.service, directory=self.directory),
             "env.py": ENV.format(service=self.service),
@@ -61,6 +70,10 @@ class AlembicHistory(History):
                 made.append(path)
         return made
 
+    def adopt(self, folder: Path) -> list[Path]:
+        """Write an ``alembic.ini`` that leads there."""
+        return adopt(self.service, self.directory, folder)
+
     def _config(self, **attributes: Any) -> Config:
         if not self.exists:
             raise NoHistoryError(
@@ -68,19 +81,19 @@ class AlembicHistory(History):
                 f"fedorm migrate init --service {self.service}"
             )
         config = Config(str(self.directory / "alembic.ini"), stdout=io.StringIO())
+        vars(config)["messaging_opts"] = {"quiet": True}  # It writes to stdout.
         config.attributes.update({STORE: self._store, **attributes})
         return config
 
     @property
     def _script(self) -> ScriptDirectory:
-        return self._named(lambda: ScriptDirectory.from_config(self._config()))
+        return ScriptDirectory.from_config(self._config())
 
     def revisions(self) -> list[Revision]:
         """Walk through Alembic's scripts."""
-        script = self._script
-        heads = set(script.get_heads())
-
-        def walk() -> list[Revision]:
+        with self._named():
+            script = self._script
+            heads = set(script.get_heads())
             return [
                 Revision(
                     one.revision,
@@ -92,35 +105,46 @@ class AlembicHistory(History):
                 for one in script.walk_revisions()
             ]
 
-        return self._named(walk)
-
     def heads(self) -> list[str]:
         """Ask Alembic's scripts."""
-        return self._named(self._script.get_heads)
+        with self._named():
+            return list(self._script.get_heads())
+
+    def find(self, name: str) -> None:
+        """Let Alembic's scripts look for it; what is counted from where the database is cannot be known here."""
+        if name[:1] not in "+-":
+            with self._named():
+                self._script.get_revisions(name)
 
     # -- the database
 
     async def current(self) -> list[str]:
         """Read the version table."""
+        found: list[str] = []
 
-        def ask(connection: Connection) -> list[str]:
-            return list(self._context(connection).get_current_heads())
+        def ask(connection: Connection) -> None:
+            if self.exists:
+                self._run_env(connection, lambda heads, context: found.extend(heads))
+            else:
+                found.extend(MigrationContext.configure(connection).get_current_heads())
 
-        return await self._connected(ask)
+        await self._connected(ask)
+        return found
 
     async def revision(self, message: str, *, autogenerate: bool = False) -> Path | None:
         """Let Alembic compare and write."""
         before = {one.id for one in self.revisions()}
 
-        def empty(context: Any, revision: Any, directives: list[Any]) -> None:
-            if autogenerate and directives[0].upgrade_ops.is_empty():
-                directives[:] = []
-
-        def write(connection: Connection) -> None:
-            config = self._config(**{CONNECTION: connection, OPTIONS: {"process_revision_directives": empty}})
+        def write(connection: Connection | None) -> None:
+            config = self._config_over(connection)
+            if autogenerate:
+                config.attributes[OPTIONS] = {"process_revision_directives": tidied_or_none}
             command.revision(config, message=message, autogenerate=autogenerate)
 
-        await self._connected(write)
+        if autogenerate:
+            await self._connected(write)
+        else:
+            await self._alone(lambda engine: write(None))
         return next((one.path for one in self.revisions() if one.id not in before), None)
 
     async def upgrade(self, to: str = "heads", *, report: Report | None = None) -> list[str]:
@@ -135,71 +159,133 @@ class AlembicHistory(History):
         done: list[str] = []
 
         def applied(*, step: Any, **more: Any) -> None:
-            ids = step.up_revision_ids if step.is_upgrade else step.down_revision_ids
-            moved = step.up_revision_id if step.is_upgrade else (step.source_revision_ids or ids)[0]
-            done.append(str(moved))
+            done.append(str(step.up_revision_id))
             if report is not None:
-                report(self.service, f"{'did' if step.is_upgrade else 'undid'} {moved}")
+                report(self.service, f"{'did' if step.is_upgrade else 'undid'} {step.up_revision_id}")
 
         options = {"on_version_apply": applied, "transaction_per_migration": True}
 
         def run(connection: Connection) -> None:
-            move(self._config(**{CONNECTION: connection, OPTIONS: options}), to)
+            move(self._config_over(connection, **{OPTIONS: options}), to)
 
+        before = await self.current() if self.is_adopted else []
         await self._connected(run)
-        return done
+        return done or (await self._between(before) if self.is_adopted else [])
+
+    async def _between(self, before: list[str]) -> list[str]:
+        """Return what an ``env.py`` that says nothing has carried out or undone."""
+        revisions = self.revisions()
+        above, below = (_ancestors(revisions, ids) for ids in (await self.current(), before))
+        order = [one.id for one in revisions]
+        done = [one for one in reversed(order) if one in above - below]
+        return done or [one for one in order if one in below - above]
 
     async def stamp(self, to: str) -> None:
         """Write the version table alone."""
-        await self._connected(lambda connection: command.stamp(self._config(**{CONNECTION: connection}), to))
+        known = {one.id for one in self.revisions()}
+        purge = not known.issuperset(await self.current())
+
+        def write(connection: Connection) -> None:
+            command.stamp(self._config_over(connection), to, purge=purge)
+
+        await self._connected(write)
 
     async def sql(self, to: str = "heads", *, start: str | None = None) -> str:
         """Run Alembic offline."""
         script = io.StringIO()
 
-        def run() -> None:
+        def run(engine: Engine) -> None:
             config = self._config()
+            if self.is_adopted:
+                self._say_url(config, engine)
             config.output_buffer = script
             command.upgrade(config, f"{start}:{to}" if start is not None else to, sql=True)
 
-        async with _ALEMBIC:
-            await greenlet_spawn(self._named, run)
+        await self._alone(run)
         return script.getvalue()
 
     async def check(self) -> list[Drift]:
         """Let Alembic compare the models' tables, and fedorm's own, with the database's."""
+        found: list[Drift] = []
 
-        def compare(connection: Connection) -> list[Drift]:
-            context = self._context(connection, compare_type=True, target_metadata=metadata_of(self.service))
-            differences = compare_metadata(context, metadata_of(self.service))  # type: ignore[arg-type]
-            return [Drift(self.service, table, what) for table, what in described(differences)]
+        def compare(context: MigrationContext) -> None:
+            wanted = context.opts["target_metadata"]
+            differences = described(compare_metadata(context, wanted))
+            found.extend(Drift(self.service, table, what) for table, what in differences)
 
-        return await self._connected(compare)
+        def ask(connection: Connection) -> None:
+            if self.exists:
+                self._run_env(connection, lambda heads, context: compare(context))
+            else:
+                compare(MigrationContext.configure(connection, opts=options_for(self._store)))
 
-    def locked(self, *, wait: float) -> AbstractAsyncContextManager[None]:
-        """Use what the database has for that."""
-        return locked(self._store, wait=wait)
+        if self.exists:
+            there, heads = set(await self.current()), set(self.heads())
+            if there != heads:
+                found.append(
+                    Drift(
+                        self.service,
+                        "",
+                        f"the database is at {', '.join(sorted(there)) or 'base'}, the newest revision is "
+                        f"{', '.join(sorted(heads)) or 'none'}: run  fedorm migrate upgrade --service {self.service}",
+                    )
+                )
+        await self._connected(ask)
+        return found
 
-    # --
+    # -- running
 
-    def _context(self, connection: Connection, **options: Any) -> MigrationContext:
-        table = self._config().get_main_option("version_table") if self.exists else None
-        if table:
-            options["version_table"] = table
-        return MigrationContext.configure(connection, opts=options)
+    def _run_env(self, connection: Connection, ask: Callable[[Any, MigrationContext], object]) -> None:
+        """Let the ``env.py`` configure, and ask instead of migrating."""
+
+        def asked(heads: Any, context: MigrationContext) -> list[Any]:
+            ask(heads, context)
+            return []
+
+        config = self._config_over(connection)
+        script = ScriptDirectory.from_config(config)
+        with EnvironmentContext(config, script, fn=asked, as_sql=False, dont_mutate=True):
+            script.run_env()
 
     async def _connected(self, work: Callable[[Connection], T]) -> T:
-        def run() -> T:
-            with self._store.engine.connect() as connection:
+        def run(engine: Engine) -> T:
+            with engine.connect() as connection:
                 result = work(connection)
                 connection.commit()
                 return result
 
-        async with _ALEMBIC:
-            return await greenlet_spawn(self._named, run)
+        return await self._alone(run)
 
-    def _named(self, work: Callable[[], T]) -> T:
+    async def _alone(self, work: Callable[[Engine], T]) -> T:
+        def run(engine: Engine) -> T:
+            with self._named():
+                return work(engine)
+
+        return await alone(self._store, run, sync=self._sync or (self.exists and self.is_adopted))
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
         try:
-            return work()
+            yield
         except CommandError as error:
             raise MigrationError(f"service {self.service!r}: {error}") from error
+
+    def _config_over(self, connection: Connection | None, **attributes: Any) -> Config:
+        """Return what an ``env.py`` is given; the connection under the name, too, by which other programs give it."""
+        config = self._config(**{CONNECTION: connection, "connection": connection, **attributes})
+        if connection is not None and config.get_main_option(ADOPTED) is not None:
+            self._say_url(config, connection.engine)
+        return config
+
+    def _say_url(self, config: Config, engine: Engine) -> None:
+        url: URL = url_for(config, engine, self._store)
+        config.set_main_option("sqlalchemy.url", url.render_as_string(hide_password=False).replace("%", "%%"))
+
+
+def _ancestors(revisions: Iterable[Revision], ids: Iterable[str]) -> set[str]:
+    """Return these revisions and all that they follow."""
+    found = set(ids)
+    for one in revisions:  # The newest first.
+        if one.id in found:
+            found.update(one.down)
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,12 +49,20 @@ class History(ABC):
         """Begin it: write what its folder needs, and return the files; those that are there stay as they are."""
 
     @abstractmethod
+    def adopt(self, folder: Path) -> list[Path]:
+        """Let a folder that is there already be this history; return the files that were written."""
+
+    @abstractmethod
     def revisions(self) -> list[Revision]:
         """Return all revisions, the newest first."""
 
     @abstractmethod
     def heads(self) -> list[str]:
         """Return the ids of those that no other follows."""
+
+    @abstractmethod
+    def find(self, name: str) -> None:
+        """Raise ``MigrationError`` unless there is a revision of that name; relative ones are not looked for."""
 
     @abstractmethod
     async def current(self) -> list[str]:
@@ -79,12 +86,8 @@ class History(ABC):
 
     @abstractmethod
     async def sql(self, to: str = "heads", *, start: str | None = None) -> str:
-        """Return what an upgrade would send, as a script."""
+        """Return what an upgrade would send, as a script; asks no server."""
 
     @abstractmethod
     async def check(self) -> list[Drift]:
         """Compare the models with the database."""
-
-    @abstractmethod
-    def locked(self, *, wait: float) -> AbstractAsyncContextManager[None]:
-        """Keep other processes from migrating this service; wait for one that does. Raises ``BusyError``."""

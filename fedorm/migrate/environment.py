@@ -8,14 +8,17 @@ import os
 from typing import Any, Literal
 
 from alembic import context
+from alembic.autogenerate.render import _repr_type
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, TypeDecorator
 
-import fedorm.outbox.operations  # noqa: F401 - autogenerate finds and writes the triggers of outboxes
 from fedorm.bookkeeping import own_metadata
 from fedorm.catalog import catalog
 from fedorm.config import settings_from_file
-from fedorm.stores.base import store_for
+from fedorm.migrate.directives import tidied
+from fedorm.migrate.locks import TRANSIENT
+from fedorm.outbox.operations import plain_type  # Its import alone lets autogenerate find and write outboxes' triggers.
+from fedorm.stores.base import Capability, store_for
 from fedorm.stores.sql import SQLStore
 
 CONNECTION, STORE, OPTIONS = "fedorm.connection", "fedorm.store", "fedorm.options"
@@ -30,12 +33,7 @@ def run() -> None:
     """
     config = context.config
     store = config.attributes.get(STORE) or _store_of(config)
-    options = {
-        "target_metadata": metadata_of(store.service),
-        "render_item": render_item,
-        "compare_type": True,
-        **config.attributes.get(OPTIONS, {}),
-    }
+    options = {**options_for(store), **config.attributes.get(OPTIONS, {})}
     if context.is_offline_mode():
         context.configure(url=store.url, literal_binds=True, dialect_opts={"paramstyle": "named"}, **options)
         with context.begin_transaction():
@@ -59,15 +57,36 @@ def _migrate(connection: Connection, options: dict[str, Any]) -> None:
         context.run_migrations()
 
 
-def metadata_of(service: str) -> list[MetaData]:
-    """Return the tables of a service's models, and fedorm's own there."""
-    return [catalog.metadata(service), own_metadata(service)]
+def options_for(store: SQLStore) -> dict[str, Any]:
+    """Return what ``context.configure()`` is told of a service."""
+    return {
+        "target_metadata": metadata_of(store),
+        "render_item": render_item,
+        "compare_type": True,
+        "include_name": _include_name,
+        "process_revision_directives": tidied,
+    }
+
+
+def metadata_of(store: SQLStore) -> list[MetaData]:
+    """Return the tables of a service's models, and fedorm's own there, which need transactions."""
+    models = catalog.metadata(store.service)
+    for table in models.tables.values():
+        store.prepare_table(table)
+    if Capability.TRANSACTIONS not in store.capabilities:
+        return [models]
+    return [models, own_metadata(store.service)]
+
+
+def _include_name(name: str | None, kind: str, parents: Any) -> bool:
+    """Leave out what is there only while a migration is carried out."""
+    return not (kind == "table" and name in TRANSIENT)
 
 
 def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
     """Write a model's own column type as what the database has, so that a revision outlives the model."""
     if kind == "type" and isinstance(item, TypeDecorator):
-        return f"sa.{item.impl_instance!r}"
+        return _repr_type(plain_type(item, autogen_context), autogen_context)
     return False
 
 

@@ -23,10 +23,11 @@ class MigrationFailedError(MigrationError):
     """
 
     def __init__(self, failed: str, cause: BaseException, standing: Mapping[str, str], left: Sequence[str]) -> None:
+        why = str(cause).partition("\n[SQL:")[0].partition("\n(Background on")[0]
         where = "; ".join(f"{service} is at {revision}" for service, revision in standing.items())
         rest = f"; not begun: {', '.join(left)}" if left else ""
         super().__init__(
-            f"the migration of service {failed!r} failed: {cause}. As it stands: {where}{rest}. Mend the revision, or "
+            f"the migration of service {failed!r} failed: {why}. As it stands: {where}{rest}. Mend the revision, or "
             f"the database, and run it again: what is done is not done twice"
         )
         self.failed, self.standing, self.left = failed, dict(standing), list(left)

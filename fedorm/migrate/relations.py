@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Table, UniqueConstraint, inspect
 from sqlalchemy.orm import configure_mappers
@@ -15,30 +15,27 @@ from fedorm.migrate.base import Drift
 from fedorm.relationship import FederatedAttribute, federated_attributes
 from fedorm.stores.base import collection_name
 
-if TYPE_CHECKING:
-    from fedorm.federation import Federation
 
-
-async def relation_drifts(federation: Federation, services: Collection[str]) -> list[Drift]:
-    """Return what is wrong with relationships that lead from one of these services to one of the federation's."""
+def relation_drifts(known: Collection[str], services: Collection[str]) -> list[Drift]:
+    """Return what is wrong with relationships that lead from one of these services to one of those ``known``."""
     configure_mappers()
     found: list[Drift] = []
     for service in services:
         for model in catalog.models(service):
             for attribute in federated_attributes(model).values():
                 if attribute.owner is model:
-                    found += _of(attribute, federation)
+                    found += _of(attribute, known)
     return found
 
 
-def _of(attribute: FederatedAttribute, federation: Federation) -> Iterator[Drift]:
+def _of(attribute: FederatedAttribute, known: Collection[str]) -> Iterator[Drift]:
     owner = attribute.owner
     try:
         hop = attribute.hop  # Made with the types of both sides compared.
     except RelationshipError as error:
         yield Drift(owner.__service__, _place(owner), f"{attribute.name}: {error}")
         return
-    if hop.service not in federation.stores or hop.secondary is not None:
+    if hop.service not in known or hop.secondary is not None:
         return
     if not _has_index(hop.target, hop.remote):
         keys = ", ".join(hop.remote)
