@@ -222,14 +222,7 @@ class AlembicHistory(History):
         if self.exists:
             there, heads = set(await self.current()), set(self.heads())
             if there != heads:
-                found.append(
-                    Drift(
-                        self.service,
-                        "",
-                        f"the database is at {', '.join(sorted(there)) or 'base'}, the newest revision is "
-                        f"{', '.join(sorted(heads)) or 'none'}: run  fedorm migrate upgrade --service {self.service}",
-                    )
-                )
+                found.append(self.behind(sorted(there), sorted(heads)))
         await self._connected(ask)
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,3 +91,12 @@ class History(ABC):
     @abstractmethod
     async def check(self) -> list[Drift]:
         """Compare the models with the database."""
+
+    def behind(self, there: Sequence[str], heads: Sequence[str]) -> Drift:
+        """Return the difference between what the database is at and the newest revisions."""
+        return Drift(
+            self.service,
+            "",
+            f"the database is at {', '.join(there) or 'base'}, the newest revision is {', '.join(heads) or 'none'}: "
+            f"run  fedorm migrate upgrade --service {self.service}",
+        )

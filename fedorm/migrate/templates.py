@@ -50,3 +50,30 @@ def upgrade() -> None:
 def downgrade() -> None:
     ${downgrades if downgrades else "pass"}
 '''
+
+DOCUMENTS_SETTINGS = """\
+# Where the migrations of the service "{service}" are, files of Beanie's, carried out in the order of their names:
+#   fedorm migrate upgrade --service {service}
+path = "{path}"
+"""
+
+DOCUMENTS = '''\
+"""{message}"""
+
+from beanie import free_fall_migration, iterative_migration  # noqa: F401 - for what changes documents
+
+from fedorm.migrate.collections import schema_migration
+from fedorm.stores.mongodb_schema import Collections
+
+
+class Forward:
+    @schema_migration()
+    async def change(self, db: Collections) -> None:
+{forward}
+
+
+class Backward:
+    @schema_migration()
+    async def change(self, db: Collections) -> None:
+{backward}
+'''

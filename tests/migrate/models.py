@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 import enum
 from decimal import Decimal
+from typing import Annotated
 
+from beanie import Indexed
 from sqlalchemy import DateTime, ForeignKey, Numeric, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from fedorm import Federated, FederatedBase, federated_relationship
+from fedorm import Federated, FederatedBase, FederatedDocument, federated_relationship
 
 
 class Rank(enum.Enum):
@@ -51,3 +53,15 @@ class MigratedPart(FederatedBase):
     __tablename__ = "mig_parts"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(50), server_default="none")
+
+
+class MigratedGood(FederatedDocument):
+    __service__ = "mig_goods"
+    sku: Annotated[str, Indexed(unique=True)]
+    price: float
+    user_id: int
+
+    class Settings:
+        name = "mig_goods"
+        indexes = ["user_id", [("price", -1), ("sku", 1)]]
+        validator = {"$jsonSchema": {"bsonType": "object", "required": ["sku"]}}
