@@ -126,7 +126,8 @@ class AlembicHistory(History):
             if self.exists:
                 self._run_env(connection, lambda heads, context: found.extend(heads))
             else:
-                found.extend(MigrationContext.configure(connection).get_current_heads())
+                context = MigrationContext.configure(connection, opts=options_for(self._store))
+                found.extend(context.get_current_heads())
 
         await self._connected(ask)
         return found
@@ -183,10 +184,18 @@ class AlembicHistory(History):
     async def stamp(self, to: str) -> None:
         """Write the version table alone."""
         known = {one.id for one in self.revisions()}
-        purge = not known.issuperset(await self.current())
+        unknown = [one for one in await self.current() if one not in known]
+
+        def forget(context: MigrationContext) -> None:
+            versions = context._version
+            for one in unknown:
+                context.impl._exec(versions.delete().where(versions.c.version_num == one))
 
         def write(connection: Connection) -> None:
-            command.stamp(self._config_over(connection), to, purge=purge)
+            if unknown:  # Alembic would not know how to come from there.
+                self._run_env(connection, lambda heads, context: forget(context))
+                connection.commit()
+            command.stamp(self._config_over(connection), to)
 
         await self._connected(write)
 

@@ -38,6 +38,8 @@ def _each(differences: Sequence[Any]) -> Iterator[tuple[str, str]]:
     for one in differences:
         if isinstance(one, list):  # Changes of one column.
             yield from _each(one)
+        elif one[0] == "modify_engine":
+            yield one[1], f"the engine is {one[2]}, and {one[3]} in the models"
         elif one[0] in _CHANGES:
             yield _changed(one)
         else:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, MetaData, TypeDecorator
 from fedorm.bookkeeping import own_metadata
 from fedorm.catalog import catalog
 from fedorm.config import settings_from_file
+from fedorm.migrate import clickhouse
 from fedorm.migrate.directives import tidied
 from fedorm.migrate.locks import TRANSIENT
 from fedorm.outbox.operations import plain_type  # Its import alone lets autogenerate find and write outboxes' triggers.
@@ -59,13 +60,17 @@ def _migrate(connection: Connection, options: dict[str, Any]) -> None:
 
 def options_for(store: SQLStore) -> dict[str, Any]:
     """Return what ``context.configure()`` is told of a service."""
-    return {
+    options: dict[str, Any] = {
         "target_metadata": metadata_of(store),
         "render_item": render_item,
         "compare_type": True,
         "include_name": _include_name,
         "process_revision_directives": tidied,
+        clickhouse.STORE: store,
     }
+    if store.sql_dialect == "clickhouse":
+        options["autogenerate_plugins"] = clickhouse.PLUGINS
+    return options
 
 
 def metadata_of(store: SQLStore) -> list[MetaData]:
@@ -85,6 +90,9 @@ def _include_name(name: str | None, kind: str, parents: Any) -> bool:
 
 def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
     """Write a model's own column type as what the database has, so that a revision outlives the model."""
+    if kind == "type" and isinstance(item, clickhouse.Native):
+        autogen_context.imports.add("from fedorm.migrate.clickhouse import Native")
+        return f"Native({item.declared!r})"
     if kind == "type" and isinstance(item, TypeDecorator):
         return _repr_type(plain_type(item, autogen_context), autogen_context)
     return False

@@ -172,7 +172,8 @@ def _make(store: SQLStore, sync: bool) -> bool:
 
     with store.bind_for(sync=sync).connect() as connection:
         try:
-            connection.execute(Made(_lock_table(), "Memory"))
+            table = _lock_table()
+            connection.execute(Made.of(table.name, list(table.columns), "Memory", store, connection.dialect))
         except StoreError as error:
             if "already exists" in str(error):
                 return False

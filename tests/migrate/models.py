@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Annotated
 
 from beanie import Indexed
-from sqlalchemy import DateTime, ForeignKey, Numeric, String, Text
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Numeric, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fedorm import Federated, FederatedBase, FederatedDocument, federated_relationship
@@ -65,3 +65,12 @@ class MigratedGood(FederatedDocument):
         name = "mig_goods"
         indexes = ["user_id", [("price", -1), ("sku", 1)]]
         validator = {"$jsonSchema": {"bsonType": "object", "required": ["sku"]}}
+
+
+class MigratedFact(FederatedBase):
+    __service__ = "mig_facts"
+    __tablename__ = "mig_facts"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    sku: Mapped[str] = mapped_column(server_default="none")
+    total: Mapped[Decimal | None] = mapped_column(Numeric(10, 2))
+    at: Mapped[datetime.datetime] = mapped_column(DateTime(timezone=True))
