@@ -72,8 +72,8 @@ class ClickHouseImpl(DefaultImpl):
             if not self.as_sql:
                 self._wait(mutation.table.name)
             return None  # It is not known how many rows there were.
-        if isinstance(construct, Insert) and construct.table.info.get(_VERSIONS) and not self.as_sql:
-            (value,) = construct._values.values()
+        if isinstance(construct, Insert) and _is_of_versions(construct) and not self.as_sql:
+            (value,) = (construct._values or {}).values()
             assert self.connection is not None
             # The native protocol takes values alone, and Alembic gives an expression.
             return self.connection.execute(insert(construct.table), [{"version_num": str(value).strip("'")}])
@@ -120,10 +120,15 @@ class ClickHouseImpl(DefaultImpl):
                 raise MigrationError(f"{table_name}.{column_name}: say its type, with  existing_type=...")
             may_be_null = nullable if nullable is not None else existing_nullable
             default = existing_server_default if server_default is False else server_default
-            column: Column[Any] = Column(column_name, kind, nullable=bool(may_be_null), server_default=default)
+            given = None if default is False else default
+            column: Column[Any] = Column(column_name, kind, nullable=bool(may_be_null), server_default=given)
             self._exec(ModifiedColumn(table, native_column(column, self._store, self.dialect)))
         if name is not None:
             self._exec(RenamedColumn(table, column_name, name))
+
+
+def _is_of_versions(construct: Insert) -> bool:
+    return isinstance(construct.table, Table) and _VERSIONS in construct.table.info
 
 
 class ChDBImpl(ClickHouseImpl):
@@ -254,9 +259,16 @@ def _changes(wanted: Shape, there: Shape) -> list[MigrateOperation]:
         if name not in there.columns:
             changes.append(AddColumnOp(wanted.name, column))
         elif not same_type(kind, there.columns[name]):
-            before, after = Native(there.columns[name]), Native(kind)
             changes.append(
-                AlterColumnOp(wanted.name, name, existing_type=before, existing_nullable=False, modify_type=after)
+                AlterColumnOp(
+                    wanted.name,
+                    name,
+                    existing_type=Native(there.columns[name]),
+                    existing_nullable=False,
+                    # Old servers take it away with a change of the type that does not repeat it.
+                    existing_server_default=column.server_default if column.server_default is not None else False,
+                    modify_type=Native(kind),
+                )
             )
     for column in there.made_of:
         if column.name not in wanted.columns:

@@ -23,7 +23,7 @@ class MigrationFailedError(MigrationError):
     """
 
     def __init__(self, failed: str, cause: BaseException, standing: Mapping[str, str], left: Sequence[str]) -> None:
-        why = str(cause).partition("\n[SQL:")[0].partition("\n(Background on")[0]
+        why = str(cause).partition("\n[SQL:")[0].partition("\n(Background on")[0].partition(" Stack trace:")[0]
         where = "; ".join(f"{service} is at {revision}" for service, revision in standing.items())
         rest = f"; not begun: {', '.join(left)}" if left else ""
         super().__init__(

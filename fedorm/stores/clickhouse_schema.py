@@ -7,7 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, DefaultClause, Delete, MetaData, Table, Update, and_, text
+from sqlalchemy import (
+    BindParameter,
+    Column,
+    Connection,
+    DefaultClause,
+    Delete,
+    MetaData,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    text,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import DDLElement
@@ -54,6 +66,8 @@ def declared(store: Any, tables: Iterable[Table], dialect: Dialect) -> dict[str,
 def _shape(table: Table, store: Any, dialect: Dialect) -> Shape:
     compiler: Any = dialect.ddl_compiler(dialect, None)  # type: ignore[arg-type]
     engine = " ".join(compiler.post_create_table(table).partition("ENGINE = ")[2].split())
+    if getattr(dialect.identifier_preparer, "_double_percents", False):
+        engine = engine.replace("%%", "%")  # They are doubled for the driver, once it is sent.
     columns = [native_column(one, store, dialect) for one in table.columns]
     for column in columns:
         default = compiler.get_column_default_string(column)
@@ -157,7 +171,7 @@ def native_column(column: Column[Any], store: Any, dialect: Dialect) -> Column[A
 def _made(element: Made, compiler: Any, **options: Any) -> str:
     name = compiler.preparer.format_table(element.table)
     columns = ", ".join(compiler.get_column_specification(one) for one in element.table.columns)
-    return f"CREATE TABLE {name} ({columns}) ENGINE = {element.engine}"
+    return f"CREATE TABLE {name} ({columns}) ENGINE = {compiler.sql_compiler.post_process_text(element.engine)}"
 
 
 class ModifiedColumn(DDLElement):
@@ -206,11 +220,15 @@ def _mutation(element: Mutation, compiler: Any, **options: Any) -> str:
     name = compiler.preparer.format_table(statement.table)
     if isinstance(statement, Delete):
         return f"ALTER TABLE {name} DELETE WHERE {where}"
-    values = ", ".join(
-        f"{compiler.preparer.format_column(column)} = {compiler.sql_compiler.process(value, **literal)}"
-        for column, value in statement._values.items()
-    )
+    values = ", ".join(_set(statement, column, value, compiler, literal) for column, value in statement._values.items())
     return f"ALTER TABLE {name} UPDATE {values} WHERE {where}"
+
+
+def _set(statement: Update, column: Any, value: Any, compiler: Any, literal: dict[str, Any]) -> str:
+    name = getattr(column, "name", column)
+    if isinstance(value, BindParameter):  # Of a column that is named by a text it does not know the type.
+        value = bindparam(None, value.effective_value, type_=statement.table.c[name].type)
+    return f"{compiler.preparer.quote(name)} = {compiler.sql_compiler.process(value, **literal)}"
 
 
 def is_mutating(connection: Connection, table: str) -> bool:
