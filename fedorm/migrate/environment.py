@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from alembic import context
@@ -17,6 +19,7 @@ from fedorm.catalog import catalog
 from fedorm.config import settings_from_file
 from fedorm.migrate import clickhouse
 from fedorm.migrate.directives import tidied
+from fedorm.migrate.journal import Journal
 from fedorm.migrate.locks import TRANSIENT
 from fedorm.outbox.operations import plain_type  # Its import alone lets autogenerate find and write outboxes' triggers.
 from fedorm.stores.base import Capability, store_for
@@ -42,20 +45,45 @@ def run() -> None:
         return
     connection: Connection | None = config.attributes.get(CONNECTION)
     if connection is not None:
-        _migrate(connection, options)
+        _migrate(connection, store, options)
         return
     try:
         with store.sync_engine.connect() as own:
-            _migrate(own, options)
+            _migrate(own, store, options)
     finally:
         store.sync_engine.dispose()
 
 
-def _migrate(connection: Connection, options: dict[str, Any]) -> None:
+def _migrate(connection: Connection, store: SQLStore, options: dict[str, Any]) -> None:
     # SQLite cannot change a column: its table is made anew.
     context.configure(connection=connection, render_as_batch=connection.dialect.name == "sqlite", **options)
-    with context.begin_transaction():
+    if connection.dialect.name in ("mysql", "mariadb"):
+        Journal(store.service, context.get_context()).attach()
+    with _foreign_keys_off(connection), context.begin_transaction():
         context.run_migrations()
+
+
+@contextmanager
+def _foreign_keys_off(connection: Connection) -> Iterator[None]:
+    """Let SQLite drop a table that is made anew: else it would delete the rows that refer to its own."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    _pragma(connection, "OFF")
+    try:
+        yield
+    finally:
+        connection.commit()
+        _pragma(connection, "ON")
+
+
+def _pragma(connection: Connection, state: str) -> None:
+    # To the driver itself: within a transaction, which a statement would begin, it has no effect.
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(f"PRAGMA foreign_keys = {state}")
+    finally:
+        cursor.close()
 
 
 def options_for(store: SQLStore) -> dict[str, Any]:
@@ -66,6 +94,7 @@ def options_for(store: SQLStore) -> dict[str, Any]:
         "compare_type": True,
         "include_name": _include_name,
         "process_revision_directives": tidied,
+        "transactional_ddl": Capability.DDL_IN_TRANSACTIONS in store.capabilities,
         clickhouse.STORE: store,
     }
     if store.sql_dialect == "clickhouse":
