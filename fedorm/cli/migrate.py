@@ -29,9 +29,18 @@ Wait = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for another process that migrates.")
 ]
 
+_SIGNED = {"ignore_unknown_options": True}
+"""So that -1 is a revision."""
 
-def _migrations(setup: Setup) -> Migrations:
-    return Federation(setup.read()).migrate
+
+def _migrations(setup: Setup, *services: str) -> Migrations:
+    """Return what migrates the federation of the settings. Raises ``UsageError`` for a service that it has not."""
+    federation = Federation(setup.read())
+    for name in services:
+        if name not in federation.stores:
+            known = ", ".join(federation.stores)
+            raise UsageError(f"--service {name}: {setup.config} has no such service; it has {known}")
+    return federation.migrate
 
 
 @migrate.command(epilog="As in:  fedorm migrate init")
@@ -40,7 +49,7 @@ def init(context: typer.Context, service: Service = None) -> None:
     setup: Setup = context.obj
 
     async def work() -> None:
-        written = _migrations(setup).init(service)
+        written = _migrations(setup, *service or ()).init(service)
         for path in written:
             typer.echo(f"wrote {_from_here(path)}")
         if not written:
@@ -61,7 +70,7 @@ def adopt(
     setup: Setup = context.obj
 
     async def work() -> None:
-        for path in _migrations(setup).adopt(service, folder):
+        for path in _migrations(setup, service).adopt(service, folder):
             typer.echo(f"wrote {_from_here(path)}")
 
     run(setup, work())
@@ -82,13 +91,13 @@ def revision(
     setup: Setup = context.obj
 
     async def work() -> None:
-        path = await _migrations(setup).revision(service, message, autogenerate=autogenerate)
+        path = await _migrations(setup, service).revision(service, message, autogenerate=autogenerate)
         typer.echo("nothing has changed" if path is None else f"wrote {_from_here(path)}")
 
     run(setup, work())
 
 
-@migrate.command(epilog="As in:  fedorm --models shop.models migrate upgrade")
+@migrate.command(epilog="As in:  fedorm --models shop.models migrate upgrade", context_settings=_SIGNED)
 def upgrade(context: typer.Context, to: To = "heads", service: Service = None, wait: Wait = WAIT) -> None:
     """Carry out the revisions of all services, or of some, that were not carried out yet, up to one or to the newest.
 
@@ -97,12 +106,14 @@ def upgrade(context: typer.Context, to: To = "heads", service: Service = None, w
     setup: Setup = context.obj
 
     async def work() -> None:
-        await _moved(_migrations(setup).upgrade(service, to, report=_report, wait=wait), "is up to date")
+        await _moved(
+            _migrations(setup, *service or ()).upgrade(service, to, report=_report, wait=wait), "is up to date"
+        )
 
     run(setup, work())
 
 
-@migrate.command(epilog="As in:  fedorm migrate downgrade --service orders -- -1")
+@migrate.command(epilog="As in:  fedorm migrate downgrade --service orders -1", context_settings=_SIGNED)
 def downgrade(
     context: typer.Context,
     to: To,
@@ -116,7 +127,7 @@ def downgrade(
     async def work() -> None:
         if every == bool(service):
             raise UsageError("name the services by --service, or all of them by --all")
-        moving = _migrations(setup).downgrade(service, to, report=_report, wait=wait)
+        moving = _migrations(setup, *service or ()).downgrade(service, to, report=_report, wait=wait)
         await _moved(moving, "has nothing to undo")
 
     run(setup, work())
@@ -128,7 +139,7 @@ def stamp(context: typer.Context, to: To, service: Service = None) -> None:
     setup: Setup = context.obj
 
     async def work() -> None:
-        migrations = _migrations(setup)
+        migrations = _migrations(setup, *service or ())
         await migrations.stamp(service, to)
         for name, revisions in (await migrations.current(service)).items():
             typer.echo(f"{name} is at {', '.join(revisions) or 'base'}")
@@ -144,7 +155,7 @@ def current(
     setup: Setup = context.obj
 
     async def work() -> None:
-        migrations = _migrations(setup)
+        migrations = _migrations(setup, *service or ())
         heads = migrations.heads(service)
         there = await migrations.current(service)
         rows = [(name, ", ".join(there[name]) or None, sorted(there[name]) == sorted(heads[name])) for name in there]
@@ -165,7 +176,7 @@ def history(
     async def work() -> None:
         rows = [
             (name, one.id, ", ".join(one.down) or None, one.is_head, one.message)
-            for name, revisions in _migrations(setup).revisions(service).items()
+            for name, revisions in _migrations(setup, *service or ()).revisions(service).items()
             for one in revisions
         ]
         _write(["service", "revision", "follows", "head", "message"], rows, form_of(format, as_json), "no revisions")
@@ -181,7 +192,7 @@ def heads(
     setup: Setup = context.obj
 
     async def work() -> None:
-        found = _migrations(setup).heads(service)
+        found = _migrations(setup, *service or ()).heads(service)
         rows = [(name, one) for name, ids in found.items() for one in ids]
         _write(["service", "revision"], rows, form_of(format, as_json), "no revisions")
         if any(len(ids) > 1 for ids in found.values()):
@@ -198,7 +209,7 @@ def check(
     setup: Setup = context.obj
 
     async def work() -> None:
-        found = await _migrations(setup).check(service)
+        found = await _migrations(setup, *service or ()).check(service)
         if form_of(format, as_json) is Form.JSON:
             for one in found:
                 typer.echo(dump({name: getattr(one, name) for name in one.__slots__}))
@@ -232,7 +243,7 @@ def sql(
     async def work() -> None:
         if not service:
             raise UsageError("name the service by --service")
-        typer.echo(await _migrations(setup).sql(service, to, start=start), nl=False)
+        typer.echo(await _migrations(setup, service).sql(service, to, start=start), nl=False)
 
     run(setup, work())
 

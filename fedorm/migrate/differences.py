@@ -31,7 +31,9 @@ _CHANGES = {
 
 def described(differences: Sequence[Any]) -> list[tuple[str, str]]:
     """Return pairs of a table and what is different there, by the tables' names."""
-    return sorted(_each(differences))
+    found = sorted(_each(differences))
+    whole = {table for table, what in found if what in (_KINDS["add_table"], _KINDS["remove_table"])}
+    return [(table, what) for table, what in found if table not in whole or " table" in what]
 
 
 def _each(differences: Sequence[Any]) -> Iterator[tuple[str, str]]:

@@ -133,7 +133,7 @@ class Migrations:
             locks_of(histories, stores, wait=wait, sync=self._sync),
         ):
             for history in histories:
-                await _check_before(history, to)
+                await _check_before(history)
             for at, history in enumerate(histories):
                 try:
                     done[history.service] = await move(history)
@@ -211,18 +211,13 @@ def _check_name(histories: list[History], to: str) -> None:
         history.find(to)
 
 
-async def _check_before(history: History, to: str) -> None:
+async def _check_before(history: History) -> None:
     known = {one.id for one in history.revisions()}
     unknown = [one for one in await history.current() if one not in known]
     if unknown:
         raise MigrationError(
             f"service {history.service!r} is at revision {unknown[0]}, which {history.directory} does not have: "
             f"get the revisions that it was migrated with, or say where it stands with  fedorm migrate stamp"
-        )
-    heads = history.heads()
-    if len(heads) > 1 and to == "head":
-        raise MigrationError(
-            f"service {history.service!r} has several heads, {', '.join(heads)}: merge them, or name one"
         )
 
 

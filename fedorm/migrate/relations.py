@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Table, UniqueConstraint, inspect
+from sqlalchemy import BigInteger, Integer, SmallInteger, Table, UniqueConstraint, inspect
 from sqlalchemy.orm import configure_mappers
 
 from fedorm.catalog import catalog
 from fedorm.entity import is_document, primary_key
 from fedorm.exc import RelationshipError
 from fedorm.migrate.base import Drift
-from fedorm.relationship import FederatedAttribute, federated_attributes
+from fedorm.relationship import FederatedAttribute, Hop, federated_attributes
 from fedorm.stores.base import collection_name
 
 
@@ -33,17 +33,49 @@ def _of(attribute: FederatedAttribute, known: Collection[str]) -> Iterator[Drift
     try:
         hop = attribute.hop  # Made with the types of both sides compared.
     except RelationshipError as error:
-        yield Drift(owner.__service__, _place(owner), f"{attribute.name}: {error}")
+        yield Drift(owner.__service__, _place(owner), str(error))
         return
-    if hop.service not in known or hop.secondary is not None:
+    if hop.service not in known:
         return
+    yield from _types(attribute, hop)
     if not _has_index(hop.target, hop.remote):
-        keys = ", ".join(hop.remote)
-        yield Drift(
-            hop.service,
-            _place(hop.target),
-            f"{attribute.name} finds its rows by {keys}, which no index begins with: each load reads all of them",
-        )
+        yield Drift(hop.service, _place(hop.target), _unindexed(attribute, hop.remote))
+    if hop.secondary is not None and hop.secondary.service in known:
+        columns = [column.name for column in hop.secondary.local]
+        if not any(_begins(names, columns) for names in _indexes(hop.secondary.table)):
+            yield Drift(hop.secondary.service, hop.secondary.table.fullname, _unindexed(attribute, columns))
+
+
+def _unindexed(attribute: FederatedAttribute, keys: Iterable[str]) -> str:
+    return (
+        f"{attribute.name} finds its rows by {', '.join(keys)}, which no index begins with: each load reads all of them"
+    )
+
+
+def _types(attribute: FederatedAttribute, hop: Hop) -> Iterator[Drift]:
+    """Find integers of two sizes; other types that do not fit are the relationship's own to refuse."""
+    if hop.secondary is not None or is_document(hop.source) or is_document(hop.target):
+        return
+    for local, remote in zip(hop.local, hop.remote, strict=True):
+        mine, its = (_column_type(model, name) for model, name in ((hop.source, local), (hop.target, remote)))
+        sizes = _size(mine), _size(its)
+        if None not in sizes and sizes[0] != sizes[1]:
+            yield Drift(
+                attribute.owner.__service__,
+                _place(hop.source),
+                f"{attribute.name} goes from {local}, {mine!r}, to {remote}, {its!r}: the keys have to be of one type",
+            )
+
+
+def _column_type(model: Any, name: str) -> Any:
+    return inspect(model).column_attrs[name].columns[0].type
+
+
+def _size(kind: Any) -> int | None:
+    """Return how large the integers of a type of SQLAlchemy's are."""
+    if not isinstance(kind, Integer) or not type(kind).__module__.startswith("sqlalchemy."):
+        return None
+    return 8 if isinstance(kind, BigInteger) else 2 if isinstance(kind, SmallInteger) else 4
 
 
 def _place(model: Any) -> str:
