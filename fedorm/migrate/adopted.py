@@ -6,8 +6,8 @@ import configparser
 import os
 import re
 from pathlib import Path
-from typing import Any
 
+from alembic.config import Config
 from sqlalchemy import URL, Engine
 
 from fedorm.exc import ConfigurationError
@@ -34,23 +34,22 @@ def adopt(service: str, directory: Path, folder: Path) -> list[Path]:
     target = directory / "alembic.ini"
     if target.exists():
         raise ConfigurationError(f"service {service!r} has a history already: remove {target} to adopt another one")
-    ini = folder if folder.is_file() else None
-    options = _options(ini) if ini is not None else {}
-    scripts = Path(options.pop("script_location", folder)) if ini is not None else folder
-    if ini is not None and not scripts.is_absolute():
-        scripts = next((one for one in (ini.parent / scripts, scripts) if one.is_dir()), scripts)
+    ini = folder if folder.is_file() else _ini_of(folder)
+    sections = _sections(ini) if ini is not None else {"alembic": {}}
+    scripts = _scripts(ini, sections) if ini is not None else folder
     if not (scripts / "env.py").is_file():
         raise ConfigurationError(
             f"{scripts} has no env.py: name the folder that alembic init has made, or its alembic.ini"
         )
-    written = configparser.RawConfigParser()
-    written["alembic"] = {
-        "script_location": _from_here(scripts, directory),
+    sections["alembic"] = {
         "path_separator": "os",
-        **options,
+        **sections["alembic"],
+        "script_location": _from_here(scripts, directory),
         "service": service,
         ADOPTED: "true",
     }
+    written = configparser.RawConfigParser()
+    written.read_dict(sections)
     directory.mkdir(parents=True, exist_ok=True)
     with target.open("w", encoding="utf-8") as file:
         file.write(_HEAD.format(service=service, folder=scripts))
@@ -58,7 +57,23 @@ def adopt(service: str, directory: Path, folder: Path) -> list[Path]:
     return [target]
 
 
-def _options(ini: Path) -> dict[str, str]:
+def _ini_of(folder: Path) -> Path | None:
+    """Return the ``alembic.ini`` beside a folder, if it leads there."""
+    ini = folder.absolute().parent / "alembic.ini"
+    if ini.is_file() and _scripts(ini, _sections(ini)).absolute() == folder.absolute():
+        return ini
+    return None
+
+
+def _scripts(ini: Path, sections: dict[str, dict[str, str]]) -> Path:
+    said = Path(sections["alembic"].get("script_location", "."))
+    if said.is_absolute():
+        return said
+    # From where alembic was called, which mostly was the folder of its settings.
+    return next((one for one in (ini.parent / said, said) if one.is_dir()), said)
+
+
+def _sections(ini: Path) -> dict[str, dict[str, str]]:
     """Return the settings of an ``alembic.ini``, but for where the database is: the federation says that."""
     parser = configparser.RawConfigParser()
     try:
@@ -68,9 +83,23 @@ def _options(ini: Path) -> dict[str, str]:
     if not parser.has_section("alembic"):
         raise ConfigurationError(f"{ini} has no section [alembic]")
     here = str(ini.parent.absolute()).replace("%", "%%")
-    found = {name: value.replace("%(here)s", here) for name, value in parser.items("alembic")}
-    found.pop("sqlalchemy.url", None)
+    found = {
+        section: {name: value.replace("%(here)s", here) for name, value in parser.items(section)}
+        for section in parser.sections()
+    }
+    found["alembic"].pop("sqlalchemy.url", None)
     return found
+
+
+def prepared(config: Config, engine: Engine, store: SQLStore) -> None:
+    """Tell an ``env.py`` where the database is, and let it leave the process's logging alone if it asks before."""
+    scripts = config.get_main_option("script_location") or ""
+    env = Path(scripts) / "env.py"
+    text = env.read_text(encoding="utf-8") if env.is_file() else ""
+    url = _url_for(text, engine, store)
+    config.set_main_option("sqlalchemy.url", url.render_as_string(hide_password=False).replace("%", "%%"))
+    if "config_file_name is not None" in text:
+        config.config_file_name = None
 
 
 def _from_here(folder: Path, directory: Path) -> str:
@@ -78,12 +107,9 @@ def _from_here(folder: Path, directory: Path) -> str:
     return f"%(here)s/{Path(relative).as_posix()}"
 
 
-def url_for(config: Any, engine: Engine, store: SQLStore) -> URL:
+def _url_for(env: str, engine: Engine, store: SQLStore) -> URL:
     """Return the database's URL with the driver that an ``env.py`` is made for: an asynchronous one, or not."""
-    scripts = config.get_main_option("script_location") or ""
-    env = Path(scripts) / "env.py"
-    is_async = env.is_file() and _ASYNC.search(env.read_text(encoding="utf-8"))
     if "+" not in engine.url.drivername:
         return engine.url
-    driver = store.async_driver if is_async else store.sync_driver
+    driver = store.async_driver if _ASYNC.search(env) else store.sync_driver
     return store.url.set(drivername=f"{store.url.get_backend_name()}+{driver}")

@@ -15,9 +15,9 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import Connection, Engine
 
-from fedorm.migrate.adopted import ADOPTED, adopt, url_for
+from fedorm.migrate.adopted import ADOPTED, adopt, prepared
 from fedorm.migrate.base import Drift, History, Report, Revision
 from fedorm.migrate.differences import described
 from fedorm.migrate.directives import tidied_or_none
@@ -206,7 +206,7 @@ class AlembicHistory(History):
         def run(engine: Engine) -> None:
             config = self._config()
             if self.is_adopted:
-                self._say_url(config, engine)
+                prepared(config, engine, self._store)
             config.output_buffer = script
             command.upgrade(config, f"{start}:{to}" if start is not None else to, sql=True)
 
@@ -276,12 +276,8 @@ class AlembicHistory(History):
         """Return what an ``env.py`` is given; the connection under the name, too, by which other programs give it."""
         config = self._config(**{CONNECTION: connection, "connection": connection, **attributes})
         if connection is not None and config.get_main_option(ADOPTED) is not None:
-            self._say_url(config, connection.engine)
+            prepared(config, connection.engine, self._store)
         return config
-
-    def _say_url(self, config: Config, engine: Engine) -> None:
-        url: URL = url_for(config, engine, self._store)
-        config.set_main_option("sqlalchemy.url", url.render_as_string(hide_password=False).replace("%", "%%"))
 
 
 def _ancestors(revisions: Iterable[Revision], ids: Iterable[str]) -> set[str]:

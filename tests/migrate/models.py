@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, DateTime, ForeignKey, Numeric, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fedorm import Federated, FederatedBase, FederatedDocument, federated_relationship
+from fedorm.outbox import OutboxRule
 
 
 class Rank(enum.Enum):
@@ -28,7 +29,7 @@ class MigratedUser(FederatedBase):
     born: Mapped[datetime.datetime | None] = mapped_column(DateTime(timezone=True))
     sales: Federated[list[MigratedSale]] = federated_relationship(remote_key="user_id", order_by="id")
     notes: Mapped[list[MigratedNote]] = relationship()
-    __outbox__ = ["insert", "delete"]
+    __outbox__ = OutboxRule(on=("insert", "delete"), columns=["id", "rank"], by="triggers")
 
 
 class MigratedNote(FederatedBase):
