@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import federated, hops, opening, relations, relay, writes
+from benchmarks import federated, hops, opening, relations, relay, sync, writes
 from benchmarks.measure import Pair
 from benchmarks.places import serve
 from fedorm.testing.servers import ClickHouseServer, MariaDBServer, MongoDBServer, PostgreSQLServer
@@ -19,6 +19,7 @@ from fedorm.testing.servers import ClickHouseServer, MariaDBServer, MongoDBServe
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 PACKAGES = (
     *("fedorm", "sqlalchemy", "asyncpg", "aiomysql", "beanie", "pymongo", "clickhouse-sqlalchemy"),
+    *("psycopg", "mysql-replication", "clickhouse-driver"),
     *("sqlglot", "duckdb", "pyarrow", "connectorx", "polars"),
 )
 """Whose versions the page names."""
@@ -84,6 +85,7 @@ async def measure(rounds: int) -> str:
     """Start the servers, run everything and return the page."""
     selects = await federated.section(federated.LINES, rounds)
     written = [*await writes.section(rounds), "", *await relay.section(max(1, rounds // 5))]
+    synced = await sync.section(rounds)
     with (
         PostgreSQLServer() as postgresql,
         MariaDBServer() as mariadb,
@@ -143,6 +145,8 @@ async def measure(rounds: int) -> str:
         *selects,
         "",
         *written,
+        "",
+        *synced,
     ]
     return "\n".join(lines) + "\n"
 
@@ -150,7 +154,7 @@ async def measure(rounds: int) -> str:
 def main() -> None:
     """Parse the command line and write the page, or run what it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    lines = ("federated", *federated.LINES, "writes", "relay", "serve")
+    lines = ("federated", *federated.LINES, "writes", "relay", "sync", *sync.PARTS, "serve")
     parser.add_argument(
         "lines",
         nargs="*",
@@ -169,6 +173,8 @@ def main() -> None:
         asyncio.run(writes.section(options.rounds))
     elif options.lines == ["relay"]:
         asyncio.run(relay.section(options.rounds))
+    elif parts := sync.PARTS if options.lines == ["sync"] else tuple(one for one in options.lines if one in sync.PARTS):
+        asyncio.run(sync.section(options.rounds, parts))
     elif options.lines:
         chosen = federated.LINES if "federated" in options.lines else options.lines
         asyncio.run(federated.section(chosen, options.rounds, options.queries))

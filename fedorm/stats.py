@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -142,6 +142,50 @@ class InDoubtStatistics:
     """Those that can prepare; None for one that could not be asked."""
 
 
+class RuleFigures(Protocol):
+    """How a sync rule does; moments are seconds since 1970."""
+
+    @property
+    def name(self) -> str:
+        """What the rule is called."""
+
+    @property
+    def source(self) -> str:
+        """The service and the model that it reads."""
+
+    @property
+    def target(self) -> str:
+        """The service and the model that it writes."""
+
+    @property
+    def strategy(self) -> str:
+        """How it hears of changes."""
+
+    @property
+    def synced(self) -> int:
+        """Rows written."""
+
+    @property
+    def deleted(self) -> int:
+        """Rows removed, or marked, as their source was gone."""
+
+    @property
+    def errors(self) -> int:
+        """Rows, and whole tries, that have failed."""
+
+    @property
+    def dead_letters(self) -> int:
+        """Rows that could not be synced and are kept."""
+
+    @property
+    def lag_seconds(self) -> float | None:
+        """How far the target was behind the source when it was last written."""
+
+    @property
+    def last_sync_at(self) -> float | None:
+        """When that was."""
+
+
 @dataclass(frozen=True, slots=True)
 class Statistics:
     """What a federation has done since it was made."""
@@ -233,6 +277,8 @@ class Meter:
         self.observer: Observer = UNOBSERVED
         self.in_doubt: InDoubtStatistics | None = None
         """What the last look at the services has found."""
+        self.rules: Callable[[], Sequence[RuleFigures]] = tuple
+        """Returns how the sync rules do, as far as this process knows."""
         self._lock = Lock()
 
     def crossed(self) -> None:

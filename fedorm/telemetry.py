@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from fedorm.exc import MissingDriverError
-from fedorm.stats import BUCKETS, UNOBSERVED, WHOLE, Histogram, InDoubtStatistics, Observed
+from fedorm.stats import BUCKETS, UNOBSERVED, WHOLE, Histogram, InDoubtStatistics, Observed, RuleFigures
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
@@ -92,6 +92,7 @@ class FederationCollector:
         yield from (sent, errors, rows, answers)
         if stats.in_doubt is not None:
             yield from self._in_doubt(stats.in_doubt)
+        yield from self._rules(self._federation.meter.rules())
 
     def _in_doubt(self, found: InDoubtStatistics) -> Iterable[Metric]:
         """Return what the last look at the services has found, and when that was: the scrape itself asks nobody."""
@@ -110,6 +111,31 @@ class FederationCollector:
                 branches.add_metric([*values, name], service.branches)
                 oldest.add_metric([*values, name], service.oldest)
         yield from (looked, branches, oldest)
+
+    def _rules(self, found: Iterable[RuleFigures]) -> Iterable[Metric]:
+        """Return how the sync rules do, as far as this process knows: those that it carries out, or has asked about."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        names = [*self._names, "rule", "source", "target", "strategy"]
+        synced = CounterMetricFamily("fedorm_sync_synced", "Rows that rules have written.", labels=names)
+        deleted = CounterMetricFamily("fedorm_sync_deleted", "Rows that they have removed or marked.", labels=names)
+        errors = CounterMetricFamily("fedorm_sync_errors", "Rows and tries that have failed.", labels=names)
+        letters = GaugeMetricFamily("fedorm_sync_dead_letters", "Rows that could not be synced.", labels=names)
+        lag = GaugeMetricFamily(
+            "fedorm_sync_lag_seconds", "How old a change was when it was last written.", labels=names
+        )
+        last = GaugeMetricFamily("fedorm_sync_last_sync_timestamp_seconds", "When that was.", labels=names)
+        for one in found:
+            values = [*self._values, one.name, one.source, one.target, one.strategy]
+            synced.add_metric(values, one.synced)
+            deleted.add_metric(values, one.deleted)
+            errors.add_metric(values, one.errors)
+            letters.add_metric(values, one.dead_letters)
+            if one.lag_seconds is not None:
+                lag.add_metric(values, one.lag_seconds)
+            if one.last_sync_at is not None:
+                last.add_metric(values, one.last_sync_at)
+        yield from (synced, deleted, errors, letters, lag, last)
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:

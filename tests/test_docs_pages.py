@@ -104,3 +104,16 @@ def test_sagas(tmp_path: Path) -> None:
     """The program prints what is printed below it."""
     (program,), (expected,) = blocks("sagas.md", "python"), blocks("sagas.md", "text")
     assert run(program, tmp_path) == expected
+
+
+def test_keeping_data_in_sync(tmp_path: Path) -> None:
+    """The programs print what is printed below them."""
+    pytest.importorskip("tenacity")
+    pytest.importorskip("chdb")
+    programs, expected = blocks("sync.md", "python"), blocks("sync.md", "text")
+    printed = []
+    for number, program in enumerate(programs):
+        (folder := tmp_path / str(number)).mkdir()
+        printed.append(run(program, folder))
+    assert printed == expected
+    assert len(printed) == 2

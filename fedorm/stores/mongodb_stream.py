@@ -27,7 +27,7 @@ _GLANCE = 1
 _SILENCE = 30
 """Seconds without an answer after which a server is taken for gone."""
 _DENIED, _NO_REPLICA_SET, _NO_CURSOR = 13, 40573, 43
-_LOST = {136, 222, 260, 280, 286, 40576, 40585, 40615, 40649, 50811}
+_LOST = {260, 280, 286, 40576, 40585, 40615, 40649, 50811}
 """The codes of a log that is too short, and of a token that is not known to it."""
 
 

@@ -7,12 +7,10 @@ and MariaDB write in two ways: after a failover to another server a new snapshot
 from __future__ import annotations
 
 import asyncio
-import datetime
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pymysql
 from sqlalchemy import Connection, bindparam, text
@@ -22,9 +20,11 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm.exc import ConfigurationError, FeedLostError, ServiceUnavailableError, StoreError
 from fedorm.stores.chunk_queue import ChunkQueue
 from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk
-from fedorm.stores.mysql_images import Declared, UnreadableColumnError
-from fedorm.stores.mysql_log import LostConnectionError, LostRowsError, MySQLLog, UnreadableLogError
+from fedorm.stores.mysql_images import UnreadableColumnError
+from fedorm.stores.mysql_log import LostRowsError, MySQLLog, UnreadableLogError
+from fedorm.stores.mysql_packets import LostConnectionError
 from fedorm.stores.mysql_position import LogPlace, Position
+from fedorm.stores.mysql_tables import LoggedTables, UnknownZoneError, logged_tables
 from fedorm.stores.rows import RowShape
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class MySQLFeed(ChangeFeed):
             if number in _DENIED:
                 raise ConfigurationError(
                     f"service {self.store.service!r}: the user may not ask for the binary log: run  "
-                    f"GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO  the user of {self.store.address}"
+                    f"GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO  the user of {self.store.address}  "
+                    f"(and what the server names here: {error.orig})"
                 ) from error
             raise self.store.wrap(error) from error
 
@@ -102,13 +103,16 @@ class MySQLFeed(ChangeFeed):
             if (name in found or name in _HAS_TO_EXIST) and found.get(name) != wanted
         ]
         user = str(connection.scalar(text("SELECT CURRENT_USER()")))
-        grants = [
-            str(grant).upper() for (grant,) in connection.execute(text("SHOW GRANTS")) if " ON *.* " in str(grant)
-        ]
+        granted: set[str] = set()
+        for grant in connection.scalars(text("SHOW GRANTS")):
+            privileges, everywhere, _ = str(grant).upper().removeprefix("GRANT ").partition(" ON *.* ")
+            granted |= set(privileges.split(", ")) if everywhere else set()
         account = "@".join(f"'{part}'" for part in user.rsplit("@", 1))
-        for privilege, names in _PRIVILEGES.items():
-            if not any(name in grant for grant in grants for name in (privilege, *names, "ALL PRIVILEGES")):
-                problems.append(f"the user has no {privilege}: run  GRANT {privilege} ON *.* TO {account}")
+        problems += [
+            f"the user has no {privilege}: run  GRANT {privilege} ON *.* TO {account}"
+            for privilege, others in _PRIVILEGES.items()
+            if not granted & {privilege, *others, "ALL PRIVILEGES"}
+        ]
         for schema, table in self._tables:
             there = connection.scalar(
                 text(
@@ -120,50 +124,10 @@ class MySQLFeed(ChangeFeed):
             if not there:
                 problems.append(f"there is no table {schema}.{table}: make it first")
         try:
-            self._declared(connection)
-        except ConfigurationError as error:
+            logged_tables(connection, self._tables)
+        except UnknownZoneError as error:
             problems.append(str(error))
         return problems
-
-    def _declared(self, connection: Connection) -> dict[tuple[str, str], Declared]:
-        zone: datetime.tzinfo | None = None
-        declared: dict[tuple[str, str], Declared] = {}
-        rows = connection.execute(
-            text(
-                "SELECT table_schema, table_name, column_name, data_type, numeric_scale FROM"
-                " information_schema.columns WHERE table_schema IN :schemas AND table_name IN :tables AND data_type IN"
-                " ('uuid', 'inet4', 'inet6', 'float', 'double', 'timestamp')"
-            ).bindparams(
-                bindparam("schemas", [schema for schema, _ in self._tables], expanding=True),
-                bindparam("tables", [table for _, table in self._tables], expanding=True),
-            )
-        ).all()
-        if any(row[3] == "timestamp" for row in rows):
-            zone = self._zone(connection)
-        for place in self._tables:
-            own = [(row[2], row[3], row[4]) for row in rows if (row[0], row[1]) == place]
-            kinds = {name: kind for name, kind, _ in own if kind in ("uuid", "inet4", "inet6")}
-            scales = {name: scale for name, kind, scale in own if kind in ("float", "double") and scale is not None}
-            declared[place] = Declared(zone, kinds, scales)
-        return declared
-
-    def _zone(self, connection: Connection) -> datetime.tzinfo | None:
-        """Return the zone in which sessions see a TIMESTAMP; None for UTC."""
-        name, system = connection.execute(text("SELECT @@SESSION.time_zone, @@system_time_zone")).one()
-        name = system if name == "SYSTEM" else name
-        if name in ("UTC", "GMT", "+00:00", "-00:00"):
-            return None
-        if name[:1] in "+-":
-            hours, _, minutes = name[1:].partition(":")
-            offset = datetime.timedelta(hours=int(hours), minutes=int(minutes))
-            return datetime.timezone(-offset if name[0] == "-" else offset)
-        try:
-            return ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ConfigurationError(
-                f"service {self.store.service!r}: the server's time zone {name!r} is not known here, and a table has a "
-                f"TIMESTAMP: run  SET GLOBAL time_zone = '+00:00'  or give it a name such as 'Europe/Berlin'"
-            ) from None
 
     # -- positions
 
@@ -255,9 +219,9 @@ class MySQLFeed(ChangeFeed):
     async def stream(self, position: str) -> AsyncIterator[Chunk]:
         """Read in a thread, over connections of its own; a server that says nothing for 30 seconds is lost."""
         start = Position.parse(position)
-        declared = await self._ask(lambda connection: self._check(connection, start))
+        tables = await self._ask(lambda connection: self._check(connection, start))
         queue = ChunkQueue()
-        log = MySQLLog(self._options(), self._tables, start, self.store.engine.dialect, declared, queue)
+        log = MySQLLog(self._options(), tables, start, queue)
         thread = threading.Thread(target=log.run, name=f"fedorm-{self.store.service}-log", daemon=True)
         thread.start()
         try:
@@ -272,8 +236,8 @@ class MySQLFeed(ChangeFeed):
             await queue.close()
             thread.join()
 
-    def _check(self, connection: Connection, position: Position) -> dict[tuple[str, str], Declared]:
-        """Raise for a position that is not in this server's log any more."""
+    def _check(self, connection: Connection, position: Position) -> LoggedTables:
+        """Return the tables; raise for a position that is not in this server's log any more."""
         if self._server(connection) != position.server:
             raise self.store.error(FeedLostError, "is another server than the one whose log was read")
         sizes = {log.file: log.position for log in self._logs(connection)}
@@ -284,7 +248,10 @@ class MySQLFeed(ChangeFeed):
                     f"its binary log does not have {place.file} up to {place.position} any more: keep it for longer, "
                     f"by  SET GLOBAL expire_logs_days  (MariaDB) or  binlog_expire_logs_seconds  (MySQL)",
                 )
-        return self._declared(connection)
+        try:
+            return logged_tables(connection, self._tables)
+        except UnknownZoneError as error:
+            raise ConfigurationError(f"service {self.store.service!r}: {error}") from None
 
     def _options(self) -> dict[str, Any]:
         """Return PyMySQL's arguments, those of the store's engine for threads."""

@@ -311,6 +311,8 @@ def _decoder(column: Any) -> Callable[[bytes], Any]:
         raise UnreadableColumnError(
             f"column {column.name!r} is in the character set {name!r}, which Python does not know"
         ) from None
+    if codec == "utf8":
+        return bytes.decode
     if codec == "cp1252":
         return _latin1
     return lambda data: data.decode(codec)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-import pymysql
-from pymysql.constants import CR
 from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.event import (
     HeartbeatLogEvent,
@@ -21,15 +19,30 @@ from pymysqlreplication.event import (
     XAPrepareEvent,
     XidEvent,
 )
-from pymysqlreplication.row_event import DeleteRowsEvent, PartialUpdateRowsEvent, UpdateRowsEvent, WriteRowsEvent
-from sqlalchemy.engine import Dialect
+from pymysqlreplication.row_event import PartialUpdateRowsEvent
 
 from fedorm.stores.chunk_queue import PART, ChunkQueue
 from fedorm.stores.feeds import Change, Chunk
-from fedorm.stores.mysql_images import Declared, RowReader
+from fedorm.stores.mysql_images import RowReader
+from fedorm.stores.mysql_packets import (
+    MARIADB_GTID,
+    ROWS,
+    TABLE_MAP,
+    TYPE,
+    XID,
+    LogConnection,
+    LostConnectionError,
+    key_getter,
+    mariadb_flags,
+    read_changes,
+    read_header,
+    read_rows,
+    table_number,
+)
 from fedorm.stores.mysql_position import LogPlace, Position
-from fedorm.stores.mysql_statements import first_word, mentions, truncated_table
-from fedorm.stores.rows import Key, RowShape, Values
+from fedorm.stores.mysql_statements import first_word
+from fedorm.stores.mysql_tables import LoggedTables
+from fedorm.stores.rows import Key, Values
 
 _HEARTBEAT = 1
 """Seconds after which an idle server says that it is there."""
@@ -43,12 +56,9 @@ _COMPRESSED = {40, 165, 166, 167, 168, 169, 170, 171}
 """The numbers of events that mysql-replication passes over: what is in them would be missed."""
 _STANDALONE, _PREPARED_XA = 1, 64
 """Flags of MariaDB's GTID events."""
+_AT_ONCE = {*ROWS, XID, MARIADB_GTID}
+"""Types of events that need no library."""
 _WRITES = {"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH"}
-_ROWS = (WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent)
-
-
-class LostConnectionError(Exception):
-    """The server has gone, or says nothing any more."""
 
 
 class LostRowsError(Exception):
@@ -59,45 +69,33 @@ class UnreadableLogError(Exception):
     """The log is not written as it has to be."""
 
 
-class _Connection(pymysql.connections.Connection):  # type: ignore[misc]
-    """A connection whose loss is not mended in silence: the library would read on from amid a transaction."""
-
-    def _read_packet(self, *args: Any, **options: Any) -> Any:
-        try:
-            return super()._read_packet(*args, **options)
-        except pymysql.OperationalError as error:
-            if error.args and error.args[0] in (CR.CR_SERVER_LOST, CR.CR_SERVER_GONE_ERROR):
-                raise LostConnectionError(str(error.args[-1])) from error
-            raise
-
-
-Tables = Mapping[tuple[str, str], Sequence[RowShape]]
-"""What is wanted: shapes by schema and table."""
-
-
 class MySQLLog:
     """Reads from a position on into a queue, until it is closed."""
 
     def __init__(
         self,
         options: Mapping[str, Any],
-        tables: Tables,
+        tables: LoggedTables,
         position: Position,
-        dialect: Dialect,
-        declared: Mapping[tuple[str, str], Declared],
         queue: ChunkQueue,
     ) -> None:
-        self._tables, self._dialect, self._declared, self._queue = tables, dialect, declared, queue
+        self._tables, self._queue = tables, queue
         self._server = position.server
         self._options = dict(options)
         self._options["read_timeout"] = _SILENCE
-        self._connections: list[_Connection] = []
+        self._connections: list[LogConnection] = []
         self._closing = False
         self._reader = self._library(position.start)
-        self._readers: dict[int, tuple[Any, list[RowReader]]] = {}
+        self._readers: dict[int, list[tuple[RowReader, Callable[[Values], Key]]]] = {}
+        self._passed: set[int] = set()
+        """Numbers of tables that are none of those that are wanted."""
+        self._checksum = 0
+        """How many bytes of a checksum each event has behind it."""
         # -- the transaction that is being read
         self._after = position.after
-        self._begin = self._end = position.start
+        self._repeats = position.start < position.after
+        """Whether what is read has been told before; it is read for what is prepared in it alone."""
+        self._end = position.start
         self._in_group = self._is_xa = False
         self._changes: list[Change] = []
         self._sent = 0
@@ -116,7 +114,6 @@ class MySQLLog:
             log_file=start.file,
             log_pos=start.position,
             only_events=[
-                *_ROWS,
                 PartialUpdateRowsEvent,
                 QueryEvent,
                 XidEvent,
@@ -126,9 +123,9 @@ class MySQLLog:
                 HeartbeatLogEvent,
                 NotImplementedEvent,
             ],
-            only_schemas=sorted({schema for schema, _ in self._tables}),
-            only_tables=sorted({table for _, table in self._tables}),
-            # A server never gives a table's number to another version of it, and a new file begins anew.
+            only_schemas=self._tables.schemas,
+            only_tables=self._tables.names,
+            # While it runs, a server gives no number of a table's version to another.
             freeze_schema=True,
             filter_non_implemented_events=False,
             slave_heartbeat=_HEARTBEAT,
@@ -136,15 +133,16 @@ class MySQLLog:
             pymysql_wrapper=self._connect,
         )
 
-    def _connect(self, **options: Any) -> _Connection:
+    def _connect(self, **options: Any) -> LogConnection:
         options.pop("db", None)
-        connection = _Connection(**options, defer_connect=True)
+        connection = LogConnection(**options, defer_connect=True)
         self._connections.append(connection)
         if not self._closing:
             connection.connect()
             # Who waits for a slow target does not read for a while: that is no reason to hang up.
             with connection.cursor() as cursor:
                 cursor.execute("SET SESSION net_write_timeout = 31536000, SESSION wait_timeout = 31536000")
+            connection.read_ahead()
         if self._closing:
             self.close()
             raise LostConnectionError("closed")
@@ -167,6 +165,9 @@ class MySQLLog:
                 if event is None:
                     raise LostConnectionError("the server has ended the stream")
                 self._take(event)
+                if (stream := self._connections[0]).take is None:  # The first event: what follows are others.
+                    self._checksum = event.packet.event_size - 19 - event.event_size
+                    stream.take = self._take_packet
         except BaseException as caught:
             error = caught
         finally:
@@ -186,19 +187,46 @@ class MySQLLog:
 
     # -- events
 
+    def _take_packet(self, data: bytes) -> bool:
+        """Take an event as it comes; False for one that the library has to read."""
+        if data[0]:  # An error, or the end.
+            return False
+        kind = data[TYPE]
+        if kind == TABLE_MAP:
+            number = table_number(data)
+            if number not in self._reader.table_map and number not in self._passed:
+                return False
+        elif kind not in _AT_ONCE:
+            return False
+        timestamp, behind = read_header(data)
+        if behind:
+            self._reader.log_pos = behind
+        if kind in ROWS:
+            self._rows(table_number(data), data)
+        elif kind == XID:
+            self._commit(timestamp)
+        elif kind == MARIADB_GTID:
+            self._begin(mariadb_flags(data))
+        return True
+
+    def _begin(self, flags: int) -> None:
+        if not flags & _STANDALONE:
+            self._start(is_xa=bool(flags & _PREPARED_XA))
+
     def _take(self, event: Any) -> None:
-        if isinstance(event, _ROWS):
-            self._rows(event)
-        elif isinstance(event, XidEvent):
+        if isinstance(event, XidEvent):
             self._commit(event.timestamp)
         elif isinstance(event, QueryEvent):
             self._query(event)
         elif isinstance(event, MariadbGtidEvent):
-            if not event.flags & _STANDALONE:
-                self._start(is_xa=bool(event.flags & _PREPARED_XA))
+            self._begin(event.flags)
         elif isinstance(event, HeartbeatLogEvent):
             self._quiet(0.0)
         elif isinstance(event, RotateEvent):
+            # Another file may be of another run of the server, which has given the tables' numbers anew.
+            self._reader.table_map = {}
+            self._readers.clear()
+            self._passed.clear()
             if event.timestamp and not self._in_group:
                 self._finish()
         elif isinstance(event, XAPrepareEvent):
@@ -233,9 +261,9 @@ class MySQLLog:
     def _statement(self, word: str, event: Any) -> None:
         schema = event.schema.decode()
         if word == "TRUNCATE":
-            for shape in self._tables.get(truncated_table(event.query, schema) or ("", ""), ()):
+            for shape in self._tables.truncated(event.query, schema):
                 self._changes.append(Change(shape, "truncate"))
-        elif word in _WRITES and mentions(event.query, {table for _, table in self._tables}):
+        elif word in _WRITES and self._tables.may_be_written(event.query, schema):
             raise LostRowsError(
                 f"a statement was written to the log in the place of its rows ({word} ...), as somebody's "
                 f"binlog_format is not ROW"
@@ -248,19 +276,20 @@ class MySQLLog:
 
     # -- rows
 
-    def _rows(self, event: Any) -> None:
-        if self._end < self._after and not self._is_xa:
-            return  # Read before; the log is read anew for what is prepared alone.
-        table = event.table_map[event.table_id]
-        known = self._readers.get(event.table_id)
-        if known is None or known[0] is not table:
-            known = self._readers[event.table_id] = table, self._row_readers(table)
-        packet = event.packet.packet
-        data, begin = packet._data, packet._position
-        # An OK byte and the header are before; a checksum may be behind.
-        end = 20 + event.event_size
-        for reader in known[1]:
-            self._read_rows(reader, event, data, begin, end)
+    def _rows(self, number: int, data: bytes) -> None:
+        if self._repeats and not self._is_xa:
+            return
+        readers = self._readers.get(number)
+        if readers is None:
+            table = self._reader.table_map.get(number)
+            if table is None:
+                self._passed.add(number)
+                return
+            readers = [(reader, key_getter(reader.shape.key)) for reader in self._row_readers(table)]
+            self._readers[number] = readers
+        rows = read_rows(data, self._checksum)
+        for reader, key_of in readers:
+            read_changes(rows, reader, key_of, self._changes)
         if len(self._changes) >= PART and not self._is_xa:
             self._put(Chunk(self._changes), whole=False)
             self._sent += len(self._changes)
@@ -271,9 +300,7 @@ class MySQLLog:
             raise UnreadableLogError(
                 "it does not tell the names of columns: run  SET GLOBAL binlog_row_metadata = 'FULL'"
             )
-        place = table.schema, table.table
-        shapes = self._tables.get(place, ())
-        readers = [RowReader(table.columns, shape, self._dialect, self._declared[place]) for shape in shapes]
+        readers = self._tables.readers(table)
         for reader in readers:
             gone = [name for name in reader.shape.key if name in reader.missing]
             if gone:
@@ -282,31 +309,11 @@ class MySQLLog:
                 )
         return readers
 
-    def _read_rows(self, reader: RowReader, event: Any, data: bytes, at: int, end: int) -> None:
-        shape, read, present = reader.shape, reader.read, event.columns_present_bitmap
-        append, key_of = self._changes.append, _key_of(shape.key)
-        if isinstance(event, UpdateRowsEvent):
-            now = event.columns_present_bitmap2
-            while at < end:
-                before, at = read(data, at, present)
-                values, at = read(data, at, now)
-                key = key_of(values if present == now else {**before, **values})
-                append(Change(shape, "upsert", key, values, before))
-        elif isinstance(event, WriteRowsEvent):
-            while at < end:
-                values, at = read(data, at, present)
-                append(Change(shape, "upsert", key_of(values), values))
-        else:
-            while at < end:
-                before, at = read(data, at, present)
-                append(Change(shape, "delete", key_of(before), None, before))
-
     # -- ends of transactions
 
     def _commit(self, timestamp: int) -> None:
         changes, sent = self._changes, self._sent
-        self._finish()
-        self._emit(changes, timestamp, whole=not sent)
+        self._end_with(changes, timestamp, whole=not sent)
 
     def _roll_back(self, query: str) -> None:
         words = query.split(None, 2)  # ROLLBACK TO `name`
@@ -325,11 +332,14 @@ class MySQLLog:
     def _finish(self) -> None:
         """End a transaction: the log has been read up to here."""
         self._end = LogPlace.of(self._reader.log_file, self._reader.log_pos)
+        self._repeats = self._repeats and self._end < self._after
         self._in_group = self._is_xa = False
         self._changes, self._sent = [], 0
 
-    def _emit(self, changes: list[Change], timestamp: int, *, whole: bool) -> None:
-        if self._end <= self._after:
+    def _end_with(self, changes: list[Change], timestamp: int, *, whole: bool) -> None:
+        repeated = self._repeats
+        self._finish()
+        if repeated:
             return
         if not changes and whole:
             self._quiet(_QUIET)
@@ -380,12 +390,4 @@ class MySQLLog:
                 (self._commit(event.timestamp) if kind == "COMMIT" else self._roll_back("ROLLBACK"))
                 return
             changes, _ = self._prepared.pop(name, ([], self._end))
-            self._finish()
-            self._emit(changes if kind == "COMMIT" else [], event.timestamp, whole=True)
-
-
-def _key_of(names: Sequence[str]) -> Callable[[Values], Key]:
-    if len(names) == 1:
-        name = names[0]
-        return lambda values: (values[name],)
-    return lambda values: tuple([values[name] for name in names])
+            self._end_with(changes if kind == "COMMIT" else [], event.timestamp, whole=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Column, DateTime, and_, func, literal_column, select
+from sqlalchemy import Column, Connection, DateTime, and_, func, literal_column, select, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql.dml import Insert
 
+from fedorm.stores.rows import Key, Values
 from fedorm.stores.sql_marks import MySQLMarks
 from fedorm.stores.sql_rows import SQLRowAccess
+from fedorm.stores.touched import NOTHING
+from fedorm.stores.watching import TOUCHED
 
 _ONE: Any = literal_column("1")
 _CLASH = 1242
@@ -39,6 +44,44 @@ class MySQLRowAccess(MySQLMarks, SQLRowAccess):
             if isinstance(kind, DateTime):
                 found[name] = 10.0 ** -(getattr(kind, "fsp", None) or 0)
         return {name: seconds for name, seconds in found.items() if seconds > 1e-6}
+
+    def upsert_bound(self, connection: Connection, columns: Sequence[Sequence[Any]], number: int) -> None:
+        """Have the server refuse what does not fit, and take a zero for an automatic key as it is."""
+        counted: Any = self.table.autoincrement_column
+        zero = any(0 in values for column, values in zip(self.inserted, columns, strict=True) if column is counted)
+        with self._exact(connection, *(["NO_AUTO_VALUE_ON_ZERO"] if zero else [])):
+            super().upsert_bound(connection, columns, number)
+
+    def change(self, connection: Connection, changes: Sequence[tuple[Key, Values]]) -> None:
+        """Have the server refuse what does not fit."""
+        with self._exact(connection):
+            super().change(connection, changes)
+
+    @contextmanager
+    def _exact(self, connection: Connection, *modes: str) -> Iterator[None]:
+        """Set ``sql_mode`` for what is done within, where it is not so already."""
+        if self._mode is None:
+            self._mode = str(connection.scalar(text("SELECT @@SESSION.sql_mode")))
+        there = [mode for mode in self._mode.split(",") if mode]
+        strict = any(mode.startswith("STRICT_") for mode in there)
+        missing = [mode for mode in (*modes, *([] if strict else ["STRICT_ALL_TABLES"])) if mode not in there]
+        if not missing:
+            yield
+            return
+        self._set_mode(connection, ",".join([*there, *missing]))
+        try:
+            yield
+        finally:
+            if not connection.invalidated:
+                with suppress(Exception):  # A connection that is gone takes its mode with it.
+                    self._set_mode(connection, self._mode)
+
+    @staticmethod
+    def _set_mode(connection: Connection, mode: str) -> None:
+        connection.exec_driver_sql("SET SESSION sql_mode = %s", (mode,), execution_options={TOUCHED: NOTHING})
+
+    _mode: str | None = None
+    """That of the pool's connections; None until it was asked."""
 
     def upserting(self, values: dict[Column[Any], Any]) -> Insert:
         """Make the statement fail where the row that is there has another key."""

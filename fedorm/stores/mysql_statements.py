@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 
 _FIRST = re.compile(r"(?:\s|/\*(?!!).*?\*/|(?:--\s|#)[^\n]*(?:\n|$))*([A-Za-z]+)", re.DOTALL)
 
@@ -29,7 +28,6 @@ def truncated_table(query: str, schema: str) -> tuple[str, str] | None:
     return schema, tokens[0].text
 
 
-def mentions(query: str, names: Collection[str]) -> bool:
-    """Say whether one of the names stands in the statement."""
-    text = query.lower()
-    return any(name.lower() in text for name in names)
+def mentions(query: str, name: str) -> bool:
+    """Say whether a name stands in the statement."""
+    return name.lower() in query.lower()

@@ -26,8 +26,8 @@ class PassedPage:
     """A page on its way; ``data`` is its passage's own."""
 
     rows: int
-    last: Key
-    """The source's key of its last row."""
+    last: Key | None
+    """The source's key of its last row; None if no page follows, and none is known."""
     data: Any
 
 

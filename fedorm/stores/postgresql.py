@@ -150,6 +150,8 @@ class PostgreSQLStore(SQLStore):
         if len(columns) > 1:
             return super().key_filter(columns, keys)
         column_type: TypeEngine[Any] = columns[0].type
+        if type(column_type) in (types.String, types.VARCHAR):
+            column_type = types.String()  # A cast to one with a length would cut keys off, and find others.
         return array_filter(columns[0], [key[0] for key in keys], ARRAY(column_type))
 
     def bound_key_filter(self, column: ColumnElement[Any], kind: TypeEngine[Any]) -> ColumnElement[bool]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any, ClassVar
 from weakref import WeakSet
@@ -51,17 +51,21 @@ from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import await_only
 
 from fedorm.stores.passing import Pair, Passage
-from fedorm.stores.postgresql_passing import BinaryPassage, same_form
+from fedorm.stores.postgresql_copies import PostgreSQLCopies
 from fedorm.stores.rows import Key, RowAccess, Values
 from fedorm.stores.sql_binding import Prepared, RowFaultError
 from fedorm.stores.sql_marks import PostgreSQLMarks
 from fedorm.stores.sql_rows import KEY, VALUE, SQLRowAccess, numbered
-from fedorm.stores.touched import NOTHING
+from fedorm.stores.touched import NOTHING, Touched
+from fedorm.stores.watching import note_change
 
+Copy = Callable[[Connection, Table], None]
 _FEW = 200
 """Up to how many rows arrays are faster than COPY and a second statement."""
 _FAULTS = ("22", "23", "44", "54000", "P0001")
 """SQLSTATEs of data, constraints, views' checks, values too large for an index, and what triggers raise."""
+_NOT_COPIED = ("23505", "0A000")
+"""A row is there already, or the table takes no COPY, as one with row-level security."""
 _ARGUMENT = re.compile(r"query argument \$(\d+)")
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 _MISFIT = "a value is not of its column's type, or does not fit into it"
@@ -73,16 +77,20 @@ class PostgreSQLRowAccess(PostgreSQLMarks, SQLRowAccess):
     """Writes few rows as arrays in one statement; many by COPY into a temporary table of the connection's."""
 
     few: ClassVar[int] = _FEW
+    _are_new = True
+    """Whether rows were new as often as there were many: then a first copy of a table is faster by a half."""
+    _key_is_unique = False
+    """Whether that was seen."""
 
     # -- upserts
 
-    def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
+    async def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
         """Return the way by COPY alone, to a table of PostgreSQL's whose columns have the same types."""
-        if isinstance(target, PostgreSQLRowAccess) and not target.defaults:
-            columns = [(self.shape.columns[one.source], target.shape.columns[one.target]) for one in pairs]
-            if all(same_form(mine, theirs) and theirs.computed is None for mine, theirs in columns):
-                return BinaryPassage(self, target, pairs)
-        return super().passage(target, pairs)
+        if isinstance(target, PostgreSQLRowAccess) and not any(one.convert for one in pairs):
+            copies = PostgreSQLCopies(self, target, pairs)
+            if await copies.fit():
+                return copies
+        return await super().passage(target, pairs)
 
     def upsert_bound(self, connection: Connection, columns: Sequence[Sequence[Any]], number: int) -> None:
         """Choose the way by the number of rows."""
@@ -91,10 +99,40 @@ class PostgreSQLRowAccess(PostgreSQLMarks, SQLRowAccess):
                 self._from_arrays.send(connection, numbered(columns))
             return
         try:
-            self._stage(connection, columns)
+            self.fill(connection, partial(self._copy, columns))
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise RowFaultError(_misfit(self.inserted, columns)) from error
-        self._from_staging.send(connection, {})
+
+    def fill(self, connection: Connection, copy: Copy) -> None:
+        """Insert or replace the rows that ``copy`` puts into a table of the ``inserted`` columns."""
+        if not self._are_new or not self._insert(connection, copy):
+            self._stage(connection, copy)
+            self._from_staging.send(connection, {})
+
+    def _insert(self, connection: Connection, copy: Copy) -> bool:
+        """Copy rows right into the table, as long as none of them is there; say whether that was so."""
+        if not self._key_is_unique:
+            # Of no rows: it fails where no index keeps a key from being there twice, as COPY would not.
+            self._making.send(connection, {})
+            self._from_staging.send(connection, {})
+            self._key_is_unique = True
+        savepoint = connection.begin_nested()
+        try:
+            copy(connection, self.table)
+        except Exception as error:
+            savepoint.rollback()
+            if getattr(error, "sqlstate", None) not in _NOT_COPIED:
+                raise
+            self._are_new = False
+            return False
+        savepoint.commit()
+        note_change(connection, self.touched)
+        return True
+
+    @property
+    def touched(self) -> Touched:
+        """What the result cache forgets when rows are written."""
+        return self._from_staging.touched
 
     def upserting(self, values: dict[Column[Any], Any]) -> Insert:
         """Return the statement for one row."""
@@ -139,7 +177,7 @@ class PostgreSQLRowAccess(PostgreSQLMarks, SQLRowAccess):
         """Transactions that have filled the staging table before."""
         return WeakSet()
 
-    def _stage(self, connection: Connection, columns: Sequence[Sequence[Any]]) -> None:
+    def _stage(self, connection: Connection, copy: Copy) -> None:
         transaction = connection.get_transaction()
         if transaction in self._used:
             Prepared.of(delete(self._staging), self.dialect).send(connection, {})
@@ -148,9 +186,9 @@ class PostgreSQLRowAccess(PostgreSQLMarks, SQLRowAccess):
             self._making.send(connection, {})
             if transaction is not None:
                 self._used.add(transaction)
-        self._copy(connection, self._staging, columns)
+        copy(connection, self._staging)
 
-    def _copy(self, connection: Connection, target: Table, columns: Sequence[Sequence[Any]]) -> None:
+    def _copy(self, columns: Sequence[Sequence[Any]], connection: Connection, target: Table) -> None:
         driver: Any = connection.connection.driver_connection
         names = [one.name for one in self.inserted]
         await_only(

@@ -7,8 +7,8 @@ what a column's type gives and takes, not what the driver does.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table
@@ -42,13 +42,23 @@ class RowShape:
     deleted: str | None = None
     """There, the field that is true in a row that says that it is gone."""
 
+    def of(self, fields: Collection[str]) -> RowShape:
+        """Return what is left with these fields, and with those of the key."""
+        names = tuple(name for name in self.fields if name in fields or name in self.key)
+        kept = {*names, self.version, self.deleted}
+        columns = {name: column for name, column in self.columns.items() if name in kept}
+        return replace(self, fields=names, columns=columns)
+
 
 @dataclass(slots=True)
 class Block:
     """What is to be written together. No key is in it twice, and its parts may be written in any order."""
 
     upserts: list[Values] = field(default_factory=list)
-    """Rows that have to be there afterwards, each whole: in place of those with their keys, which keep other fields."""
+    """Rows that have to be there afterwards, each whole: in place of those with their keys, which keep other fields.
+
+    Where rows are only appended, the other fields of a new row have their defaults.
+    """
     changes: list[tuple[Key, Values]] = field(default_factory=list)
     """Values of rows that are changed where they are there, and are not made where they are not."""
     deletes: list[Key] = field(default_factory=list)
@@ -114,11 +124,15 @@ class RowAccess(ABC):
     async def count(self) -> int:
         """Return how many rows there are."""
 
-    def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
+    async def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
         """Return a faster way to fill a target with all rows, as they are; None where there is none."""
         return None
 
     # -- writing
+
+    @abstractmethod
+    def narrowed(self, fields: Collection[str]) -> RowAccess:
+        """Return what reads and writes these fields of the same rows, and their keys; handles are good for both."""
 
     @abstractmethod
     async def begin(self) -> Any:

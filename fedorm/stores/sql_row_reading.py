@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -62,6 +62,10 @@ class SQLRowReading(SQLMarks):
     def source(self) -> Any:
         """Return what rows are selected from."""
         return self.table
+
+    def narrowed(self, fields: Collection[str]) -> RowAccess:
+        """Go to the same table."""
+        return self.store.row_access(self.shape.of(fields))
 
     # -- reading
 
@@ -141,7 +145,7 @@ class SQLRowReading(SQLMarks):
         with self.store.engine.connect() as connection:
             return self._rows.columns(connection.execute(statement))
 
-    def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
+    async def passage(self, target: RowAccess, pairs: Sequence[Pair]) -> Passage | None:
         """Return a way by columns, to any table."""
         if not isinstance(target, SQLRowReading) or not hasattr(target, "write_columns"):
             return None

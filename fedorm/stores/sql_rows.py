@@ -75,6 +75,11 @@ class SQLRowAccess(SQLRowReading):
     def _commit(self, connection: Connection) -> None:
         try:
             connection.commit()
+        except BaseException:
+            # SQLite's transaction goes on, and SQLAlchemy takes it for ended.
+            with suppress(Exception):
+                connection.connection.rollback()
+            raise
         finally:
             self._close(connection)
 

@@ -35,6 +35,8 @@ class Account:
     last_error: str | None
     lag_seconds: float | None
     lag_rows: int | None
+    held: bool = False
+    """Whether somebody wants it for himself, or has it: nobody else is to carry it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Accounts:
             claim = claim.where(table.c.paused.is_(False))
 
         def work(connection: Connection) -> int | None:
+            if not even_paused and connection.execute(self._held(rule, now)).scalar():
+                return None
             claimed = connection.execute(
                 claim.values(owner=self.owner, until=now + self.lease, epoch=table.c.epoch + 1)
             ).rowcount
@@ -96,6 +100,11 @@ class Accounts:
         await self._enter(rule)
         return await self._kept.write(work)
 
+    def _held(self, rule: str, now: float) -> Any:
+        """Return the query whether somebody wants a rule for himself."""
+        wishes = self._kept.table.alias()
+        return select(func.count() > 0).where(wishes.c.rule == wish(rule), wishes.c.until >= now)
+
     async def _enter(self, rule: str) -> None:
         table = self._kept.table
         if await self._kept.read(select(table.c.rule).where(table.c.rule == rule)):
@@ -104,7 +113,7 @@ class Accounts:
             await self._kept.write(lambda connection: connection.execute(insert(table).values(rule=rule)))
 
     async def renew(self, rule: str, epoch: int, progress: Progress, *, release: bool = False) -> bool:
-        """Say what was done, and go on owning the rule or let go of it; return whether it is to be paused.
+        """Say what was done, and go on owning the rule or let go of it; return whether others shall not carry it out.
 
         Raises ``LeaseLostError`` when it is another's. What ``progress`` counts is added, and begins at 0 again.
         """
@@ -117,7 +126,8 @@ class Accounts:
         ours = update(table).where(*mine).values(**values)
         letters = self._letters.table
         put_aside = select(func.count()).select_from(letters).where(letters.c.rule == rule).scalar_subquery()
-        now = select(table.c.paused, table.c.synced, table.c.deleted, table.c.errors, put_aside)
+        held = self._held(rule, time.time()).scalar_subquery()
+        now = select(table.c.paused, held, table.c.synced, table.c.deleted, table.c.errors, put_aside)
 
         def work(connection: Connection) -> Any:
             if not connection.execute(ours).rowcount:
@@ -129,8 +139,8 @@ class Accounts:
         if found is None:
             raise LeaseLostError(f"sync rule {rule!r} is carried out by another process by now")
         _uncount(progress, counted)
-        progress.totals = Totals(*found[1:])
-        return bool(found.paused)
+        progress.totals = Totals(*found[2:])
+        return bool(found[0] or found[1])
 
     async def add(self, rule: str, progress: Progress) -> None:
         """Say what was done for a rule by a process that does not own it: relays of events share one."""
@@ -169,9 +179,15 @@ class Accounts:
     async def get(self, rule: str) -> Account | None:
         """Return a rule's account; None for one that was never carried out."""
         table = self._kept.table
-        names = Account.__dataclass_fields__.keys()
-        rows = await self._kept.read(select(*(table.c[name] for name in names)).where(table.c.rule == rule))
+        names = [name for name in Account.__dataclass_fields__ if name != "held"]
+        held = self._held(rule, time.time()).scalar_subquery()
+        rows = await self._kept.read(select(*(table.c[name] for name in names), held).where(table.c.rule == rule))
         return Account(*rows[0]) if rows else None
+
+
+def wish(rule: str) -> str:
+    """Return under which name it is kept who wants a rule for himself: a lease beside the rule's own."""
+    return f"{rule} (exclusively)"
 
 
 def _uncount(progress: Progress, counted: tuple[int, int, int]) -> None:

@@ -12,6 +12,7 @@ from fedorm.sync.accounts import Progress
 from fedorm.sync.dead_letters import DeadLetters
 from fedorm.sync.mapping import Mapping, Outcome
 from fedorm.sync.positions import Position, Positions
+from fedorm.sync.writing import Writer
 
 
 @dataclass(slots=True)
@@ -52,6 +53,7 @@ class Applier:
         alone: bool = False,
     ) -> None:
         self._mapping, self._target, self._positions = mapping, target, positions
+        self._writer = Writer(target)
         self.letters, self._progress, self._epoch = letters, progress, epoch
         self.handle: Any = None
         """The target's transaction while only a part of a source's transaction is written."""
@@ -64,13 +66,18 @@ class Applier:
 
     # -- one block and its position
 
+    @property
+    def version(self) -> int:
+        """The greatest that was given to a block, whether it was committed or not."""
+        return self._version
+
     async def apply(self, work: Work, position: Position | None, *, version: int | None = None) -> None:
         """Write, save the position in the same transaction, and commit. None: more of the same transaction follows.
 
-        ``version`` is that of a block which is committed without a position.
+        ``version`` is that of a block without a position.
         """
-        if version is not None:
-            self._version = version
+        if version is not None or position is not None:
+            self._version = max(self._version, version or 0, position.version if position is not None else 0)
         failed = [one for one in work.outcomes.values() if one.error is not None]
         block = self._block(work)
         await self._put_aside(failed)
@@ -95,12 +102,11 @@ class Applier:
             self.handle, self._is_open = await self._target.begin(), True
         try:
             if len(block):
-                await self._target.write(self.handle, block, version=position.version if position else self._version)
+                await self._writer.write(self.handle, block, version=position.version if position else self._version)
             if position is None and not (self._alone or self._careful):
                 return
             if position is not None:
                 await self._positions.save(self.handle, position, self._epoch)
-                self._version = position.version
             handle, self.handle, self._is_open = self.handle, None, False
             await self._target.commit(handle)
         except RowError:
@@ -151,7 +157,7 @@ class Applier:
         handle = await self._target.begin()
         error: RowError | None = None
         try:
-            await self._target.write(handle, Block(upserts=list(rows)), version=self._version)
+            await self._writer.write(handle, Block(upserts=list(rows)), version=self._version)
         except RowError as refused:
             error = refused
         finally:

@@ -65,8 +65,6 @@ async def _fill_behind_stream(sync: Sync, carrying: Carrying, before: Position |
         # Anew also where there is one: its log may be lost, which is what a backfill mends.
         feed = await sync.feed(carrying.rule).create() if isinstance(strategy, CDC) else None
         version = before.version + 1 if before is not None else carrying.first_version() + 1
-        if isinstance(strategy, EventDriven):
-            version = int(time.time() * 1e6)
         # What is committed from now on is in the stream, and comes again after this.
         position = Position("snapshot", feed=feed, compares=not fresh, version=version)
         await carrying.positions.save(None, position, carrying.epoch)

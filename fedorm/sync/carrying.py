@@ -9,14 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from fedorm.exc import RowError
 from fedorm.stores.rows import Key, RowAccess, Values
 from fedorm.sync.accounts import Progress
 from fedorm.sync.applying import Applier, Work
 from fedorm.sync.dead_letters import DeadLetters
+from fedorm.sync.mapping import Outcome
 from fedorm.sync.positions import Position, Positions
 from fedorm.sync.related import Related
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.sameness import Sameness
+from fedorm.sync.strategies import EventDriven
 
 if TYPE_CHECKING:
     from fedorm.federation import Federation
@@ -43,6 +46,8 @@ class Carrying:
     epoch: int
     progress: Progress = field(default_factory=Progress)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    shared: bool = False
+    """Whether other rules write to the target, too: then a row there that the source does not have may be another's."""
     related: Related | None = None
     on_page: Callable[[int, int, int, int], None] | None = None
     """Told of each page of a pass: rows, and how many of them were written, deleted and failed."""
@@ -64,8 +69,23 @@ class Carrying:
         return None if position is None else replace(position, version=self.first_version(position.version))
 
     def first_version(self, before: int = 0) -> int:
-        """Return a version above all that owners before this one have given."""
-        return max(before, self.epoch * _EPOCH)
+        """Return a version above all that owners before this one have given, and that this one has."""
+        if isinstance(self.rule.strategy, EventDriven):
+            # Relays own nothing: what they write later has to count, whenever their events came to be.
+            return max(before + 1, self.applier.version + 1, int(time.time() * 1e6))
+        return max(before, self.epoch * _EPOCH, self.applier.version)
+
+    async def write_apart(self, work: Work) -> None:
+        """Write a block beside what the strategy does, whose position stays where it is."""
+        applier = Applier(
+            self.rule.mapping, self.target, self.positions, self.letters, self.progress, self.epoch, alone=True
+        )
+        if isinstance(self.rule.strategy, EventDriven):
+            version = int(time.time() * 1e6)  # In the measure of the events' versions.
+        else:
+            before = await self.positions.peek()
+            version = self.first_version(before.version if before is not None else 0) + 1
+        await applier.apply(work, None, version=version)
 
     def check(self) -> None:
         """Raise ``StoppedError`` when no other batch is to be begun."""
@@ -102,12 +122,26 @@ class Carrying:
     async def work_of_keys(self, keys: Sequence[Key]) -> Work:
         """Return what the rows with these keys come to as they are now; those that are not there are gone."""
         mapping = self.rule.mapping
-        found = await self.source.read(keys)
+        found, refused = await self._read(keys)
         work = await self.work_of(list(found.values()))
         for key in keys:
-            if key not in found:
+            if key in refused:
+                row = dict(zip(mapping.source.key, key, strict=True))
+                work.want(Outcome(mapping.target_key(key), row, error=refused[key]), key)
+            elif key not in found:
                 work.remove(mapping.target_key(key), key)
         return work
+
+    async def _read(self, keys: Sequence[Key]) -> tuple[dict[Key, Values], dict[Key, RowError]]:
+        """Read rows, and find those that their own model refuses, as a document's may."""
+        try:
+            return await self.source.read(keys), {}
+        except RowError as error:
+            if len(keys) == 1:
+                return {}, {keys[0]: error}
+        middle = len(keys) // 2
+        one, other = await self._read(keys[:middle]), await self._read(keys[middle:])
+        return one[0] | other[0], one[1] | other[1]
 
     async def differing(self, work: Work) -> Work:
         """Return what of the work is not in the target already."""

@@ -85,8 +85,7 @@ def _check_deletes(rules: Sequence[ResolvedRule]) -> None:
     """Refuse rules that would delete each other's rows."""
     by_target: dict[object, list[ResolvedRule]] = {}
     for rule in rules:
-        whole = rule.target.whole
-        by_target.setdefault(whole.table if whole.table is not None else whole.document, []).append(rule)
+        by_target.setdefault(rule.target.place, []).append(rule)
     for several in by_target.values():
         if len(several) < 2:
             continue
@@ -126,4 +125,5 @@ async def check_server(sync: Sync, rule: ResolvedRule) -> list[str]:
     """Return what stands against a rule on its servers."""
     if not isinstance(rule.strategy, CDC) or not await _is_there(sync, rule):
         return []
-    return [f"sync rule {rule.name!r}: {problem}" for problem in await sync.feed(rule).problems()]
+    problems = [*await sync.feed(rule).problems(), *await sync.untold(rule)]
+    return [f"sync rule {rule.name!r}: {problem}" for problem in problems]

@@ -61,7 +61,7 @@ class EventTarget:
         if position is None or position.stage != "stream":
             raise TargetUnavailableError(f"sync rule {rule.name!r} has not ended its first snapshot")
         account = await self._sync.accounts(rule).get(rule.name)
-        if account is not None and account.paused:
+        if account is not None and (account.paused or account.held):
             raise TargetUnavailableError(f"sync rule {rule.name!r} is paused")
         touched = Touched()
         for event in events:
@@ -72,7 +72,7 @@ class EventTarget:
             rule.mapping, carrying.target, carrying.positions, carrying.letters, self._progress, 0, alone=True
         )
         last = max((event.at.timestamp() for event in events if event.at is not None), default=time.time())
-        await applier.apply(work, None, version=int(last * 1e6))
+        await applier.apply(work, None, version=carrying.first_version(position.version))
         carrying.done(lag=time.time() - last)
         if time.monotonic() - self._said > _SAY:
             self._said = time.monotonic()
@@ -129,11 +129,10 @@ class Following:
     async def run(self) -> None:
         """Make the snapshot, and then wait for ever, until stopped."""
         carrying = self._carrying
-        position = await carrying.positions.load(carrying.epoch)
+        position = await carrying.load()
         if position is None:
             fresh = await carrying.target.count() == 0
-            # In the same measure as the versions of events, and before any that is still to come.
-            position = Position("snapshot", compares=not fresh, version=int(time.time() * 1e6))
+            position = Position("snapshot", compares=not fresh, version=carrying.first_version())
             await carrying.positions.save(None, position, carrying.epoch)
         if position.stage == "snapshot":
             carrying.progress.state = "snapshot"

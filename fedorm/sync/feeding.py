@@ -26,6 +26,19 @@ def feed_of(federation: Federation, rule: ResolvedRule) -> ChangeFeed:
     return next(iter(feeds.values())) if len(feeds) == 1 else MergedFeed(feeds)
 
 
+async def untold(federation: Federation, rule: ResolvedRule) -> list[str]:
+    """Return why the log does not tell to which row a related one has belonged that is gone, or another's now."""
+    problems = []
+    for link in links_of(rule, federation.tables):
+        if not set(link.remote) <= set(link.shape.key):  # A key is always told.
+            feed = federation.stores[link.related.service].change_feed(_name(federation, rule), [link.shape])
+            problems += [
+                f"{problem}; or use  RealTime()  or  Batch(),  which compare all rows"
+                for problem in await feed.whole_row_problems([link.shape])
+            ]
+    return problems
+
+
 def _name(federation: Federation, rule: ResolvedRule) -> str:
     """Return a name that no other rule has, not even one of the same name that fills another database.
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from fedorm.exc import RowError
 from fedorm.stores.passing import Passage
+from fedorm.stores.rows import Key
 from fedorm.sync.applying import Work
 from fedorm.sync.carrying import Carrying, log
 from fedorm.sync.keys import key_of_json, key_to_json
@@ -27,7 +28,7 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
     source, mapping = carrying.source, carrying.rule.mapping
     pairs = mapping.pairs()
     if pairs is not None and not position.compares and position.since is None:
-        passage = source.passage(carrying.target, pairs)
+        passage = await source.passage(carrying.target, pairs)
         if passage is not None:
             try:
                 return await _pass_through(carrying, passage, position, page=page * _WHOLE)
@@ -37,22 +38,34 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
                 saved = await carrying.load()
                 position = position if saved is None else saved
     after = None if position.after is None else key_of_json(position.after, mapping.source)
-    pages = source.pages(size=page, after=after, since=position.since)
-    async for rows in ahead(pages):
-        work = await carrying.work_of(rows)
+    async for last, rows, work in works(carrying, after, position.since, page):
         if position.compares:
             work = await carrying.differing(work)
         elif position.since is None:
             work.gone.clear()  # Nothing of them is there.
-        last = key_to_json(mapping.key_of(rows[-1]))
-        position = replace(position, after=last, version=position.version + 1)
+        position = replace(position, after=key_to_json(last), version=position.version + 1)
         before = _counts(carrying)
         await carrying.applier.apply(work, position)
         carrying.done()
-        if carrying.on_page is not None:
-            carrying.on_page(len(rows), *(now - was for now, was in zip(_counts(carrying), before, strict=True)))
+        _tell(carrying, rows, before)
         carrying.check()
     return position
+
+
+async def works(
+    carrying: Carrying, after: Key | None, since: str | None, page: int
+) -> AsyncIterator[tuple[Key, int, Work]]:
+    """Yield, of each page of the source, its last key, how many rows it has, and what these come to."""
+    source, key_of = carrying.source, carrying.rule.mapping.key_of
+    try:
+        async for rows in ahead(source.pages(size=page, after=after, since=since)):
+            after = key_of(rows[-1])
+            yield after, len(rows), await carrying.work_of(rows)
+    except RowError as error:
+        # Some document is not as its class wants it: the others are read around it.
+        log.info("sync rule %r: %s; rows are read by their keys", carrying.rule.name, error)
+        async for keys in ahead(source.key_pages(size=page, after=after)):
+            yield keys[-1], len(keys), await carrying.work_of_keys(keys)
 
 
 async def _pass_through(carrying: Carrying, passage: Passage, position: Position, *, page: int) -> Position:
@@ -60,7 +73,9 @@ async def _pass_through(carrying: Carrying, passage: Passage, position: Position
     mapping = carrying.rule.mapping
     after = None if position.after is None else key_of_json(position.after, mapping.source)
     async for passed in ahead(passage.pages(size=page, after=after)):
-        position = replace(position, after=key_to_json(passed.last), version=position.version + 1)
+        # The last page of all may come again.
+        last = position.after if passed.last is None else key_to_json(passed.last)
+        position = replace(position, after=last, version=position.version + 1)
         handle = await carrying.target.begin()
         try:
             await passage.write(handle, passed, version=position.version)
@@ -82,10 +97,15 @@ def _counts(carrying: Carrying) -> tuple[int, int, int]:
     return progress.synced, progress.deleted, progress.errors
 
 
+def _tell(carrying: Carrying, rows: int, before: tuple[int, int, int]) -> None:
+    if carrying.on_page is not None:
+        carrying.on_page(rows, *(now - was for now, was in zip(_counts(carrying), before, strict=True)))
+
+
 async def remove_absent(carrying: Carrying, position: Position, *, page: int) -> Position:
     """Do with the target's rows whose source is gone as the rule says; return the position with its new version."""
     mapping = carrying.rule.mapping
-    if carrying.rule.declared.on_delete == "ignore":
+    if carrying.rule.declared.on_delete == "ignore" or carrying.shared:
         return position
     async for keys in ahead(carrying.target.key_pages(size=page)):
         back = {mapping.source_key(key): key for key in keys}
@@ -95,7 +115,9 @@ async def remove_absent(carrying: Carrying, position: Position, *, page: int) ->
             work = await carrying.differing(work)
         if work.gone:
             position = replace(position, version=position.version + 1)
+            before = _counts(carrying)
             await carrying.applier.apply(work, position)
+            _tell(carrying, 0, before)
         carrying.check()
     return position
 

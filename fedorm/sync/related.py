@@ -113,9 +113,10 @@ class Related:
     # -- which rows something belongs to
 
     def belongs(self, change: Change, linked: Linked) -> None:
-        """Take in what a related row's change says about whose it was, and whose it is."""
+        """Take in what a change says about whose a related row was, and whose it is; other changes are passed over."""
+        place = change.shape.table if change.shape.table is not None else change.shape.document
         for link in self.links:
-            if link.shape is not change.shape:
+            if link.related.place is not place:
                 continue
             keys = linked.keys.setdefault(link.attribute, {})
             for values in (change.before, change.values):

@@ -52,7 +52,7 @@ def resolved(rule: SyncRule, tables: Names[str, Table]) -> ResolvedRule:
         raise SyncRuleError(f"sync rule {name!r}: its source and its target are the same, {source.label}")
     key = _key(rule, name, source, target)
     copied = _copied(rule, name, source, target, dict(key))
-    read = {mine for mine, _ in copied if mine in source.whole.fields}
+    read = {mine if mine in source.whole.fields else mine.partition(".")[0] for mine, _ in copied}
     if any((rule.where, rule.transform, rule.transform_batch, rule.make, rule.load)):
         read = set(source.whole.fields)
     written = (
@@ -197,10 +197,10 @@ def check_circles(rules: Sequence[ResolvedRule]) -> None:
     """Refuse rules that would hand a change on for ever. Raises ``SyncRuleError`` with the circle."""
     leads: dict[Any, list[ResolvedRule]] = {}
     for rule in rules:
-        leads.setdefault(_place(rule.source), []).append(rule)
+        leads.setdefault(rule.source.place, []).append(rule)
 
     def follow(rule: ResolvedRule, path: list[ResolvedRule]) -> None:
-        for other in leads.get(_place(rule.target), ()):
+        for other in leads.get(rule.target.place, ()):
             if other in path:
                 circle = [*path[path.index(other) :], other]
                 raise SyncRuleError(
@@ -212,8 +212,3 @@ def check_circles(rules: Sequence[ResolvedRule]) -> None:
 
     for rule in rules:
         follow(rule, [rule])
-
-
-def _place(side: Side) -> Any:
-    whole = side.whole
-    return whole.table if whole.table is not None else whole.document

@@ -115,7 +115,7 @@ def _pauses() -> Callable[[int], float]:
         from tenacity import RetryCallState, wait_exponential_jitter
     except ModuleNotFoundError:
         raise MissingDriverError(service="sync", package="tenacity", extra="sync") from None
-    waits = wait_exponential_jitter(initial=0.5, max=60.0, jitter=1.0)
+    waits = wait_exponential_jitter(multiplier=0.5, max=60.0, jitter=1.0)
 
     def after(failures: int) -> float:
         state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]

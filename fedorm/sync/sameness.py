@@ -42,6 +42,8 @@ class Sameness:
         if isinstance(wanted, datetime.datetime) and isinstance(there, datetime.datetime):
             apart = abs((_in_utc(wanted) - _in_utc(there)).total_seconds())
             return apart < self._resolutions.get(name, 1e-6)
+        if isinstance(wanted, bool) or isinstance(there, bool):
+            return bool(wanted == there)
         if isinstance(wanted, _NUMBERS) and isinstance(there, _NUMBERS):
             return self._same_number(name, wanted, there)
         return bool(comparable(wanted) == comparable(there))

@@ -33,6 +33,11 @@ class Side:
         """Who owns it."""
         return self.whole.service
 
+    @property
+    def place(self) -> Any:
+        """The table, or the document's class: that of all sides that are the same."""
+        return self.whole.table if self.whole.table is not None else self.whole.document
+
     def shape(self, wanted: set[str]) -> RowShape:
         """Return what is left with these fields, and with those of the key."""
         whole = self.whole

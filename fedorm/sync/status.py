@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from fedorm.sync.accounts import Account
+from fedorm.sync.resolving import ResolvedRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,7 @@ class RuleStatus:
     strategy: str
     state: str
     """``new``, ``snapshot``, ``running``, ``streaming``, ``following``, ``waiting``, ``retrying``, ``failed``,
-    ``paused`` or ``stopped``."""
+    ``paused``, ``stopped``, or ``unknown`` where a service does not answer."""
     position: str | None = None
     last_sync_at: float | None = None
     synced: int = 0
@@ -40,3 +44,43 @@ class Statuses(list[RuleStatus]):
 
     def __await__(self) -> Generator[Any, None, list[RuleStatus]]:
         return self._ask().__await__()
+
+
+def named(rule: ResolvedRule, state: str) -> RuleStatus:
+    """Return the status of a rule of which no more is known."""
+    return RuleStatus(
+        rule.name,
+        f"{rule.source.service}.{rule.source.label.rpartition('.')[2]}",
+        f"{rule.target.service}.{rule.target.label.rpartition('.')[2]}",
+        rule.strategy.name,
+        state,
+    )
+
+
+def status_of(rule: ResolvedRule, account: Account, letters: int, position: str | None) -> RuleStatus:
+    """Return what a rule's account says."""
+    return replace(
+        named(rule, _state(account)),
+        position=position,
+        last_sync_at=account.last_sync_at,
+        synced=account.synced,
+        deleted=account.deleted,
+        errors=account.errors,
+        dead_letters=letters,
+        lag_seconds=account.lag_seconds,
+        lag_rows=account.lag_rows,
+        paused=account.paused,
+        owner=account.owner if _is_alive(account) else None,
+        last_error=account.last_error,
+    )
+
+
+def _state(account: Account) -> str:
+    """Return what a rule is doing: nothing any more, if who carried it out has not been heard of."""
+    if account.paused:
+        return "paused"
+    return account.state if _is_alive(account) or account.state in ("new", "failed") else "stopped"
+
+
+def _is_alive(account: Account) -> bool:
+    return account.until >= time.time()

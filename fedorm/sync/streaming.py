@@ -10,6 +10,8 @@ from dataclasses import replace
 from fedorm.exc import FeedLostError, RowError
 from fedorm.stores.feeds import ChangeFeed, Chunk
 from fedorm.sync.carrying import Carrying, log
+from fedorm.sync.errors import SyncRuleError
+from fedorm.sync.feeding import untold
 from fedorm.sync.passes import ahead, go_through, remove_absent
 from fedorm.sync.positions import Position
 from fedorm.sync.strategies import CDC
@@ -33,6 +35,7 @@ class Streamer:
 
     async def run(self) -> None:
         """Follow the log for ever, until stopped."""
+        await self._check()
         position = await self._carrying.load()
         if position is None:
             position = await self._begin()
@@ -50,6 +53,12 @@ class Streamer:
                 # A row fails in a transaction that was half written: read again, and written part by part.
                 position = await self._saved()
                 self._touched = Touched()
+
+    async def _check(self) -> None:
+        """Refuse what a federation may not have seen as it was opened: its tables may have been made since."""
+        problems = await untold(self._carrying.federation, self._carrying.rule)
+        if problems:
+            raise SyncRuleError("; ".join(problems))
 
     async def _saved(self) -> Position:
         position = await self._carrying.load()
@@ -127,7 +136,7 @@ class Streamer:
         for change in chunk.changes:
             if change.shape is self._main:
                 touched.take(change)
-            elif carrying.related is not None:
+            if carrying.related is not None:  # Also one of the main table, where that is related to itself.
                 carrying.related.belongs(change, touched.linked)
         position = None
         self._version += 1

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from fedorm.exc import FedormError, StoreError
+from fedorm.exc import StoreError
 from fedorm.relay.outbox import Outbox, WithOutbox
-from fedorm.stores.base import Store
+from fedorm.stores.base import Store, batches
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.rows import Key
-from fedorm.sync.accounts import LEASE, Account, Accounts, Progress
+from fedorm.sync.accounts import LEASE, Accounts, Progress
 from fedorm.sync.backfilling import Filled, fill
 from fedorm.sync.carrying import Carrying
 from fedorm.sync.checking import check_server, resolved_rules
 from fedorm.sync.dead_letters import DeadLetter, DeadLetters
 from fedorm.sync.errors import SyncRuleError, UnknownRuleError
 from fedorm.sync.events import EventTarget
-from fedorm.sync.feeding import feed_of
+from fedorm.sync.excluding import taken, wished
+from fedorm.sync.feeding import feed_of, untold
 from fedorm.sync.homes import home_of, positions_of
 from fedorm.sync.keys import key_of_json
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.rule import SyncRule, hear_for
 from fedorm.sync.running import RuleRunner, leased
-from fedorm.sync.status import RuleStatus, Statuses
+from fedorm.sync.status import RuleStatus, Statuses, named, status_of
 from fedorm.sync.strategies import EventDriven
 from fedorm.sync.verifying import Verified, verify
 
@@ -119,6 +119,7 @@ class Sync:
             self.letters(rule),
             epoch,
             progress or Progress(),
+            shared=any(one is not rule and one.target.place is rule.target.place for one in self.rules.values()),
         )
 
     def letters(self, rule: ResolvedRule) -> DeadLetters:
@@ -128,6 +129,10 @@ class Sync:
     def feed(self, rule: ResolvedRule) -> ChangeFeed:
         """Return what reads the log for a rule."""
         return feed_of(self._federation, rule)
+
+    async def untold(self, rule: ResolvedRule) -> list[str]:
+        """Return why the log does not tell all that a rule has to know of related rows."""
+        return await untold(self._federation, rule)
 
     # -- carrying them out
 
@@ -159,7 +164,7 @@ class Sync:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             for runner in runners:
-                self._known[runner.rule.name] = self._here(runner.rule)
+                self._known[runner.rule.name] = self._here(runner.rule, ended=True)
                 self._runners.pop(runner.rule.name, None)
 
     @staticmethod
@@ -192,30 +197,14 @@ class Sync:
 
     @asynccontextmanager
     async def exclusively(self, name: str, *, wait: float = 60.0) -> AsyncIterator[Carrying]:
-        """Own a rule, whoever carries it out: that one pauses first, and goes on after the block."""
+        """Own a rule, whoever carries it out: that one lets go of it first, and goes on after the block."""
         rule = self.rule(name)
         accounts = self.accounts(rule)
-        before = await accounts.get(name)
-        await accounts.pause(name, True)
-        try:
-            epoch = await self._taken(accounts, name, wait)
-            carrying = self.carrying(rule, epoch=epoch)
+        async with wished(accounts, name, wait):
+            epoch = await taken(accounts, name, name, wait)
+            carrying = self.carrying(rule, epoch=epoch, progress=Progress(state="running"))
             async with leased(accounts, carrying, even_paused=True):
                 yield carrying
-        finally:
-            if before is None or not before.paused:
-                await asyncio.shield(accounts.pause(name, False))
-
-    async def _taken(self, accounts: Accounts, name: str, wait: float) -> int:
-        try:
-            async with asyncio.timeout(wait):
-                while (epoch := await accounts.take(name, even_paused=True)) is None:  # noqa: ASYNC110 - a database's
-                    await asyncio.sleep(0.1)
-                return epoch
-        except TimeoutError:
-            raise FedormError(
-                f"sync rule {name!r}: who carries it out has not let go of it within {wait:g} s"
-            ) from None
 
     # -- looking after them
 
@@ -267,14 +256,8 @@ class Sync:
             chosen = await letters.all(ids)
             before = await letters.count()
             keys: list[Key] = [key_of_json(letter.key, rule.mapping.source) for letter in chosen]
-            position = await carrying.load()
-            for start in range(0, len(keys), 1_000):
-                work = await carrying.work_of_keys(keys[start : start + 1_000])
-                if position is not None:
-                    position = replace(position, version=position.version + 1)
-                await carrying.applier.apply(work, position)
-            if position is None:
-                await carrying.applier.abandon()
+            for part in batches(keys, 1_000):
+                await carrying.write_apart(await carrying.work_of_keys(part))
             return before - await letters.count()
 
     async def drop_dead_letters(self, name: str, ids: Collection[str] | None = None) -> int:
@@ -290,8 +273,12 @@ class Sync:
         """
         return Statuses([self._here(rule) for _, rule in sorted(self.rules.items())], self._ask)
 
-    def _here(self, rule: ResolvedRule) -> RuleStatus:
-        known = self._known.get(rule.name) or _named(rule, "new")
+    def known(self) -> list[RuleStatus]:
+        """Return how those rules do that this process carries out, or has asked about."""
+        return [one for one in self.status() if one.name in self._known or one.name in self._runners]
+
+    def _here(self, rule: ResolvedRule, *, ended: bool = False) -> RuleStatus:
+        known = self._known.get(rule.name) or named(rule, "new")
         runner = self._runners.get(rule.name)
         if runner is None:
             return known
@@ -300,7 +287,7 @@ class Sync:
         since = progress.totals if progress.totals is not None and progress.totals.synced >= known.synced else known
         return replace(
             known,
-            state=progress.state if runner.owns or progress.state == "stopped" else known.state,
+            state=progress.state if runner.owns or (ended and progress.totals) else known.state,
             synced=since.synced + progress.synced,
             deleted=since.deleted + progress.deleted,
             errors=since.errors + progress.errors,
@@ -324,45 +311,10 @@ class Sync:
             letters = await self.letters(rule).count()
             position = await positions_of(rule, self._federation.stores).peek()
         except StoreError as error:
-            return replace(_named(rule, "unknown"), last_error=str(error))
+            return replace(named(rule, "unknown"), last_error=str(error))
         if account is None:
-            return replace(_named(rule, "new"), dead_letters=letters)
-        return _status(rule, account, letters, None if position is None else position.as_json())
-
-
-def _named(rule: ResolvedRule, state: str) -> RuleStatus:
-    return RuleStatus(
-        rule.name,
-        f"{rule.source.service}.{rule.source.label.rpartition('.')[2]}",
-        f"{rule.target.service}.{rule.target.label.rpartition('.')[2]}",
-        rule.strategy.name,
-        state,
-    )
-
-
-def _status(rule: ResolvedRule, account: Account, letters: int, position: str | None) -> RuleStatus:
-    return replace(
-        _named(rule, _state(account)),
-        position=position,
-        last_sync_at=account.last_sync_at,
-        synced=account.synced,
-        deleted=account.deleted,
-        errors=account.errors,
-        dead_letters=letters,
-        lag_seconds=account.lag_seconds,
-        lag_rows=account.lag_rows,
-        paused=account.paused,
-        owner=account.owner,
-        last_error=account.last_error,
-    )
-
-
-def _state(account: Account) -> str:
-    """Return what a rule is doing: nothing any more, if who carried it out has not been heard of."""
-    if account.paused:
-        return "paused"
-    alive = account.until >= time.time()
-    return account.state if alive or account.state in ("new", "failed") else "stopped"
+            return replace(named(rule, "new"), dead_letters=letters)
+        return status_of(rule, account, letters, None if position is None else position.as_json())
 
 
 def event_targets(sync: Sync, rules: Iterable[ResolvedRule]) -> list[Any]:
@@ -376,7 +328,10 @@ class WithSync(WithOutbox):
     @cached_property
     def sync(self) -> Sync:
         """The sync rules: carrying them out, how they do, and looking after them."""
-        return Sync(cast("Federation", self))
+        federation = cast("Federation", self)
+        rules = Sync(federation)
+        federation.meter.rules = rules.known
+        return rules
 
     @cached_property
     def outbox(self) -> Outbox:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fedorm.stores.rows import Key, Values
 from fedorm.sync.applying import Work
 from fedorm.sync.carrying import Carrying
 from fedorm.sync.keys import key_to_json
-from fedorm.sync.passes import ahead
+from fedorm.sync.passes import ahead, works
 from fedorm.sync.sameness import comparable
 
 _AGAIN = (0.2, 1.0, 3.0)
@@ -64,33 +64,30 @@ class _Verifying:
 
     async def run(self) -> Verified:
         carrying = self._carrying
-        async for rows in ahead(carrying.source.pages(size=self._page)):
-            await self._compare(rows)
-        if carrying.rule.declared.on_delete == "delete":
+        async for _, rows, work in works(carrying, None, None, self._page):
+            await self._compare(rows, work)
+        if carrying.rule.declared.on_delete == "delete" and not carrying.shared:
             async for keys in ahead(carrying.target.key_pages(size=self._page)):
                 await self._look_for_superfluous(keys)
         return self._found
 
-    async def _compare(self, rows: Sequence[Values]) -> None:
+    async def _compare(self, rows: int, work: Work) -> None:
         carrying, found = self._carrying, self._found
-        found.rows += len(rows)
+        found.rows += rows
         found.ranges += 1
-        work = await carrying.work_of(rows)
         found.failed += sum(one.error is not None for one in work.outcomes.values())
         there = await carrying.target.read([*work.outcomes, *work.gone])
         if not work.gone and _digest({k: one.values for k, one in work.outcomes.items()}) == _digest(
             {key: _like(there.get(key), one.values) for key, one in work.outcomes.items()}
         ):
             return
-        mapping = carrying.rule.mapping
-        keys = [mapping.key_of(row) for row in rows]
-        await self._settle(await self._left(work), keys)
+        await self._settle(await self._left(work))
 
     async def _left(self, work: Work) -> Work:
         work.outcomes = {key: one for key, one in work.outcomes.items() if one.error is None}
         return await self._carrying.differing(work)
 
-    async def _settle(self, work: Work, keys: Sequence[Key]) -> None:
+    async def _settle(self, work: Work) -> None:
         """Look again at rows that differ, as both sides are then, and count those that go on differing."""
         carrying = self._carrying
         mapping = carrying.rule.mapping
@@ -124,11 +121,8 @@ class _Verifying:
             found.superfluous += 1
             self._note(Difference(key_to_json(key), "superfluous"))
         if self._repair and (work.outcomes or work.gone):
-            position = await carrying.load()
             before = carrying.progress.errors
-            if position is not None:
-                position = replace(position, version=position.version + 1)
-            await carrying.applier.apply(work, position)
+            await carrying.write_apart(work)
             found.repaired += len(work.outcomes) + len(work.gone) - (carrying.progress.errors - before)
 
     async def _look_for_superfluous(self, keys: Sequence[Key]) -> None:
@@ -138,7 +132,7 @@ class _Verifying:
         present = await carrying.source.present(list(back))
         absent = [key for key in back if key not in present]
         if absent:
-            await self._settle(await self._left(await carrying.work_of_keys(absent)), absent)
+            await self._settle(await self._left(await carrying.work_of_keys(absent)))
 
     def _note(self, difference: Difference) -> None:
         if len(self._found.differences) < self._sample:

@@ -38,22 +38,35 @@ async def listening(carrying: Carrying, wake: Callable[[], None]) -> AsyncIterat
         yield
         return
     sql = cast(SQLStore, store)
+    task = asyncio.create_task(_hear(carrying, sql, table, wake))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _hear(carrying: Carrying, store: SQLStore, table: Table, wake: Callable[[], None]) -> None:
+    """Make the trigger when nobody is writing, and listen."""
     channel = _channel(table)
-    if not await greenlet_spawn(_made, sql, table, channel):
+    while True:
+        try:
+            made = await greenlet_spawn(_made, store, table, channel)
+        except (StoreError, exc.DBAPIError) as error:
+            log.debug("service %r: no trigger was made on %s: %s", store.service, carrying.rule.source.label, error)
+            await asyncio.sleep(_AGAIN)
+            continue
+        if made:
+            break
         log.warning(
             "sync rule %r: no trigger can be made on %s, so that it is only looked at every %g s",
             carrying.rule.name,
             carrying.rule.source.label,
             getattr(carrying.rule.strategy, "poll", 0.0),
         )
-        yield
         return
-    task = asyncio.create_task(_listen(sql, channel, wake))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    wake()  # What was written before there was a trigger.
+    await _listen(store, channel, wake)
 
 
 async def _listen(store: SQLStore, channel: str, wake: Callable[[], None]) -> None:
@@ -77,6 +90,8 @@ def _made(store: SQLStore, table: Table, channel: str) -> bool:
         if connection.scalar(_IS_THERE.bindparams(table=name)):
             return True
         try:
+            # Writers would wait behind the trigger, which waits for a long transaction.
+            connection.execute(text("SET LOCAL lock_timeout = '1s'"))
             connection.execute(_FUNCTION)
             connection.execute(_trigger(connection, name, channel))
             connection.commit()

@@ -1,7 +1,9 @@
-"""Rules in a module of their own, as a user's are: letters go to an archive, stamps to a list, visits to a log."""
+"""Rules in a module of their own, as a user's are: an archive keeps an office's letters, stamps and visits."""
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import String
@@ -29,8 +31,13 @@ class LoggedVisit(FederatedBase):
     by: Mapped[str] = mapped_column(String(40))
 
 
-def in_words(row: Any) -> Any:
-    if "never" in row["text"]:
+async def archived(row: Any) -> Any:
+    """What is kept of a letter; one that waits does so for a file in the working directory."""
+    if row["text"] == "wait":
+        print("waiting", row["letter_id"], flush=True)
+        while not Path("go").exists():
+            await asyncio.sleep(0.02)
+    if row["text"] == "never":
         raise ValueError(f"letter {row['letter_id']} is not for the archive")
     return row
 
@@ -39,7 +46,7 @@ class SentLetter(FederatedBase):
     __service__, __tablename__ = "sync_cli_office", "sent_letters"
     __sync__ = [
         SyncRule(
-            to=ArchivedLetter, strategy=Batch(every=0.1), fields={"id": "letter_id"}, transform=in_words, name="letters"
+            to=ArchivedLetter, strategy=Batch(every=0.1), fields={"id": "letter_id"}, transform=archived, name="letters"
         )
     ]
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import random
 import threading
 import time
@@ -15,11 +16,12 @@ from uuid import UUID
 
 import pytest
 from bson import Decimal128
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from fedorm import FederatedDocument, Federation
+from fedorm.config import ServiceSettings
 from fedorm.exc import ConfigurationError, FeedLostError, StoreError
 from fedorm.stores.base import Capability
 from fedorm.stores.feeds import ChangeFeed, Chunk
@@ -343,14 +345,54 @@ async def test_a_server_that_can(log: Logged) -> None:
         await keyed.create()
 
 
-async def test_a_log_that_is_too_short(log: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token that the server does not know is a feed that is lost."""
-    feed = log.feed()
-    position = await feed.create()
-    broken = position.replace('"_data": "', '"_data": "00')
-    assert broken != position
-    with pytest.raises(FeedLostError, match="resume token"):
-        await read_changes(feed, broken, 1)
+class ShortLog(MongoDBServer):
+    """A server that keeps a thousand entries of its log."""
+
+    def _command(self) -> list[str]:
+        command = super()._command()
+        if not command[0].endswith("secantusd-py"):
+            pytest.skip("mongod keeps 990 MB of its log at least")
+        return [*command, "--oplog-max-entries", "1000"]
+
+
+async def test_a_log_that_is_too_short() -> None:
+    """A position that the server's log does not reach back to is lost, and so is one that it does not know."""
+    with ShortLog() as server:
+        async with logged(server.url("documents")) as log:
+            feed = log.feed()
+            position = await feed.create()
+            broken = position.replace('"_data": "', '"_data": "00')
+            assert broken != position
+            with pytest.raises(FeedLostError, match="resume token"):
+                await read_changes(feed, broken, 1)
+            for number in range(4):
+                log.things.insert_many([{"_id": number * 1_000 + one} for one in range(1_000)])
+            with pytest.raises(FeedLostError, match="no longer be in the oplog"):
+                await read_changes(feed, position, 1)
+
+
+async def test_a_user_who_may_not(no_stray_tasks: None) -> None:
+    """A user who may not read changes is told what to run, and who may reads them."""
+    with MongoDBServer(auth=True) as server, server.admin.client() as client:
+        database = client["documents"]
+        place = f"mongodb://{{}}:secret@127.0.0.1:{server.port}/documents?authSource=documents"
+        database.command("createUser", "reader", pwd="secret", roles=[{"role": "read", "db": "documents"}])
+        store = MongoDBStore(SERVICE, ServiceSettings(url=SecretStr(place.format("reader"))))
+        await store.open()
+        try:
+            feed = store.change_feed("test", [shape(FedThing)])
+            assert await feed.problems() == []
+            position = await feed.create()
+            database["fed_things"].insert_one({"_id": 1})
+            assert [change.key for change in await read_changes(feed, position, 1)] == [(1,)]
+            database.command("revokeRolesFromUser", "reader", roles=[{"role": "read", "db": "documents"}])
+            (problem,) = await feed.problems()
+            assert "db.grantRolesToUser(<user>, [{role: 'read', db: 'documents'}])" in problem
+            assert "secret" not in problem
+            with pytest.raises(ConfigurationError, match="grantRolesToUser"):
+                await read_changes(feed, position, 1)
+        finally:
+            await store.close()
 
 
 async def test_backlog(log: Logged) -> None:
@@ -466,21 +508,23 @@ async def test_a_server_that_goes_away(own_server: MongoDBServer) -> None:
         assert [change.key for change in changes] == [(2,), (3,)]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_server_that_says_nothing(own_server: MongoDBServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that hangs is told from one that has nothing to say."""
-    monkeypatch.setattr("fedorm.stores.mongodb_stream._SILENCE", 3)
+    monkeypatch.setattr("fedorm.stores.mongodb_stream._SILENCE", 6)
     async with logged(own_server.url("documents")) as log:
         feed = log.feed()
         position = await feed.create()
         waiting = asyncio.create_task(read_chunks(feed, position, lambda chunks: False))
-        await asyncio.sleep(4)
+        await asyncio.sleep(7)
         assert not waiting.done()
         own_server.suspend()
         try:
             with pytest.raises(StoreError, match="no answer"):
-                await asyncio.wait_for(waiting, 20)
+                await asyncio.wait_for(waiting, 60)
         finally:
             own_server.resume()
+    gc.collect()  # PyMongo forgets the sockets of connections that it is just making when it is closed.
 
 
 # -- a snapshot and the stream

@@ -23,6 +23,7 @@ from tests.sync.histories import Appends, History
 from tests.sync.ledgers import FIELDS, HAS_CLICKHOUSE, source_model, target_model
 from tests.sync.watching import as_kept_by, rows_of, until_equal
 
+needs_clickhouse = pytest.mark.skipif(not HAS_CLICKHOUSE, reason="ClickHouse's driver needs SQLAlchemy below 2.1")
 TRANSACTIONS = int(os.environ.get("FEDORM_HISTORIES", "8"))
 BIG = 2_000
 WRITERS = 3
@@ -87,3 +88,30 @@ async def test_a_target_comes_to_what_its_source_has(
 
 async def _read(fed: Federation, kinds: tuple[str, str], fields: list[str], model: type) -> dict:
     return as_kept_by(kinds, await rows_of(fed, model), fields)
+
+
+@pytest.mark.parametrize("strategy", ["batch", "real-time", "event-driven"])
+@pytest.mark.parametrize("target", ["postgresql", pytest.param("clickhouse", marks=needs_clickhouse)])
+async def test_a_transaction_from_before_the_first_look_that_ends_after_it(
+    target: str, strategy: str, fresh_database: FreshDatabase, no_stray_tasks: None
+) -> None:
+    """What it has written, with a moment from before, comes after what the first look has found."""
+    near, far = source_model("postgresql", events=strategy == "event-driven"), target_model(target)
+    urls = {near.__service__: fresh_database("postgresql"), far.__service__: fresh_database(target)}
+    async with Federation(urls) as fed:
+        fed.sync.add(SyncRule(source=near, to=far, strategy=STRATEGIES[strategy](), name="ledger"))
+        await fed.create_all()
+        history = History(fed, near, "postgresql", random.Random(1), big=BIG)
+        await history.fill(500)
+        read = functools.partial(_read, fed, ("postgresql", target), ["id", "name", "touched"])
+        async with fed.session() as late:
+            (await late.get(near, 1)).name = "late"
+            await late.delete(await late.get(near, 2))
+            late.add(near(id=-1, **history.values()))
+            await late.flush()
+            async with fed.sync.running(["ledger"]):
+                await until_equal(lambda: read(near), lambda: read(far))
+                await late.commit()
+                rows = await until_equal(lambda: read(near), lambda: read(far))
+        assert (rows[1]["name"], 2 in rows, -1 in rows) == ("late", False, True)
+        assert (await fed.sync.verify("ledger")).equal

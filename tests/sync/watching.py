@@ -12,9 +12,10 @@ from sqlalchemy import select
 
 from fedorm import Federation
 from fedorm.entity import is_document
+from fedorm.exc import StoreError
 
 Rows = dict[Any, dict[str, Any]]
-PATIENCE = 120.0
+PATIENCE = 45.0
 """Seconds until something that has to come counts as missing."""
 
 
@@ -102,12 +103,25 @@ def apart(one: Rows, other: Rows) -> dict[Any, tuple[Any, Any]]:
 
 async def until_equal(source: Callable[[], Awaitable[Rows]], target: Callable[[], Awaitable[Rows]]) -> Rows:
     """Wait until a target has the rows of a source, which nobody writes to any more; return them."""
-    wanted = await source()
+    wanted: Rows = {}
+
+    async def read() -> bool:
+        nonlocal wanted
+        try:
+            wanted = await source()
+        except StoreError:
+            return False
+        return True
+
+    await until(read)
     there: Rows = {}
 
     async def equal() -> bool:
         nonlocal there
-        there = await target()
+        try:
+            there = await target()
+        except StoreError:  # Of a server that was restarted.
+            return False
         return there == wanted
 
     try:

@@ -164,16 +164,19 @@ class RowSuite(Suite):
 
     # -- blocks
 
+    @pytest.mark.parametrize("keyed", ["integers"], indirect=True)
     @pytest.mark.parametrize("number", [0, 1, 3, 5000])
-    async def test_blocks(self, keyed: RowAccess, number: int) -> None:
+    async def test_blocks(self, keyed: RowAccess, store: Store, number: int) -> None:
         """A block of any size is there once it is written, once however often that is."""
+        if Capability.DOCUMENTS in store.capabilities:
+            number = min(number, 1000)  # A look-up of many keys takes the embedded server the square of their number.
         rows = [_row(one) for one in range(number)]
         keys = [_key(keyed, row) for row in rows]
         for version in (1, 2):
             await write(keyed, Block(upserts=rows), version=version)
             assert await keyed.count() == number
         assert await keyed.read(keys) == dict(zip(keys, rows, strict=True))
-        assert await keyed.present([*keys, ("nobody", 1)]) == set(keys)
+        assert await keyed.present([*keys, (-1,)]) == set(keys)
         changes: list[tuple[Key, Values]] = [(key, {"note": "changed", "size": None}) for key in keys[::2]]
         for version in (3, 4):
             await write(keyed, Block(changes=changes, deletes=keys[1::2]), version=version)

@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from pymongo import IndexModel
+
 from fedorm import Federated, FederatedDocument, federated_relationship
 from fedorm.testing.compliance.rows import SERVICE
 from fedorm.testing.compliance.values import Color
@@ -99,3 +101,4 @@ class KeyedDocument(FederatedDocument):
         """Beanie's."""
 
         name = "compliance_keyed"
+        indexes = [IndexModel([("code", 1), ("number", 1)], unique=True), IndexModel("number", unique=True)]

@@ -1,0 +1,92 @@
+"""Several rules that fill one target: none of them removes what another has written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from sqlalchemy import String, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from fedorm import FederatedBase, Federation
+from fedorm.sync import CDC, EventDriven, SyncRule, SyncRuleError
+from fedorm.sync.strategies import Batch, RealTime, Strategy
+
+
+class NorthernStall(FederatedBase):
+    __service__, __tablename__ = "stalls_north", "stalls"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(40))
+
+
+class SouthernStall(FederatedBase):
+    __service__, __tablename__ = "stalls_south", "stalls"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(40))
+
+
+class AnyStall(FederatedBase):
+    __service__, __tablename__ = "stalls_all", "stalls"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(40))
+
+
+@pytest.fixture
+async def markets(fresh_database: Callable[[str], str]) -> AsyncIterator[Federation]:
+    services = {name: fresh_database("postgresql") for name in ("stalls_north", "stalls_south", "stalls_all")}
+    async with Federation(services) as fed:
+        await fed.create_all()
+        yield fed
+
+
+async def stalls(fed: Federation) -> dict[int, str]:
+    async with fed.session() as session:
+        return {one.id: one.name for one in await session.scalars(select(AnyStall))}
+
+
+async def until(fed: Federation, wanted: dict[int, str]) -> None:
+    async with asyncio.timeout(60):
+        while await stalls(fed) != wanted:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [CDC(), EventDriven(), Batch(every=0.1, detect_deletes=False), RealTime(poll=0.1, detect_deletes=None)],
+    ids=lambda strategy: strategy.name,
+)
+async def test_no_rule_removes_the_rows_of_another(markets: Federation, strategy: Strategy) -> None:
+    """Neither in its first snapshot, which finds them there, nor in a backfill or a repair."""
+    markets.sync.add(SyncRule(source=NorthernStall, to=AnyStall, strategy=strategy, name="north"))
+    async with markets.session() as session:
+        session.add_all(
+            [NorthernStall(id=1, name="tea"), NorthernStall(id=2, name="rice"), SouthernStall(id=11, name="figs")]
+        )
+        await session.commit()
+    await markets.sync.backfill("north")
+    assert await stalls(markets) == {1: "tea", 2: "rice"}
+    markets.sync.add(SyncRule(source=SouthernStall, to=AnyStall, strategy=strategy, name="south"))
+    async with markets.sync.running():
+        await until(markets, {1: "tea", 2: "rice", 11: "figs"})
+        async with markets.session() as session:
+            session.add(SouthernStall(id=12, name="oil"))
+            (await session.get_one(NorthernStall, 1)).name = "mate"
+            if strategy.name in ("cdc", "event-driven"):
+                await session.delete(await session.get_one(NorthernStall, 2))
+            await session.commit()
+        there = {1: "mate", 11: "figs", 12: "oil"} | ({2: "rice"} if strategy.name in ("batch", "real-time") else {})
+        await until(markets, there)
+    for name in ("north", "south"):
+        filled = await markets.sync.backfill(name)
+        assert (filled.written, filled.deleted, await stalls(markets)) == (0, 0, there)
+        found = await markets.sync.verify(name, repair=True)
+        assert (found.equal, found.repaired, await stalls(markets)) == (True, 0, there)
+
+
+async def test_rules_that_would_are_refused(markets: Federation) -> None:
+    """With what to do; the rule before stays as it was."""
+    markets.sync.add(SyncRule(source=NorthernStall, to=AnyStall, strategy=CDC(), name="north"))
+    with pytest.raises(SyncRuleError, match=r"'south' would remove there .* give it  detect_deletes=False"):
+        markets.sync.add(SyncRule(source=SouthernStall, to=AnyStall, strategy=Batch(), name="south"))
+    assert list(markets.sync.rules) == ["north"]
