@@ -276,5 +276,5 @@ def test_what_is_missing_is_said(configured: Configured, tmp_path: Path) -> None
     with pytest.raises(CommandError, match="has no service 'users'; it has payments"):
         command.current(config("users"))
     configured(users="mongodb://localhost/x")
-    with pytest.raises(CommandError, match="no tables to migrate"):
+    with pytest.raises(CommandError, match="has no tables: its history is carried out by  fedorm migrate"):
         command.current(config("users"))
