@@ -35,7 +35,10 @@ _SIGNED = {"ignore_unknown_options": True}
 
 def _migrations(setup: Setup, *services: str) -> Migrations:
     """Return what migrates the federation of the settings. Raises ``UsageError`` for a service that it has not."""
-    federation = Federation(setup.read())
+    settings = setup.read()
+    # An index may take longer to make than any answer may to come.
+    unlimited = {name: one.model_copy(update={"timeout": None}) for name, one in settings.services.items()}
+    federation = Federation(settings.model_copy(update={"services": unlimited}))
     for name in services:
         if name not in federation.stores:
             known = ", ".join(federation.stores)

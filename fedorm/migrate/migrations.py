@@ -78,7 +78,7 @@ class Migrations:
 
     def init(self, services: Services = None) -> list[Path]:
         """Begin the histories of these services, or of all; return the files that were written."""
-        names = self.services(services) if services is not None else list(self._federation.stores)
+        names = self.services(list(self._federation.stores) if services is None else services)
         return [path for name in names for path in self.history(name).init()]
 
     def adopt(self, service: str, folder: Path) -> list[Path]:

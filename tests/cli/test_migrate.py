@@ -90,10 +90,10 @@ def begun(shell: MigrateShell) -> dict[str, str]:
 def test_the_way_of_a_history(shell: MigrateShell) -> None:
     """Begun, written, carried out, looked at, and undone, over three kinds of database."""
     assert shell.rows("init") == (
-        f"wrote migrations/{PEOPLE}/alembic.ini\nwrote migrations/{PEOPLE}/env.py\n"
-        f"wrote migrations/{PEOPLE}/script.py.mako\n"
         f"wrote migrations/{BOOKS}/alembic.ini\nwrote migrations/{BOOKS}/env.py\n"
         f"wrote migrations/{BOOKS}/script.py.mako\n"
+        f"wrote migrations/{PEOPLE}/alembic.ini\nwrote migrations/{PEOPLE}/env.py\n"
+        f"wrote migrations/{PEOPLE}/script.py.mako\n"
         f"wrote migrations/{THINGS}/beanie.toml\n"
     )
     assert shell.rows("init") == "all services have a history already\n"
