@@ -19,7 +19,7 @@ from fedorm.catalog import catalog
 from fedorm.config import settings_from_file
 from fedorm.migrate import clickhouse
 from fedorm.migrate.directives import tidied
-from fedorm.migrate.journal import Journal
+from fedorm.migrate.journal import ClickHouseJournal, Journal
 from fedorm.migrate.locks import TRANSIENT
 from fedorm.outbox.operations import plain_type  # Its import alone lets autogenerate find and write outboxes' triggers.
 from fedorm.stores.base import Capability, store_for
@@ -57,8 +57,9 @@ def run() -> None:
 def _migrate(connection: Connection, store: SQLStore, options: dict[str, Any]) -> None:
     # SQLite cannot change a column: its table is made anew.
     context.configure(connection=connection, render_as_batch=connection.dialect.name == "sqlite", **options)
-    if connection.dialect.name in ("mysql", "mariadb"):
-        Journal(store.service, context.get_context()).attach()
+    if Capability.DDL_IN_TRANSACTIONS not in store.capabilities:
+        kind = ClickHouseJournal if store.sql_dialect == "clickhouse" else Journal
+        kind(store.service, context.get_context()).attach()
     with _foreign_keys_off(connection), context.begin_transaction():
         context.run_migrations()
 

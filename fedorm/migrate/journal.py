@@ -1,9 +1,10 @@
-"""What a revision has done so far, where the database makes tables outside of transactions: MySQL and MariaDB.
+"""What a revision has done so far, where the database makes tables outside of transactions.
 
-There each statement that changes a table commits all that was done before it, so a revision that is cut short has done
-its first part. Each of its statements is written down before it is sent, in the transaction of what changes rows. When
-the revision is carried out again, those that are written down are left out, up to the last: whether that one was
-carried out the server says, as it refuses to do it again.
+There a revision that is cut short has done its first part. Each of its statements is written down before it is sent;
+when the revision is carried out again, those that are written down are left out, up to the last, which may not have
+been carried out. In MySQL and MariaDB a statement that changes rows is written down in their transaction, so that it
+was if that is there; one that changes tables is sent again: the server refuses to make what is there. In ClickHouse
+that goes for what changes rows, too, but for an INSERT, of which nobody knows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import (
     Column,
     Connection,
+    Insert,
     Integer,
     MetaData,
     String,
@@ -29,11 +31,15 @@ from sqlalchemy import (
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.schema import CreateTable, DropTable, ExecutableDDLElement
 
+from fedorm.migrate.clickhouse import STORE
 from fedorm.migrate.errors import MigrationError
 from fedorm.migrate.locks import JOURNAL
+from fedorm.stores.clickhouse_schema import Made
 
 _DONE = {121, 1050, 1051, 1054, 1060, 1061, 1068, 1091, 1146, 1304, 1359, 1360, 1826}
 """The server's codes for what is there already, or is not there any more."""
+_DONE_WORDS = ("already exist", "doesn't exist", "does not exist", "Cannot find column", "Wrong column name")
+"""What ClickHouse says of the same."""
 _READING = ("SELECT", "SHOW", "DESCRIBE", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "SET")
 _DDL = ("CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE")
 
@@ -53,6 +59,8 @@ class Journal:
         self._service, self._context = service, context
         self._known: dict[int, str] = {}
         self._step: str | None = None
+        self._last = 0
+        self._plain: Callable[..., Any]
         self._place = 0
         self._within = False
         self._beside = False
@@ -61,6 +69,7 @@ class Journal:
         """Write down from now on what the context's revisions do."""
         context: Any = self._context
         steps, execute = context._migrations_fn, context.impl._exec
+        self._plain = execute
         context._migrations_fn = lambda heads, same: self._each(steps, heads, same)
         context.impl._exec = lambda construct, *given, **more: self._execute(execute, construct, *given, **more)
 
@@ -95,6 +104,7 @@ class Journal:
                 return None
             rows = other.execute(select(_table).order_by(_table.c.place)).all()
         self._known = {one.place: one.statement for one in rows}
+        self._last = max((abs(place) for place in self._known), default=0)
         if not rows:
             self._elsewhere(connection, DropTable(_table))
             return None
@@ -109,8 +119,8 @@ class Journal:
         if begun is not None and begun != step:
             raise MigrationError(self._cut_short(begun))
         if begun is None:
-            self._known = {}
-            self._elsewhere(connection, CreateTable(_table, if_not_exists=True))
+            self._known, self._last = {}, 0
+            self._elsewhere(connection, self._creation())
         elif 0 in self._known:
             raise MigrationError(
                 f"{self._cut_short(begun)}. It has sent statements past Alembic's operations, so that it is not known "
@@ -118,9 +128,12 @@ class Journal:
             )
         self._step, self._place = step, 0
 
+    def _creation(self) -> Any:
+        return CreateTable(_table, if_not_exists=True)
+
     def _cut_short(self, step: str) -> str:
         direction, _, revision = step.partition(" ")
-        known = [f"{place}. {' '.join(one.split())}" for place, one in sorted(self._known.items()) if place]
+        known = [f"{place}. {' '.join(one.split())}" for place, one in sorted(self._known.items()) if place > 0]
         target = revision if direction == "upgrade" else f"{revision}-1"
         return (
             f"service {self._service!r}: the {direction} by revision {revision} was cut short, after these statements, "
@@ -140,12 +153,12 @@ class Journal:
             if before != said:
                 other = f"Statement {place} of it is another one now: {' '.join(said.split())}"
                 raise MigrationError(f"{self._cut_short(self._step)}. {other}")
-            if place < max(self._known) or not _is_ddl(construct, said):
+            if place < self._last or not self._is_in_doubt(construct, said):
                 return None
             try:
                 return self._run(execute, construct, *given, **more)
-            except sa_exc.DBAPIError as error:
-                if _code(error) not in _DONE:
+            except Exception as error:
+                if not self._is_done(error):
                     self._forget(place)
                     raise
                 return None
@@ -170,12 +183,26 @@ class Journal:
 
     def _write(self, place: int, said: str) -> None:
         row = {"place": place, "revision": self._step, "statement": said}
-        self._run(self._connection.execute, insert(_table), row)
+        self._run(self._connection.execute, insert(_table), [row])
+
+    def _is_in_doubt(self, construct: Any, said: str) -> bool:
+        """Say whether the last statement that was written down may not have been carried out, and can be sent again."""
+        return isinstance(construct, ExecutableDDLElement) or said.lstrip().upper().startswith(_DDL)
+
+    def _is_done(self, error: Exception) -> bool:
+        arguments: Any = getattr(getattr(error, "orig", None), "args", ())
+        return isinstance(error, sa_exc.DBAPIError) and bool(arguments) and arguments[0] in _DONE
 
     def _forget(self, place: int) -> None:
-        """Of a statement that was refused: it may be another one the next time."""
+        """Of a statement that was refused: it may be another one the next time; those before it are done."""
         self._connection.rollback()
-        self._elsewhere(self._connection, delete(_table).where(_table.c.place == place))
+        for statement in self._forgetting(place):
+            self._elsewhere(self._connection, statement)
+
+    def _forgetting(self, place: int) -> Iterator[Any]:
+        if -place not in self._known:
+            yield insert(_table).values(place=-place, revision=self._step, statement="")
+        yield delete(_table).where(_table.c.place == place)
 
     @property
     def _connection(self) -> Connection:
@@ -199,10 +226,28 @@ class Journal:
         self._write(0, statement)
 
 
-def _is_ddl(construct: Any, said: str) -> bool:
-    return isinstance(construct, ExecutableDDLElement) or said.lstrip().upper().startswith(_DDL)
+class ClickHouseJournal(Journal):
+    """The journal where nothing is a transaction."""
 
+    def _creation(self) -> Any:
+        context: Any = self._context
+        store = context.opts[STORE]
+        return Made.of(JOURNAL, list(_table.columns), "MergeTree ORDER BY place", store, context.dialect)
 
-def _code(error: sa_exc.DBAPIError) -> Any:
-    arguments = getattr(error.orig, "args", ())
-    return arguments[0] if arguments else None
+    def _is_in_doubt(self, construct: Any, said: str) -> bool:
+        if isinstance(construct, Insert) or said.lstrip().upper().startswith("INSERT"):
+            cut_short = self._cut_short(str(self._step))
+            raise MigrationError(
+                f"{cut_short}. The last one inserts rows, which cannot be done again: see whether they "
+                f"are there, go on by hand, and then  fedorm migrate stamp --service {self._service}"
+            )
+        return True
+
+    def _is_done(self, error: Exception) -> bool:
+        return any(words in str(error) for words in _DONE_WORDS)
+
+    def _forget(self, place: int) -> None:
+        """By a mutation, which is waited for."""
+        if -place not in self._known:
+            self._write(-place, "")
+        self._run(self._plain, delete(_table).where(_table.c.place == place))

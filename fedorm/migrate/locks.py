@@ -153,9 +153,7 @@ async def _table_locked(store: SQLStore, wait: float, *, sync: bool) -> AsyncIte
     while not await _run(_make, store, sync, sync=sync):
         if time.monotonic() >= until:
             owner = await _run(_owner, store, sync, sync=sync)
-            raise _busy(
-                store, wait, f". If no process of {owner} does so any more, run  DROP TABLE {LOCK_TABLE}  there"
-            )
+            raise _busy(store, wait, f". If no process on {owner} does so, run there:  DROP TABLE {LOCK_TABLE}")
         await asyncio.sleep(_POLL)
     try:
         yield

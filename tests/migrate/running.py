@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 
 from fedorm import Federation
+from fedorm.migrate import leases
 from tests.migrate.conftest import settings
+
+leases.LEASE = 2.0
+"""So that a test need not wait that long for the lock of a process that it has killed."""
 
 
 async def main(folder: str, *services: str) -> None:

@@ -115,7 +115,7 @@ async def test_an_order_of_services(fresh_database: FreshDatabase, sqlite_url: s
 STEPS = ("table('first')", "row('first', 1)", "table('second')", "hold('here')", "row('second', 2)", "table('third')")
 
 
-@pytest.mark.parametrize("kind", ["postgresql", "mysql", "sqlite"])
+@pytest.mark.parametrize("kind", ["postgresql", "mysql", "sqlite", "clickhouse"])
 async def test_killed_in_the_middle(
     kind: str, fresh_database: FreshDatabase, sqlite_url: str, federate: Federate, tmp_path: Path
 ) -> None:
@@ -125,8 +125,12 @@ async def test_killed_in_the_middle(
     fed.migrate.init()
     write(tmp_path, "mig_killed", "1", None, *STEPS)
     killed(tmp_path, mig_killed=url)
-    left = set(tables(url)) - {"alembic_version"}
-    assert left == ({"first", "second", "fedorm_migrating"} if kind == "mysql" else set())
+    left = set(tables(url)) - {"alembic_version", "fedorm_migrations_lock"}
+    assert left == ({"first", "second", "fedorm_migrating"} if kind in ("mysql", "clickhouse") else set())
+    if kind == "clickhouse":  # It has no lock that goes with its process.
+        with pytest.raises(BusyError, match=r"If no process on .* does so, run there:  DROP TABLE fedorm_migrations_"):
+            await fed.migrate.upgrade(wait=0)
+        on(url, lambda connection: connection.exec_driver_sql("DROP TABLE fedorm_migrations_lock"))
     assert await fed.migrate.current() == {"mig_killed": []}
     assert await fed.migrate.upgrade() == {"mig_killed": ["1"]}
     assert tables(url) == ["alembic_version", "first", "second", "third"]
@@ -253,3 +257,72 @@ async def test_a_lock_in_another_service(
     done = await fed.migrate.upgrade(report=lambda *what: on(urls["mig_one"], ask))
     assert done == {"mig_twice": ["1"]}
     assert asked == [1]
+
+
+async def test_killed_while_it_inserts_into_clickhouse(clickhouse_url: str, federate: Federate, tmp_path: Path) -> None:
+    """Nobody knows whether the rows are there; what was sent is said, and what to do."""
+    fed = federate(mig_killed=clickhouse_url)
+    fed.migrate.init()
+    write(tmp_path, "mig_killed", "1", None, "table('first')", "row('first', 1)", "hold('here')", "table('second')")
+    killed(tmp_path, mig_killed=clickhouse_url)
+    on(clickhouse_url, lambda connection: connection.exec_driver_sql("DROP TABLE fedorm_migrations_lock"))
+    with pytest.raises(MigrationFailedError) as failed:
+        await fed.migrate.upgrade()
+    assert re.search(r"1\. CREATE TABLE first .*; 2\. INSERT INTO first ", str(failed.value))
+    assert "The last one inserts rows, which cannot be done again: see whether they are there" in str(failed.value)
+    await fed.migrate.stamp("mig_killed", "1")
+    assert await fed.migrate.upgrade() == {"mig_killed": []}
+    assert tables(clickhouse_url) == ["alembic_version", "first"]
+
+
+async def test_a_failure_on_clickhouse_is_mended(clickhouse_url: str, federate: Federate, tmp_path: Path) -> None:
+    """The statement that was refused may be another one the next time; those before it are not done twice."""
+    fed = federate(mig_killed=clickhouse_url)
+    fed.migrate.init()
+    write(tmp_path, "mig_killed", "1", None, "table('first')", "row('first', 1)", "table('first')")
+    with pytest.raises(MigrationFailedError, match="already exists"):
+        await fed.migrate.upgrade()
+    write(tmp_path, "mig_killed", "1", None, "table('first')", "row('first', 1)", "table('second')")
+    assert await fed.migrate.upgrade() == {"mig_killed": ["1"]}
+    assert tables(clickhouse_url) == ["alembic_version", "first", "second"]
+    assert rows(clickhouse_url, "first") == [1]
+
+
+async def test_documents_killed_in_the_middle(mongodb_url: str, federate: Federate, tmp_path: Path) -> None:
+    """The lock ends by itself, collections that are there are passed over, and documents are changed once."""
+    fed = federate(mig_goods=mongodb_url)
+    fed.migrate.init()
+    (tmp_path / "migrations" / "mig_goods" / "versions" / "1_hold.py").write_text(
+        f"""
+import asyncio, pathlib
+from beanie import Document, free_fall_migration
+from fedorm.migrate.collections import schema_migration
+
+class Counted(Document):
+    number: int
+    class Settings:
+        name = "counted"
+
+class Forward:
+    @schema_migration()
+    async def make(self, db):
+        await db.create_collection("counted")
+        await db.create_index("counted", "number_1", [("number", 1)])
+
+    @free_fall_migration(document_models=[Counted])
+    async def fill(self, session):
+        await Counted(number=1).insert(session=session)
+        here = pathlib.Path({str(tmp_path)!r})
+        if (here / "hold").exists():
+            (here / "here").touch()
+            while (here / "hold").exists():
+                await asyncio.sleep(0.02)
+"""
+    )
+    killed(tmp_path, mig_goods=mongodb_url)
+    async with fed:
+        store: Any = fed.stores["mig_goods"]
+        assert await fed.migrate.current() == {"mig_goods": []}
+        assert await fed.migrate.upgrade() == {"mig_goods": ["1_hold"]}
+        found = await store.own_database()["counted"].find().to_list()
+        assert [one["number"] for one in found] == [1]
