@@ -10,6 +10,7 @@ that goes for what changes rows, too, but for an INSERT, of which nobody knows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
@@ -34,6 +35,7 @@ from sqlalchemy.schema import CreateTable, DropTable, ExecutableDDLElement
 from fedorm.migrate.clickhouse import STORE
 from fedorm.migrate.errors import MigrationError
 from fedorm.migrate.locks import JOURNAL
+from fedorm.migrate.working import unpooled
 from fedorm.stores.clickhouse_schema import Made
 
 _DONE = {121, 1050, 1051, 1054, 1060, 1061, 1068, 1091, 1146, 1304, 1359, 1360, 1826}
@@ -99,7 +101,7 @@ class Journal:
 
     def _begun(self, connection: Connection, heads: set[str]) -> str | None:
         """Return the step that was cut short, if one was."""
-        with connection.engine.connect() as other:
+        with self._other(connection) as other:
             if not inspect(other).has_table(JOURNAL):
                 return None
             rows = other.execute(select(_table).order_by(_table.c.place)).all()
@@ -210,11 +212,14 @@ class Journal:
         assert connection is not None
         return connection
 
-    @staticmethod
-    def _elsewhere(connection: Connection, statement: Any) -> None:
-        with connection.engine.connect() as other:
+    def _elsewhere(self, connection: Connection, statement: Any) -> None:
+        with self._other(connection) as other:
             other.execute(statement)
             other.commit()
+
+    def _other(self, connection: Connection) -> AbstractContextManager[Connection]:
+        """Return a connection for what is not to be in the migration's transaction."""
+        return unpooled(connection.engine)
 
     def _saw(self, connection: Any, cursor: Any, statement: str, *more: Any) -> None:
         """Note that a revision has sent something to the connection itself."""
@@ -228,6 +233,10 @@ class Journal:
 
 class ClickHouseJournal(Journal):
     """The journal where nothing is a transaction."""
+
+    def _other(self, connection: Connection) -> AbstractContextManager[Connection]:
+        """Return the same: there are no transactions, and chDB has one connection alone."""
+        return nullcontext(connection)
 
     def _creation(self) -> Any:
         context: Any = self._context

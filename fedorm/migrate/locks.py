@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from sqlalchemy import Column, Connection, MetaData, String, Table, func, select
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, func, select
+from sqlalchemy.pool import Pool
 from sqlalchemy.schema import DropTable
 from sqlalchemy.util import greenlet_spawn
 
@@ -81,7 +82,9 @@ async def _connection_locked(
     store: SQLStore, keeper: SQLStore, name: str, wait: float, *, sync: bool
 ) -> AsyncIterator[None]:
     engine = keeper.bind_for(sync=sync)
-    connection: Connection = await _run(engine.connect, sync=sync)
+    # Beside the pool, which may have one connection alone, and closed for good: a pooled one would keep the lock.
+    pool = engine.pool.recreate()
+    connection: Connection = await _run(_connect, engine, pool, sync=sync)
     try:
         asked: Any = select(func.pg_try_advisory_lock(zlib.crc32(name.encode())))
         if _dialect(keeper) != "postgresql":
@@ -94,8 +97,7 @@ async def _connection_locked(
             await asyncio.sleep(_POLL)
         yield
     finally:
-        # Closed for good: a pooled connection would keep the lock.
-        await asyncio.shield(_run(_let_go, connection, sync=sync))
+        await asyncio.shield(_run(_let_go, connection, pool, sync=sync))
 
 
 def _asked(connection: Connection, statement: Any) -> bool:
@@ -104,9 +106,13 @@ def _asked(connection: Connection, statement: Any) -> bool:
     return found
 
 
-def _let_go(connection: Connection) -> None:
-    connection.invalidate()
+def _connect(engine: Engine, pool: Pool) -> Connection:
+    return Connection(engine, connection=pool.connect())
+
+
+def _let_go(connection: Connection, pool: Pool) -> None:
     connection.close()
+    pool.dispose()
 
 
 # -- a file

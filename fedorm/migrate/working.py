@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.util import greenlet_spawn
 
 from fedorm.stores.sql import SQLStore
@@ -32,6 +33,17 @@ async def working(store: SQLStore, work: Callable[[Engine], T], *, sync: bool) -
 
 _NO_BRIDGE: Any = None
 """Stores of tables have engines for threads, which need none."""
+
+
+@contextmanager
+def unpooled(engine: Engine) -> Iterator[Connection]:
+    """Give a connection beside the pool, whose only one may be in use."""
+    pool = engine.pool.recreate()
+    try:
+        with Connection(engine, connection=pool.connect()) as connection:
+            yield connection
+    finally:
+        pool.dispose()
 
 
 async def alone(store: SQLStore, work: Callable[[Engine], T], *, sync: bool) -> T:

@@ -25,7 +25,7 @@ def federate(tmp_path: Path) -> Federate:
     return make
 
 
-def settings(folder: Path, urls: dict[str, str], **more: Any) -> FederationSettings:
+def settings(folder: Path, urls: dict[str, Any], **more: Any) -> FederationSettings:
     return settings_from_mapping(urls, {"migrations": {"directory": folder / "migrations", **more}})
 
 

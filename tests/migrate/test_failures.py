@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from fedorm import Federation
 from fedorm.migrate import BusyError, MigrationError, MigrationFailedError
-from tests.migrate.conftest import Federate, on, tables
+from tests.migrate.conftest import Federate, on, settings, tables
 from tests.migrate.revisions import write
 
 FreshDatabase = Callable[[str], str]
@@ -100,9 +101,6 @@ async def test_all_are_looked_at_before_the_first(
 
 async def test_an_order_of_services(fresh_database: FreshDatabase, sqlite_url: str, tmp_path: Path) -> None:
     """Those of the settings first, then as they are named; back the other way round."""
-    from fedorm import Federation
-    from tests.migrate.conftest import settings
-
     urls = {"mig_one": sqlite_url, "mig_two": fresh_database("postgresql"), "mig_three": fresh_database("postgresql")}
     fed = Federation(settings(tmp_path, urls, order=("mig_three",)))
     fed.migrate.init()
@@ -326,3 +324,15 @@ class Forward:
         assert await fed.migrate.upgrade() == {"mig_goods": ["1_hold"]}
         found = await store.own_database()["counted"].find().to_list()
         assert [one["number"] for one in found] == [1]
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+async def test_a_pool_of_one_connection(kind: str, fresh_database: FreshDatabase, tmp_path: Path) -> None:
+    """The lock and the journal take none of it."""
+    url = {"url": fresh_database(kind), "pool_size": 1, "max_overflow": 0, "pool_timeout": 2}
+    fed = Federation(settings(tmp_path, {"mig_pool": url}))
+    fed.migrate.init()
+    write(tmp_path, "mig_pool", "1", None, "table('only')")
+    async with fed:
+        assert await fed.migrate.upgrade() == {"mig_pool": ["1"]}
+        assert await fed.migrate.downgrade(None, "base") == {"mig_pool": ["1"]}
