@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import psutil
 
 from benchmarks.synced import federation
+from fedorm.hydration import collector_seldom
 
 READY = "ready"
 
@@ -75,8 +76,9 @@ async def _run() -> None:
     urls = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
     async with federation(urls) as fed:
         print(READY, flush=True)
-        async with fed.sync.running():
-            await loop.run_in_executor(None, sys.stdin.read)
+        with collector_seldom():  # As  fedorm sync run  does.
+            async with fed.sync.running():
+                await loop.run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":

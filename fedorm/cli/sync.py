@@ -20,6 +20,7 @@ from fedorm.cli.setup import Setup, UsageError
 from fedorm.cli.tables import show_table
 from fedorm.cli.values import dump
 from fedorm.cli.watching import lag_of, moment, watched
+from fedorm.hydration import collector_seldom
 from fedorm.recovery import opened
 from fedorm.relay.handlers import declared
 from fedorm.sync.accounts import LEASE
@@ -69,7 +70,7 @@ def run_rules(
                 federation.outbox.add(*declared())  # One relay has to know all targets.
             loop = asyncio.get_running_loop()
             write_line(f"carrying out: {', '.join(names)}")
-            with watched(setup, federation, names, report=report):
+            with watched(setup, federation, names, report=report), collector_seldom():
                 for number in (signal.SIGTERM, signal.SIGINT):
                     loop.add_signal_handler(number, federation.sync.stop)
                 await federation.sync.run(names, grace=grace)

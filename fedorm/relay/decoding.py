@@ -37,6 +37,8 @@ def _of_type(kind: TypeEngine[Any], dialect: Dialect) -> Convert:
     kind = kind.dialect_impl(dialect) if kind._variant_mapping else kind
     if isinstance(kind, sqltypes.DateTime):
         return _datetime(kind.timezone)
+    if isinstance(kind, sqltypes.Uuid):
+        return _uuid if kind.as_uuid else _text
     if isinstance(kind, ARRAY):
         inner = to_column(kind.item_type, dialect)
         return lambda value: [inner(one) for one in value]

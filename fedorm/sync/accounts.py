@@ -91,7 +91,7 @@ class Accounts:
             if not even_paused and connection.execute(self._held(rule, now)).scalar():
                 return None
             claimed = connection.execute(
-                claim.values(owner=self.owner, until=now + self.lease, epoch=table.c.epoch + 1)
+                claim.values(owner=self.owner, until=now + self.lease, epoch=table.c.epoch + 1, last_error=None)
             ).rowcount
             if not claimed:
                 return None
@@ -159,10 +159,13 @@ class Accounts:
             "synced": table.c.synced + counted[0],
             "deleted": table.c.deleted + counted[1],
             "errors": table.c.errors + counted[2],
-            "lag_seconds": progress.lag_seconds,
             "lag_rows": progress.lag_rows,
-            "last_error": progress.last_error,
         }
+        # Of a rule that goes through a broker several processes tell: what one does not know is known to another.
+        if progress.lag_seconds is not None:
+            values["lag_seconds"] = progress.lag_seconds
+        if progress.last_error is not None:
+            values["last_error"] = progress.last_error
         if progress.last_sync_at is not None:
             values["last_sync_at"] = progress.last_sync_at
         if progress.position is not None:

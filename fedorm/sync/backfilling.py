@@ -75,6 +75,16 @@ async def _fill_behind_stream(sync: Sync, carrying: Carrying, before: Position |
     await carrying.positions.save(None, position, carrying.epoch)
 
 
+async def rewind(sync: Sync, carrying: Carrying) -> Filled:
+    """Have all rows published again by who publishes the changes of a rule, when that goes on."""
+    position = await carrying.load()
+    if position is not None and position.stage != "snapshot":
+        feed = await sync.feed(carrying.rule).create()
+        anew = Position("snapshot", feed=feed, version=position.version + 1)
+        await carrying.positions.save(None, anew, carrying.epoch)
+    return Filled(0, await carrying.source.count(), 0, 0, 0, 0.0)
+
+
 class _Counter:
     def __init__(self, carrying: Carrying, total: int, report: Callable[[Filled], None] | None) -> None:
         self._carrying, self._total, self._report = carrying, total, report

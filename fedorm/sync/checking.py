@@ -11,10 +11,11 @@ from sqlalchemy.util import greenlet_spawn
 
 from fedorm.catalog import owner_of, service_of
 from fedorm.outbox.services import refusal_of
-from fedorm.stores.base import Capability
+from fedorm.stores.base import Capability, DocumentStore
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import SyncRuleError
 from fedorm.sync.homes import home_of
+from fedorm.sync.related import links_of
 from fedorm.sync.resolving import ResolvedRule, check_circles, resolved
 from fedorm.sync.rule import SyncRule, declared_rules
 from fedorm.sync.strategies import CDC, Batch, EventDriven, RealTime
@@ -53,16 +54,18 @@ def _source_service(rule: SyncRule) -> str | None:
 
 
 def _check(federation: Federation, rule: ResolvedRule) -> None:
-    """Say what can be said without asking a server."""
+    """Say what can be said without asking a server: what MongoDB can do depends on that, and is asked afterwards."""
     source, target = federation.stores[rule.source.service], federation.stores[rule.target.service]
     strategy, problem = rule.strategy, f"sync rule {rule.name!r}: "
     home_of(rule, federation.stores)
+    links_of(rule, federation.tables)
     if Capability.UPDATES not in target.capabilities and rule.mapping.target.version is None:
         raise SyncRuleError(
             f"{problem}service {target.service!r} can only be appended to, so that {rule.target.label} needs columns "
             f"that say which row counts: let it inherit  fedorm.sync.Replacing"
         )
-    if isinstance(strategy, CDC) and Capability.CHANGE_FEED not in source.capabilities:
+    depends = isinstance(source, DocumentStore)
+    if isinstance(strategy, CDC) and Capability.CHANGE_FEED not in source.capabilities and not depends:
         raise SyncRuleError(
             f"{problem}service {source.service!r} at {source.address} has no log of changes that could be read: use "
             f"RealTime() or Batch()"
@@ -77,7 +80,7 @@ def _check(federation: Federation, rule: ResolvedRule) -> None:
         if rule.declared.load:
             raise SyncRuleError(f"{problem}EventDriven() hears of the model's own rows alone: load= goes with CDC()")
         refusal = refusal_of(source, [model])
-        if refusal is not None and source.capabilities:
+        if refusal is not None and not depends:
             raise SyncRuleError(f"{problem}{refusal}")
 
 
@@ -123,6 +126,10 @@ async def _is_there(sync: Sync, rule: ResolvedRule) -> bool:
 
 async def check_server(sync: Sync, rule: ResolvedRule) -> list[str]:
     """Return what stands against a rule on its servers."""
+    store, model = sync.store(rule.source.service), rule.source.model
+    if isinstance(rule.strategy, EventDriven) and model is not None:
+        refusal = refusal_of(store, [model])
+        return [] if refusal is None else [f"sync rule {rule.name!r}: {refusal}"]
     if not isinstance(rule.strategy, CDC) or not await _is_there(sync, rule):
         return []
     problems = [*await sync.feed(rule).problems(), *await sync.untold(rule)]

@@ -9,6 +9,7 @@ from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import SyncRuleError
 from fedorm.sync.positions import DocumentPositions, Positions, SQLPositions
 from fedorm.sync.resolving import ResolvedRule
+from fedorm.sync.strategies import CDC
 
 
 def home_of(rule: ResolvedRule, stores: Mapping[str, Store]) -> SQLStore:
@@ -27,10 +28,25 @@ def home_of(rule: ResolvedRule, stores: Mapping[str, Store]) -> SQLStore:
 
 
 def positions_of(rule: ResolvedRule, stores: Mapping[str, Store]) -> Positions:
-    """Return where a rule's position is: beside what it writes, if both can be one transaction."""
+    """Return where a rule's position is: beside what it writes, if both can be one transaction.
+
+    That of a rule that goes through a broker says how far it was published, and is where the rule's account is.
+    """
+    if rule.through is not None:
+        return SQLPositions(rule.name, home_of(rule, stores), within=False)
+    return _beside_target(rule.name, rule, stores)
+
+
+def partition_positions(rule: ResolvedRule, partition: int, stores: Mapping[str, Store]) -> Positions:
+    """Return where it is kept how far a partition of such a rule was written: always beside the target."""
+    assert isinstance(rule.strategy, CDC)
+    return _beside_target(f"{rule.name}#{rule.strategy.partitions}.{partition}", rule, stores)
+
+
+def _beside_target(name: str, rule: ResolvedRule, stores: Mapping[str, Store]) -> Positions:
     target = stores[rule.target.service]
     if isinstance(target, SQLStore) and Capability.TRANSACTIONS in target.capabilities:
-        return SQLPositions(rule.name, target, within=True)
+        return SQLPositions(name, target, within=True)
     if isinstance(target, DocumentStore):
-        return DocumentPositions(rule.name, target)
-    return SQLPositions(rule.name, home_of(rule, stores), within=False)
+        return DocumentPositions(name, target)
+    return SQLPositions(name, home_of(rule, stores), within=False)

@@ -54,6 +54,10 @@ class Positions(ABC):
     def __init__(self, rule: str) -> None:
         self.rule = rule
 
+    async def make(self) -> None:
+        """Make what they are kept in, where that is not there."""
+        return
+
     @abstractmethod
     async def load(self, epoch: int) -> Position | None:
         """Return the position, and from now on take no other from owners before ``epoch``. None for a new rule."""
@@ -82,6 +86,10 @@ class SQLPositions(Positions):
         super().__init__(rule)
         self._kept = Kept(store, fedorm_sync_positions)
         self._within = within
+
+    async def make(self) -> None:
+        """Make the table."""
+        await self._kept.make()
 
     async def load(self, epoch: int) -> Position | None:
         """Mark the row, if there is one, as this owner's."""

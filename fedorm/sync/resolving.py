@@ -16,7 +16,7 @@ from fedorm.sync.errors import SyncRuleError
 from fedorm.sync.mapping import Mapping
 from fedorm.sync.rule import SyncRule, name_of
 from fedorm.sync.shapes import Side, side_of
-from fedorm.sync.strategies import Strategy
+from fedorm.sync.strategies import CDC, Strategy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +33,11 @@ class ResolvedRule:
     def strategy(self) -> Strategy:
         """How it hears of changes."""
         return self.declared.strategy
+
+    @property
+    def through(self) -> str | None:
+        """The stream of a broker that its changes go through."""
+        return self.strategy.through if isinstance(self.strategy, CDC) else None
 
     @property
     def services(self) -> set[str]:

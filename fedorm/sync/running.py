@@ -32,7 +32,7 @@ class RuleRunner:
         """Set when it has been told to stop."""
         self._carrying: Carrying | None = None
         self._failures = 0
-        self._pauses = _pauses()
+        self._pauses = pauses()
 
     @property
     def owns(self) -> bool:
@@ -75,7 +75,7 @@ class RuleRunner:
         progress = self.progress
         while True:
             try:
-                await carry_out(self._sync, carrying)
+                await self._carry_out(carrying)
             except StoppedError:
                 progress.state = "stopped"
                 return
@@ -103,13 +103,16 @@ class RuleRunner:
             finally:
                 await carrying.applier.abandon()
 
+    async def _carry_out(self, carrying: Carrying) -> None:
+        await carry_out(self._sync, carrying)
+
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.ending.wait()
 
 
-def _pauses() -> Callable[[int], float]:
+def pauses() -> Callable[[int], float]:
     """Return what says how many seconds to wait after so many failures."""
     try:
         from tenacity import RetryCallState, wait_exponential_jitter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -77,6 +78,9 @@ class CDC:
     together at most, when there are many. If the log does not reach back far enough any more, the rule stops and says
     so, or with ``resnapshot`` begins with a new snapshot. ``most_retained`` is how many bytes of its log PostgreSQL
     may have to keep for this rule before that is reported as an error.
+
+    ``through`` names a stream of a message broker that the changes go through, as far as ``partitions`` can be written
+    at once: ``fed.sync.publish()`` reads, and any number of ``fed.sync.apply()`` write.
     """
 
     name: ClassVar[str] = "cdc"
@@ -85,9 +89,13 @@ class CDC:
     snapshot: bool = True
     resnapshot: bool = False
     most_retained: int = 10 * 2**30
+    through: str | None = None
+    partitions: int = 16
 
     def __post_init__(self) -> None:
-        _check(self, positive=("page", "batch", "most_retained"), seconds=())
+        _check(self, positive=("page", "batch", "most_retained", "partitions"), seconds=())
+        if self.through is not None and not re.fullmatch("[A-Za-z0-9_-]{1,50}", self.through):
+            raise SyncRuleError(f"CDC(through={self.through!r}): up to 50 letters, digits, dashes and underscores")
 
 
 Strategy = Batch | RealTime | EventDriven | CDC

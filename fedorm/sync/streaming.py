@@ -103,7 +103,7 @@ class Streamer:
                 await self._write(chunk)
                 now = time.monotonic()
                 if chunk.position is not None and now - confirmed > 0.5:
-                    await feed.confirm(chunk.position)
+                    await self._confirm(chunk.position)
                     confirmed = now
                 if chunk.position is not None and now - watched > _WATCH:
                     await self._watch(chunk.position)
@@ -111,6 +111,9 @@ class Streamer:
                 carrying.check()
         finally:
             await carrying.applier.abandon()
+
+    async def _confirm(self, position: str) -> None:
+        await self._feed.confirm(position)
 
     async def _until_stopped(self, chunks: AsyncGenerator[Chunk]) -> AsyncIterator[Chunk]:
         """Yield chunks until the rule is stopped: an idle log would keep it waiting."""
@@ -133,11 +136,7 @@ class Streamer:
     async def _write(self, chunk: Chunk) -> None:
         carrying, touched = self._carrying, self._touched
         emptied = False
-        for change in chunk.changes:
-            if change.shape is self._main:
-                touched.take(change)
-            if carrying.related is not None:  # Also one of the main table, where that is related to itself.
-                carrying.related.belongs(change, touched.linked)
+        self._take(chunk)
         position = None
         self._version += 1
         if chunk.position is not None:
@@ -155,6 +154,14 @@ class Streamer:
             lag = None if chunk.committed_at is None else time.time() - chunk.committed_at
             carrying.done(lag=lag if chunk.changes else 0.0)
             carrying.progress.position = chunk.position
+
+    def _take(self, chunk: Chunk) -> None:
+        related = self._carrying.related
+        for change in chunk.changes:
+            if change.shape is self._main:
+                self._touched.take(change)
+            if related is not None:  # Also one of the main table, where that is related to itself.
+                related.belongs(change, self._touched.linked)
 
     async def _empty(self, position: Position) -> Position:
         """Remove what the source has no more: all rows at once were."""

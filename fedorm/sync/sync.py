@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +15,8 @@ from fedorm.stores.base import Store, batches
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.rows import Key
 from fedorm.sync.accounts import LEASE, Accounts, Progress
-from fedorm.sync.backfilling import Filled, fill
+from fedorm.sync.backfilling import Filled, fill, rewind
+from fedorm.sync.brokers.running import ThroughBroker
 from fedorm.sync.carrying import Carrying
 from fedorm.sync.checking import check_server, resolved_rules
 from fedorm.sync.dead_letters import DeadLetter, DeadLetters
@@ -23,8 +24,9 @@ from fedorm.sync.errors import SyncRuleError, UnknownRuleError
 from fedorm.sync.events import EventTarget
 from fedorm.sync.excluding import taken, wished
 from fedorm.sync.feeding import feed_of, untold
-from fedorm.sync.homes import home_of, positions_of
+from fedorm.sync.homes import home_of, partition_positions, positions_of
 from fedorm.sync.keys import key_of_json
+from fedorm.sync.positions import Positions
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.rule import SyncRule, hear_for
 from fedorm.sync.running import RuleRunner, leased
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from fedorm.federation import Federation
 
 
-class Sync:
+class Sync(ThroughBroker):
     """The sync rules between services of a federation.
 
     They are those of models and functions that were imported by the time they are first asked for, and those that are
@@ -44,6 +46,7 @@ class Sync:
     """
 
     def __init__(self, federation: Federation, *, lease: float = LEASE) -> None:
+        super().__init__()
         self._federation = federation
         self._added: list[SyncRule] = []
         self._rules: dict[str, ResolvedRule] | None = None
@@ -126,6 +129,10 @@ class Sync:
         """Return the dead letters of a rule."""
         return DeadLetters(rule.name, home_of(rule, self._federation.stores))
 
+    def partition_positions(self, rule: ResolvedRule, partition: int) -> Positions:
+        """Return how far a partition of a rule that goes through a broker was written."""
+        return partition_positions(rule, partition, self._federation.stores)
+
     def feed(self, rule: ResolvedRule) -> ChangeFeed:
         """Return what reads the log for a rule."""
         return feed_of(self._federation, rule)
@@ -142,15 +149,15 @@ class Sync:
         The batches in hand are ended then, within ``grace`` seconds. Any number of processes may do so at once: each
         rule is one's at a time, and another's within ``lease`` seconds after that has died. What services, rows or the
         rules' own code do wrong is retried, or put aside, and ends nothing. Event-driven rules go through the relay of
-        the outbox, which is run here, too.
+        the outbox, which is run here, too; those that go through a broker are left to ``publish()`` and ``apply()``.
         """
-        chosen = [self.rule(name) for name in rules] if rules is not None else list(self.rules.values())
-        if not chosen:
-            raise SyncRuleError("there is no sync rule to carry out: declare  __sync__ = [SyncRule(...)]  on a model")
-        runners = [RuleRunner(self, rule) for rule in chosen]
+        await self._run([RuleRunner(self, rule) for rule in self.chosen(rules, through=False)], grace)
+
+    async def _run(self, runners: Sequence[RuleRunner], grace: float) -> None:
         self._runners.update({runner.rule.name: runner for runner in runners})
         tasks = [asyncio.create_task(runner.run()) for runner in runners]
-        sources = sorted({one.source.service for one in chosen if isinstance(one.strategy, EventDriven)})
+        followed = [runner.rule for runner in runners if isinstance(runner.rule.strategy, EventDriven)]
+        sources = sorted({rule.source.service for rule in followed})
         if sources:
             tasks.append(asyncio.create_task(self._federation.outbox.run(sources)))
         try:
@@ -180,9 +187,11 @@ class Sync:
             told.cancel()
 
     def stop(self) -> None:
-        """End every ``run()`` of this federation after the batches in hand."""
+        """End every ``run()``, ``publish()`` and ``apply()`` of this federation after the batches in hand."""
         for runner in self._runners.values():
             runner.stop()
+        for applier in self._appliers:
+            applier.stop()
 
     @asynccontextmanager
     async def running(self, rules: Iterable[str] | None = None) -> AsyncIterator[None]:
@@ -212,9 +221,12 @@ class Sync:
         """Go through the whole source of a rule and bring the target to what it should be; return what was done.
 
         ``progress`` is called after each page. Interrupted, it goes on from the last page when it is called again, or
-        when the rule is carried out next.
+        when the rule is carried out next. Of a rule that goes through a broker it only returns that all rows will be
+        published again.
         """
         async with self.exclusively(name) as carrying:
+            if carrying.rule.through is not None:
+                return await rewind(self, carrying)
             return await fill(self, carrying, progress)
 
     async def verify(self, name: str, *, repair: bool = False, sample: int = 100, page: int = 2_000) -> Verified:

@@ -146,6 +146,8 @@ class History:
             return
         key = chance.choice(sorted(keys)) if what != "shared" else chance.randrange(SHARED)
         row = await session.get(model, key)
+        if is_document(model):
+            await session.flush()  # One that was added a moment ago can only be deleted once it is there.
         if row is None:
             assert what == "shared"
             session.add(model(id=key, **self.values(age=age)))
