@@ -21,6 +21,7 @@ from fedorm.migrate.adopted import ADOPTED, adopt, prepared
 from fedorm.migrate.base import Drift, History, Report, Revision
 from fedorm.migrate.differences import described
 from fedorm.migrate.directives import tidied_or_none
+from fedorm.migrate.enum_operations import compared_enums
 from fedorm.migrate.environment import CONNECTION, OPTIONS, STORE, options_for
 from fedorm.migrate.errors import MigrationError, NoHistoryError
 from fedorm.migrate.templates import ENV, INI, SCRIPT
@@ -220,6 +221,9 @@ class AlembicHistory(History):
         def compare(context: MigrationContext) -> None:
             wanted = context.opts["target_metadata"]
             differences = described(compare_metadata(context, wanted))
+            if context.connection is not None:
+                every = wanted if isinstance(wanted, list | tuple) else [wanted]
+                differences = sorted([*differences, *compared_enums(context.connection, every)])
             found.extend(Drift(self.service, table, what) for table, what in differences)
 
         def ask(connection: Connection) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from sqlalchemy import Enum, TypeDecorator
+
 _KINDS = {
     "add_table": "the table is not there",
     "remove_table": "no model declares the table",
@@ -52,6 +54,8 @@ def _changed(one: Any) -> tuple[str, str]:
     kind, schema, table, column, _, there, wanted = one
     if kind == "modify_nullable":
         there, wanted = (("may be NULL" if value else "may not be NULL") for value in (there, wanted))
+    if kind == "modify_type":
+        there, wanted = _type(there), _type(wanted)
     return _full(schema, table), _CHANGES[kind].format(column, there, wanted)
 
 
@@ -69,3 +73,10 @@ def _added_or_removed(one: Any) -> tuple[str, str]:
 
 def _full(schema: str | None, table: str) -> str:
     return f"{schema}.{table}" if schema else table
+
+
+def _type(kind: Any) -> str:
+    """Return a type as a database says it, and an enum with its values."""
+    while isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
+    return f"ENUM({', '.join(kind.enums)})" if isinstance(kind, Enum) else str(kind)

@@ -1,4 +1,7 @@
-"""An operation that drops the type of an enum: PostgreSQL keeps it when the last table that used it is dropped."""
+"""Types of enums, which PostgreSQL has beside its tables: an operation that drops one, and their values compared.
+
+It keeps a type when the last table that used it is dropped.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, Operations
 from alembic.operations.ops import CreateTableOp, DowngradeOps, DropTableOp, UpgradeOps
-from sqlalchemy import Enum, TypeDecorator
+from sqlalchemy import Connection, Enum, MetaData, TypeDecorator, inspect
 from sqlalchemy.dialects.postgresql import ENUM, DropEnumType
 
 
@@ -57,3 +60,19 @@ def _enums(columns: Iterable[Any]) -> Iterator[tuple[str, str | None]]:
             kind = kind.impl_instance
         if isinstance(kind, Enum) and kind.native_enum and kind.name:
             yield kind.name, kind.schema
+
+
+def compared_enums(connection: Connection, metadata: Iterable[MetaData]) -> Iterator[tuple[str, str]]:
+    """Return pairs of a table and what is different in the values of its enums, where they are types of their own."""
+    if connection.dialect.name != "postgresql":
+        return
+    inspector: Any = inspect(connection)
+    there = {one["name"]: one["labels"] for one in inspector.get_enums()}
+    for table in (table for one in metadata for table in one.sorted_tables):
+        for column in table.columns:
+            kind: Any = column.type
+            while isinstance(kind, TypeDecorator):
+                kind = kind.impl_instance
+            if isinstance(kind, Enum) and kind.native_enum and kind.name in there and there[kind.name] != kind.enums:
+                has, wanted = ", ".join(there[kind.name]), ", ".join(kind.enums)
+                yield table.fullname, f"column {column.name} takes {has}, and {wanted} in the models"

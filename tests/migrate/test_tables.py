@@ -98,6 +98,25 @@ async def test_drift(postgresql_url: str, federate: Federate) -> None:
     assert await fed.migrate.check() == []
 
 
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+async def test_values_of_an_enum(kind: str, fresh_database: Callable[[str], str], federate: Federate) -> None:
+    """One more than in the models, or one less, is found."""
+    url = fresh_database(kind)
+    fed = federate(mig_users=url)
+    fed.migrate.init()
+    await fed.migrate.revision("mig_users", "make all", autogenerate=True)
+    await fed.migrate.upgrade()
+    if kind == "postgresql":
+        run(url, "ALTER TYPE rank ADD VALUE 'MIDDLE'")
+    else:
+        run(url, "ALTER TABLE mig_people MODIFY `rank` ENUM('LOW', 'HIGH', 'MIDDLE') NOT NULL")
+    said = {
+        "postgresql": "column rank takes LOW, HIGH, MIDDLE, and LOW, HIGH in the models",
+        "mysql": "column rank is ENUM(LOW, HIGH, MIDDLE), and ENUM(LOW, HIGH) in the models",
+    }
+    assert await fed.migrate.check() == [Drift("mig_users", "mig_people", said[kind])]
+
+
 async def test_a_database_that_is_behind(sqlite_url: str, federate: Federate, tmp_path: Path) -> None:
     """It is said where it is, and where its history leads, beside all that differs; and no revision is written."""
     fed = federate(mig_parts=sqlite_url)
