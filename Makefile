@@ -21,10 +21,12 @@ test-latest:           ## run what does not need ClickHouse's driver on the late
 hunt: setup            ## look long for differences: thousands of random statements, and TPC-H at a tenth of its size
 	FEDORM_EXAMPLES=3000 $(BIN)/python -m pytest --timeout 7200 tests/query/test_random.py
 	FEDORM_TPCH_SCALE=0.1 $(BIN)/python -m pytest --timeout 7200 tests/query/test_tpch.py tests/query/test_tpch_selects.py
+	FEDORM_HISTORIES=100 $(BIN)/python -m pytest --timeout 7200 tests/sync/test_histories.py
 
 crash: setup           ## kill processes and servers in the middle, hundreds of times: commits, sagas, relays of 100,000 events
 	FEDORM_CRASHES=300 $(BIN)/python -m pytest --timeout 7200 tests/twophase tests/test_saga_crash.py
 	FEDORM_EVENTS=100000 FEDORM_CRASHES=100 $(BIN)/python -m pytest --timeout 7200 tests/test_relay_crash.py
+	FEDORM_CRASHES=100 $(BIN)/python -m pytest --timeout 7200 tests/sync/test_crash.py
 
 lint:                  ## ruff, mypy and import-linter
 	$(BIN)/ruff check .

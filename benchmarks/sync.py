@@ -8,14 +8,14 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks import sync_backfill, sync_stream
+from benchmarks import sync_backfill, sync_peers, sync_stream
 from benchmarks.measure import Pair
 from benchmarks.places import Kind, Places, started
-from benchmarks.sync_stream import Latencies, Memory, Stream
+from benchmarks.sync_stream import CaughtUp, Latencies, Memory, Stream
 from benchmarks.synced import Source
 from fedorm.testing.servers import ClickHouseServer
 
-PARTS = ("sync-backfill", "sync-stream", "sync-memory")
+PARTS = ("sync-backfill", "sync-stream", "sync-memory", "sync-peers")
 OFFERED = 1_000
 """Changes a second, when it is looked at how soon each is there."""
 SECONDS = 15.0
@@ -66,6 +66,8 @@ async def section(rounds: int, parts: tuple[str, ...] = PARTS) -> list[str]:
             await _stream(page, servers, max(1, rounds // 5))
         if "sync-memory" in parts:
             await _memory(page, servers)
+        if "sync-peers" in parts:
+            await _peers(page, servers, max(1, rounds // 5))
     return page.lines
 
 
@@ -117,8 +119,8 @@ async def _stream(page: _Page, servers: Servers, rounds: int) -> None:
         "",
         f"{_CHANGES:,} changes, half of them inserts and half updates of rows scattered among {sync_stream.BASE:,}, "
         "are committed before the process begins: changes a second from then until the last one is at the target, and "
-        "changes for each second that the process's threads were at work, which other work on this machine does not "
-        f"slow down. Then {OFFERED:,} changes a second are written by another process, ten a transaction, for "
+        "changes for each second that the process's threads were at work, which other work on this machine hardly "
+        f"slows down. Then {OFFERED:,} changes a second are written by another process, ten a transaction, for "
         f"{SECONDS:.0f} s: milliseconds from the start of a commit until its rows are seen at the target, by a third "
         "process that looks all the time. The mark that others have published for Sequin, on larger machines: 50,000 "
         "changes a second, 55 ms on average, 253 ms at the 99th of 100.",
@@ -166,6 +168,33 @@ async def _memory(page: _Page, servers: Servers) -> None:
         async with AsyncExitStack() as stack:
             stream = await Stream.begun(stack, *await servers.route(name))
             page.add(f"| {name} | {_mebibytes(await sync_stream.memory(stream))} |")
+
+
+async def _peers(page: _Page, servers: Servers, rounds: int) -> None:
+    page.add("", "### Others on the same servers", "", sync_peers.FOUND, "", sync_peers.HALF, "")
+    peer = sync_peers.peer()
+    if peer is None:
+        page.add("(Not measured: `FEDORM_PEERS` names no virtual environment with them.)")
+        return
+    page.add(
+        "| changes a transaction | fedorm, MariaDB to PostgreSQL: a second | for a second of the processor "
+        "| its first half: a second | for a second of the processor | times as many for a second of the processor |",
+        "| --- | --- | --- | --- | --- | --- |",
+    )
+    kind, urls = await servers.route(_ROUTES[2])
+    for rows in _ROWS:
+        ours, theirs = [], []
+        for _ in range(rounds):
+            async with AsyncExitStack() as stack:
+                ours.append(await (await Stream.begun(stack, kind, urls)).caught_up(rows, _CHANGES))
+            theirs.append(await peer.caught_up(urls["sync_source"], _CHANGES, rows))
+        ratio = median(a.rate_of_a_core / b.rate_of_a_core for a, b in zip(ours, theirs, strict=True))
+        cells = [f"{median(one.rate for one in some):,.0f} | {_of_a_core(some)}" for some in (ours, theirs)]
+        page.add(f"| {rows:,} | {' | '.join(cells)} | **{ratio:.1f}** |")
+
+
+def _of_a_core(found: list[CaughtUp]) -> str:
+    return f"{median(one.rate_of_a_core for one in found):,.0f}"
 
 
 def _mebibytes(found: Memory) -> str:

@@ -18,6 +18,7 @@ from fedorm.cli.rules import App, Rule, Rules, chosen, interruptible, ruled
 from fedorm.cli.services import AsForm, AsJson, Form, form_of
 from fedorm.cli.setup import Setup, UsageError
 from fedorm.cli.tables import show_table
+from fedorm.cli.through import through
 from fedorm.cli.values import dump
 from fedorm.cli.watching import lag_of, moment, watched
 from fedorm.hydration import collector_seldom
@@ -31,6 +32,7 @@ from fedorm.sync.verifying import Verified
 
 sync = typer.Typer(no_args_is_help=True, help="Keep data in sync between services, by the rules of models.")
 sync.add_typer(dead_letters, name="dead-letters")
+sync.add_typer(through)
 
 
 @sync.command("run", epilog="As in:  fedorm --models shop sync run")
@@ -65,6 +67,8 @@ def run_rules(
             raise UsageError(f"--grace is a number of seconds, zero or more, not {grace:g}")
         async with ruled(setup, app) as federation:
             names = chosen(federation, rules)
+            if not rules:  # The others are for  publish  and  apply.
+                names = [name for name in names if federation.sync.rule(name).through is None]
             federation.sync.lease = lease
             if app is None and any(isinstance(federation.sync.rule(name).strategy, EventDriven) for name in names):
                 federation.outbox.add(*declared())  # One relay has to know all targets.

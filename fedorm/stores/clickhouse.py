@@ -63,11 +63,6 @@ class ClickHouseStore(OffloadedStore):
         known = {Capability.SQL, Capability.TLS}
         return frozenset(known | {Capability.STREAMING} if self.driver == "native" else known)
 
-    @property
-    def holds_microseconds(self) -> bool:
-        """Whether moments have fractions of a second there."""
-        return bool(self._precise)
-
     # -- engines
 
     def make_offloaded(self, options: dict[str, Any]) -> Engine:

@@ -53,6 +53,8 @@ class ClickHouseRowAccess(SQLRowReading):
     Tables whose shape names no version are read as they are, and are not written.
     """
 
+    rounds_moments = False
+
     compares_rows = False
     _replaces: bool | None = None
     """Whether the table's engine replaces rows; None as long as it was not asked."""
@@ -115,13 +117,6 @@ class ClickHouseRowAccess(SQLRowReading):
 
     def _up_to(self, last: Key) -> ColumnElement[bool]:
         return and_(self.keys[0] <= last[0], not_(self.beyond(last)))
-
-    @property
-    def resolutions(self) -> dict[str, float]:
-        """Say that servers without DateTime64 hold seconds."""
-        if getattr(self.store, "holds_microseconds", True):
-            return {}
-        return {name: 1.0 for name, column in self.shape.columns.items() if isinstance(column.type, DateTime)}
 
     # -- writing
 

@@ -41,6 +41,8 @@ class MongoDBRowAccess(RowAccess):
     more has to commit in between. Where the server has no transactions, a bulk that fails may be there in part.
     """
 
+    rounds_moments = False
+
     def __init__(self, store: MongoDBStore, shape: RowShape) -> None:
         super().__init__(shape)
         if shape.document is None:
@@ -74,11 +76,6 @@ class MongoDBRowAccess(RowAccess):
             return None
         now = datetime.datetime.now(datetime.UTC)
         return f"{changed} {(now - datetime.timedelta(seconds=overlap + _LONGEST_TRANSACTION)).isoformat()}"
-
-    @property
-    def resolutions(self) -> dict[str, float]:
-        """Say that a BSON date holds milliseconds."""
-        return dict.fromkeys(self.shape.fields, 1e-3)
 
     async def key_pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Key]]:
         """Read the keys' fields alone."""

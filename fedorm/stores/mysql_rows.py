@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Column, Connection, DateTime, and_, func, literal_column, select, text
+from sqlalchemy import Column, Connection, and_, func, literal_column, select, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql.dml import Insert
 
@@ -34,16 +34,6 @@ class MySQLRowAccess(MySQLMarks, SQLRowAccess):
     """
 
     compares_rows = False
-
-    @property
-    def resolutions(self) -> dict[str, float]:
-        """Say how many digits of a second each column keeps: none unless it is asked to."""
-        found = {}
-        for name, column in self.shape.columns.items():
-            kind = column.type.dialect_impl(self.dialect)
-            if isinstance(kind, DateTime):
-                found[name] = 10.0 ** -(getattr(kind, "fsp", None) or 0)
-        return {name: seconds for name, seconds in found.items() if seconds > 1e-6}
 
     def upsert_bound(self, connection: Connection, columns: Sequence[Sequence[Any]], number: int) -> None:
         """Have the server refuse what does not fit, and take a zero for an automatic key as it is."""

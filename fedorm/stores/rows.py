@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import Column, Table
 
@@ -77,6 +77,9 @@ class RowAccess(ABC):
     database says, for everything else another one.
     """
 
+    rounds_moments: ClassVar[bool] = True
+    """Whether the database rounds moments with more digits than a column keeps, and does not cut them off."""
+
     def __init__(self, shape: RowShape) -> None:
         self.shape = shape
 
@@ -102,11 +105,6 @@ class RowAccess(ABC):
     def reaches(self, since: str, now: str) -> bool:
         """Say whether what has changed since a mark can still be told, as of another one that was just taken."""
         return True
-
-    @property
-    def resolutions(self) -> dict[str, float]:
-        """Return how many seconds moments are exact to, of fields where that is more than a microsecond."""
-        return {}
 
     @abstractmethod
     def key_pages(self, *, size: int, after: Key | None = None) -> AsyncIterator[list[Key]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fedorm.sync.carrying import Carrying
+from fedorm.sync.feeding import leave_log
 from fedorm.sync.passes import go_through, remove_absent
 from fedorm.sync.polling import Poller
 from fedorm.sync.positions import Position
@@ -45,6 +46,7 @@ async def fill(sync: Sync, carrying: Carrying, report: Callable[[Filled], None] 
     """Go through the source, and keep where the strategy goes on from afterwards."""
     counter = _Counter(carrying, await carrying.source.count(), report)
     strategy, before = carrying.rule.strategy, await carrying.load()
+    await leave_log(sync, carrying)
     carrying.on_page = counter.page
     if isinstance(strategy, CDC | EventDriven):
         await _fill_behind_stream(sync, carrying, before)
@@ -58,7 +60,7 @@ async def fill(sync: Sync, carrying: Carrying, report: Callable[[Filled], None] 
 async def _fill_behind_stream(sync: Sync, carrying: Carrying, before: Position | None) -> None:
     strategy = carrying.rule.strategy
     assert isinstance(strategy, CDC | EventDriven)
-    if before is not None and before.stage == "snapshot":
+    if before is not None and before.stage == "snapshot" and before.is_of(strategy):
         position = before  # Goes on from where it was interrupted.
     else:
         fresh = before is None and await carrying.target.count() == 0
@@ -71,7 +73,7 @@ async def _fill_behind_stream(sync: Sync, carrying: Carrying, before: Position |
     done = await go_through(carrying, position, page=strategy.page)
     if position.compares:
         done = await remove_absent(carrying, done, page=strategy.page)
-    position = Position("stream", feed=done.feed, version=done.version + 1)
+    position = Position("stream", feed=done.feed, at=time.time(), version=done.version + 1)
     await carrying.positions.save(None, position, carrying.epoch)
 
 

@@ -57,7 +57,7 @@ class Carrying:
     def __post_init__(self) -> None:
         mapping = self.rule.mapping
         self.applier = Applier(mapping, self.target, self.positions, self.letters, self.progress, self.epoch)
-        self._sameness = Sameness(mapping.target, self.target.resolutions)
+        self._sameness = Sameness(mapping.target, rounds=self.target.rounds_moments)
         if mapping.rule.load:
             self.related = Related(self.federation, self.rule)
 
@@ -80,10 +80,10 @@ class Carrying:
         applier = Applier(
             self.rule.mapping, self.target, self.positions, self.letters, self.progress, self.epoch, alone=True
         )
-        if isinstance(self.rule.strategy, EventDriven):
-            version = int(time.time() * 1e6)  # In the measure of the events' versions.
+        before = await self.positions.peek()
+        if before is not None and isinstance(self.rule.strategy, EventDriven):
+            version = before.version  # That of the events, of which the next one has to win.
         else:
-            before = await self.positions.peek()
             version = self.first_version(before.version if before is not None else 0) + 1
         await applier.apply(work, None, version=version)
 

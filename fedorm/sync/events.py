@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fedorm.relay.decoding import to_column
 from fedorm.relay.targets import TargetUnavailableError
-from fedorm.stores.feeds import Change
-from fedorm.stores.rows import Key, RowShape, Values
+from fedorm.stores.rows import Key, RowShape
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.accounts import Progress
 from fedorm.sync.applying import Applier
 from fedorm.sync.carrying import Carrying
 from fedorm.sync.hearing import event_type
+from fedorm.sync.keys import key_of_json
 from fedorm.sync.passes import go_through, remove_absent
 from fedorm.sync.positions import Position
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.strategies import EventDriven
-from fedorm.sync.touching import Touched, work_of
 
 if TYPE_CHECKING:
     from fedorm.federation import Federation
@@ -58,16 +57,15 @@ class EventTarget:
         assert self._decode is not None
         assert carrying is not None
         position = await carrying.positions.peek()
-        if position is None or position.stage != "stream":
+        if position is None or position.stage != "stream" or not position.is_of(rule.strategy):
             raise TargetUnavailableError(f"sync rule {rule.name!r} has not ended its first snapshot")
         account = await self._sync.accounts(rule).get(rule.name)
         if account is not None and (account.paused or account.held):
             raise TargetUnavailableError(f"sync rule {rule.name!r} is paused")
-        touched = Touched()
-        for event in events:
-            for change in self._decode.changes(event):
-                touched.take(change)
-        work = await work_of(carrying, touched)
+        # Not what the events say: of what a session did not change, it wrote what it had read, and others may have
+        # changed since. An event says that a row is not as it was, and the row says how it is.
+        keys = dict.fromkeys(key for event in events for key in self._decode.keys(event))
+        work = await carrying.work_of_keys(list(keys))
         applier = Applier(
             rule.mapping, carrying.target, carrying.positions, carrying.letters, self._progress, 0, alone=True
         )
@@ -80,41 +78,28 @@ class EventTarget:
 
 
 class Decoder:
-    """Makes changes of the events that the outbox has written for them."""
+    """Finds the rows that the outbox's events are about."""
 
     def __init__(self, shape: RowShape, federation: Federation) -> None:
         self._shape = shape
         self._convert: dict[str, tuple[str, Callable[[Any], Any]]] = {}
         if shape.document is None:
             dialect = cast(SQLStore, federation.stores[shape.service]).engine.dialect
-            self._convert = {
-                str(column.name): (name, to_column(column.type, dialect)) for name, column in shape.columns.items()
-            }
+            for field in shape.key:
+                column = shape.columns[field]
+                self._convert[field] = str(column.name), to_column(column.type, dialect)
 
-    def changes(self, event: Event) -> list[Change]:
-        """Return what an event says; of a changed key, that the old row is gone, too."""
+    def keys(self, event: Event) -> list[Key]:
+        """Return the key of an event's row; of a row that was given another key, the old one, too."""
         data = cast("Mapping[str, Any]", event.data)
-        values = self._values({**data["key"], **data["values"]})
-        key = self._key(values)
-        if event.type.endswith(".deleted"):
-            return [Change(self._shape, "delete", key)]
-        old = {name: pair[0] for name, pair in data.get("changed", {}).items()}
-        before = self._values({**data["key"], **data["values"], **old}) if old else None
-        return [Change(self._shape, "upsert", key, values, before)]
+        now = data["key"]
+        changed = {name: pair[0] for name, pair in data.get("changed", {}).items() if name in now}
+        return [self._key(now), *([self._key({**now, **changed})] if changed else [])]
 
-    def _values(self, data: Mapping[str, Any]) -> Values:
+    def _key(self, data: Mapping[str, Any]) -> Key:
         if self._shape.document is not None:
-            document = self._shape.document.model_validate(dict(data))
-            return {name: getattr(document, name) for name in self._shape.fields}
-        found = {}
-        for name, value in data.items():
-            if name in self._convert:
-                attribute, convert = self._convert[name]
-                found[attribute] = convert(value)
-        return found
-
-    def _key(self, values: Values) -> Key:
-        return tuple(values[name] for name in self._shape.key)
+            return key_of_json([data[name] for name in self._shape.key], self._shape)
+        return tuple(convert(data[name]) for name, convert in self._convert.values())
 
 
 class Following:
@@ -130,8 +115,8 @@ class Following:
         """Make the snapshot, and then wait for ever, until stopped."""
         carrying = self._carrying
         position = await carrying.load()
-        if position is None:
-            fresh = await carrying.target.count() == 0
+        if position is None or not position.is_of(carrying.rule.strategy):
+            fresh = position is None and await carrying.target.count() == 0
             position = Position("snapshot", compares=not fresh, version=carrying.first_version())
             await carrying.positions.save(None, position, carrying.epoch)
         if position.stage == "snapshot":
@@ -146,4 +131,5 @@ class Following:
         done = await go_through(carrying, position, page=self._page)
         if position.compares:
             done = await remove_absent(carrying, done, page=self._page)
-        await carrying.positions.save(None, Position("stream", version=done.version + 1), carrying.epoch)
+        position = Position("stream", at=time.time(), version=done.version + 1)
+        await carrying.positions.save(None, position, carrying.epoch)

@@ -11,9 +11,12 @@ from fedorm.stores.rows import RowShape
 from fedorm.sync.merging import MergedFeed
 from fedorm.sync.related import links_of
 from fedorm.sync.resolving import ResolvedRule
+from fedorm.sync.strategies import CDC
 
 if TYPE_CHECKING:
     from fedorm.federation import Federation
+    from fedorm.sync.carrying import Carrying
+    from fedorm.sync.sync import Sync
 
 
 def feed_of(federation: Federation, rule: ResolvedRule) -> ChangeFeed:
@@ -37,6 +40,15 @@ async def untold(federation: Federation, rule: ResolvedRule) -> list[str]:
                 for problem in await feed.whole_row_problems([link.shape])
             ]
     return problems
+
+
+async def leave_log(sync: Sync, carrying: Carrying) -> None:
+    """Remove what the server keeps for a rule that has another strategy by now: its log would grow for ever."""
+    if isinstance(carrying.rule.strategy, CDC):
+        return
+    position = await carrying.positions.peek()
+    if position is not None and position.feed is not None:
+        await sync.feed(carrying.rule).drop()
 
 
 def _name(federation: Federation, rule: ResolvedRule) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import LeaseLostError
 from fedorm.sync.keeping import Kept
+from fedorm.sync.strategies import CDC, EventDriven, Strategy
 from fedorm.sync.tables import fedorm_sync_positions
 
 Stage = Literal["snapshot", "stream", "pass", "waiting"]
@@ -35,8 +36,16 @@ class Position:
     compares: bool = True
     """Whether the target is read first: not while it is filled for the first time."""
     at: float | None = None
-    """When a pass was over."""
+    """When a pass, or a snapshot, was over."""
     version: int = 0
+
+    def is_of(self, strategy: Strategy) -> bool:
+        """Say whether a strategy can go on from here: a rule may have had another one before."""
+        if isinstance(strategy, CDC):
+            return self.feed is not None
+        if isinstance(strategy, EventDriven):
+            return self.feed is None and self.stage in ("snapshot", "stream")
+        return self.stage in ("pass", "waiting")
 
     def as_json(self) -> str:
         """Return it as it is saved."""

@@ -13,6 +13,7 @@ from fedorm.sync.accounts import Accounts, Progress
 from fedorm.sync.carrying import Carrying, StoppedError, log
 from fedorm.sync.errors import LeaseLostError
 from fedorm.sync.events import Following
+from fedorm.sync.feeding import leave_log
 from fedorm.sync.polling import Poller
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.strategies import CDC, EventDriven
@@ -131,6 +132,7 @@ def pauses() -> Callable[[int], float]:
 async def carry_out(sync: Sync, carrying: Carrying) -> None:
     """Carry a rule out until it is stopped."""
     strategy = carrying.rule.strategy
+    await leave_log(sync, carrying)
     if isinstance(strategy, CDC):
         await Streamer(carrying, sync.feed(carrying.rule)).run()
     elif isinstance(strategy, EventDriven):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import enum
 import math
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -19,16 +18,16 @@ _NUMBERS = (int, float, Decimal)
 
 
 class Sameness:
-    """Compares rows of one shape; ``resolutions`` are the seconds that moments of a field are exact to."""
+    """Compares rows of one shape; ``rounds`` says that moments with more digits than are kept are rounded, not cut."""
 
-    def __init__(self, shape: RowShape, resolutions: Mapping[str, float]) -> None:
+    def __init__(self, shape: RowShape, *, rounds: bool) -> None:
         self._scales = {
             name: column.type.scale
             for name, column in shape.columns.items()
             if isinstance(column.type, sqltypes.Numeric) and column.type.asdecimal
         }
         self._floats = {name for name, column in shape.columns.items() if isinstance(column.type, sqltypes.Float)}
-        self._resolutions = resolutions
+        self._rounds = rounds
 
     def differing(self, wanted: Values, there: Values) -> list[str]:
         """Return the fields whose values mean different things."""
@@ -40,13 +39,24 @@ class Sameness:
         if type(wanted) is type(there) and wanted == there:
             return True
         if isinstance(wanted, datetime.datetime) and isinstance(there, datetime.datetime):
-            apart = abs((_in_utc(wanted) - _in_utc(there)).total_seconds())
-            return apart < self._resolutions.get(name, 1e-6)
+            return self._same_moment(_in_utc(wanted), _in_utc(there))
         if isinstance(wanted, bool) or isinstance(there, bool):
             return bool(wanted == there)
         if isinstance(wanted, _NUMBERS) and isinstance(there, _NUMBERS):
             return self._same_number(name, wanted, there)
         return bool(comparable(wanted) == comparable(there))
+
+    def _same_moment(self, wanted: datetime.datetime, there: datetime.datetime) -> bool:
+        """Say whether a moment is the one that is wanted, with as many digits of a second as it has."""
+        if wanted == there:
+            return True
+        for unit in (1_000, 1_000_000):  # Microseconds: a column keeps six digits, three or none.
+            if there.microsecond % unit == 0:
+                more = datetime.timedelta(microseconds=unit // 2 if self._rounds else 0)
+                kept = wanted + more
+                if kept - datetime.timedelta(microseconds=kept.microsecond % unit) == there:
+                    return True
+        return False
 
     def _same_number(self, name: str, wanted: Any, there: Any) -> bool:
         if name in self._floats or isinstance(there, float):

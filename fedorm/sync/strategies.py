@@ -90,7 +90,7 @@ class CDC:
     resnapshot: bool = False
     most_retained: int = 10 * 2**30
     through: str | None = None
-    partitions: int = 16
+    partitions: int = 8
 
     def __post_init__(self) -> None:
         _check(self, positive=("page", "batch", "most_retained", "partitions"), seconds=())

@@ -37,7 +37,7 @@ class Streamer:
         """Follow the log for ever, until stopped."""
         await self._check()
         position = await self._carrying.load()
-        if position is None:
+        if position is None or not position.is_of(self._strategy):
             position = await self._begin()
         while True:
             if position.stage == "snapshot":

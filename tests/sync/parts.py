@@ -168,7 +168,10 @@ async def become(
         await until(are, patience=20.0)
     except AssertionError:
         errors = [letter.error for name in fed.sync.rules for letter in await fed.sync.dead_letters(name)]
-        raise AssertionError(f"{found} did not become {wanted}; {errors} {await fed.sync.status()}") from None
+        differing = {key: (wanted.get(key), found.get(key)) for key in {*wanted, *found}}
+        differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
+        shown = dict(list(differing.items())[:10])
+        raise AssertionError(f"wanted and found: {shown}; {errors} {await fed.sync.status()}") from None
 
 
 async def letters(fed: Federation, number: int, name: str = "facts") -> list[Any]:

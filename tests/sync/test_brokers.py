@@ -7,6 +7,7 @@ import datetime
 import functools
 import json
 import math
+import os
 import random
 import secrets
 import signal
@@ -16,6 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -38,6 +40,8 @@ from tests.sync.broker_child import LEASE, rules_of
 from tests.sync.histories import History
 from tests.sync.ledgers import FIELDS, HAS_CLICKHOUSE, source_model, target_model
 from tests.sync.watching import as_kept_by, rows_of, until, until_equal
+from tests.test_docs_pages import blocks
+from tests.test_readme import run
 
 
 class Wave(FederatedBase):
@@ -358,6 +362,22 @@ async def test_filling_a_target_that_has_rows(
             await until(lambda: _is(fed, {row["id"]: row for row in some([0, 1, 2, 4, 5, 6, 7, 8, 9])}))
 
 
+async def test_what_is_kept_of_a_rule_is_lost(
+    nats_url: str, through: str, fresh_database: FreshDatabase, no_stray_tasks: None
+) -> None:
+    """It begins anew, above the numbers that the target has seen."""
+    async with waves(fresh_database, through) as fed, another(fed) as other:
+        await write(fed, insert(Wave), some(range(10)))
+        for one in (fed, other):
+            async with during(one.sync.publish(nats_url), one.sync.apply(nats_url)):
+                await equal(fed)
+            await write(fed, update(Wave).values(number=Wave.number + 1))
+            await fed.sync.reset("waves")
+            await execute(fed, "wave_shore", "DELETE FROM fedorm_sync_rules")
+        async with during(fed.sync.publish(nats_url), fed.sync.apply(nats_url)):
+            assert {row["number"] for row in (await equal(fed)).values()} == {2}
+
+
 # -- what fails
 
 
@@ -534,3 +554,56 @@ async def test_values_of_documents_stay_what_they_are(fresh_database: FreshDatab
         line = encoding.row(row)
         assert line is not None
         assert encoding.values(list(encoding.shape.fields), json.loads(line)) == row
+
+
+def test_the_page(tmp_path: Path, nats_url: str, fresh_database: FreshDatabase) -> None:
+    """The program of ``docs/sync-brokers.md`` prints what is printed below it."""
+    (program,), (printed,) = blocks("sync-brokers.md", "python"), blocks("sync-brokers.md", "text")
+    for name in ("shop", "reports"):
+        program = program.replace(f"postgresql+asyncpg://127.0.0.1/{name}", fresh_database("postgresql"))
+    assert run(program.replace("nats://127.0.0.1:4222", nats_url), tmp_path) == printed
+
+
+async def test_on_the_command_line(tmp_path: Path, nats_url: str, fresh_database: FreshDatabase) -> None:
+    """``publish`` and ``apply`` end well at SIGTERM; ``run`` leaves their rules to them."""
+    urls = {"wave_shore": fresh_database("postgresql"), "wave_beach": fresh_database("postgresql")}
+    settings = [f'[services.{name}]\nurl = "{url}"\n' for name, url in urls.items()]
+    (tmp_path / "fedorm.toml").write_text("".join(settings))
+    (tmp_path / "rolling.py").write_text(ROLLING.format(through=f"CLI_{secrets.token_hex(4)}"))
+    place = {
+        **os.environ,
+        "FEDORM_SYNC_BROKER": nats_url,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
+    }
+    words = ["-m", "fedorm", "--config", str(tmp_path / "fedorm.toml"), "--models", "rolling", "sync"]
+
+    async def fedorm(command: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, *words, command, env=place, stderr=asyncio.subprocess.PIPE
+        )
+
+    async with Federation(urls) as fed:
+        await fed.create_all()
+        await write(fed, insert(Wave), some(range(10)))
+        halves = [await fedorm("publish"), await fedorm("apply")]
+        try:
+            await equal(fed)
+        finally:
+            for half in halves:
+                half.send_signal(signal.SIGTERM)
+        said = [(await half.communicate())[1].decode() for half in halves]
+    assert [half.returncode for half in halves] == [0, 0], said
+    assert ["publishing: rolling" in said[0], "applying: rolling" in said[1]] == [True, True]
+    done = await fedorm("run")
+    _, error = await done.communicate()
+    assert ("there is no sync rule to carry out" in error.decode(), done.returncode) == (True, 2), error.decode()
+
+
+ROLLING = """
+from fedorm.sync import CDC, sync_hook
+from tests.sync.test_brokers import Wave, WaveCopy
+
+@sync_hook(source=Wave, to=WaveCopy, strategy=CDC(through="{through}", partitions=2))
+def rolling(wave):
+    return WaveCopy(id=wave.id, name=wave.name, number=wave.number)
+"""

@@ -30,6 +30,15 @@ class ChannelDownError(FedormError):
     """A broker takes or gives nothing at the moment."""
 
 
+class NotNowError(FedormError):
+    """A message is not written for a while, and nothing is wrong."""
+
+
+def pause_after(error: Exception, tries: int) -> float:
+    """Return after how many seconds a message comes again that could not be written so many times."""
+    return 1.0 if isinstance(error, NotNowError) else min(30.0, 0.25 * 2 ** min(tries, 10))
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where the messages of a rule go."""

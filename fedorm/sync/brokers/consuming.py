@@ -12,7 +12,7 @@ from fedorm.exc import FedormError, StoreError
 from fedorm.stores.feeds import Change
 from fedorm.sync.accounts import Progress
 from fedorm.sync.applying import Applier, Work
-from fedorm.sync.brokers.channels import Channel
+from fedorm.sync.brokers.channels import Channel, NotNowError
 from fedorm.sync.brokers.encoding import RowEncoding
 from fedorm.sync.brokers.messages import Message, partition_of, read_message
 from fedorm.sync.carrying import log
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 _SAY = 1.0
 """How often, in seconds, it is said what was done, and asked whether the rule is paused."""
-
-
-class _RestingError(FedormError):
-    """The rule is paused."""
 
 
 class MessageApplier:
@@ -89,7 +85,7 @@ class MessageApplier:
                     self.rule.name,
                     partition,
                 )
-            except _RestingError:
+            except NotNowError:
                 raise
             except Exception as error:
                 self._failed(error)
@@ -161,7 +157,7 @@ class MessageApplier:
             account = await self._sync.accounts(self.rule).get(self.rule.name)
             self._paused = account is not None and account.paused
         if self._paused:
-            raise _RestingError(f"sync rule {self.rule.name!r} is paused")
+            raise NotNowError(f"sync rule {self.rule.name!r} is paused")
 
     async def _say(self) -> None:
         self._said = time.monotonic()

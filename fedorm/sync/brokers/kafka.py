@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, TopicAlreadyExistsError
 
-from fedorm.sync.brokers.channels import Channel, Take
+from fedorm.sync.brokers.channels import Channel, Take, pause_after
 
 _COPIES = 3
 _POLL_MS = 500
@@ -88,10 +88,10 @@ class _Work(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is not 
                 try:
                     await self._take(place.partition, record.value)
                     break
-                except Exception:
+                except Exception as error:
                     tries += 1
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(min(30.0, 0.25 * 2 ** min(tries, 10))):
+                        async with asyncio.timeout(pause_after(error, tries)):
                             await self._stopping.wait()
                     if self._stopping.is_set():
                         return

@@ -16,7 +16,7 @@ from fedorm.sync.sameness import comparable
 Kind = Literal["changes", "first", "compared", "sweep"]
 """Of the log; rows of a snapshot for an empty target, or for one that may have them; a look for what is gone."""
 _FORM = 1
-_ROWS, _BYTES = 500, 400_000
+_ROWS, _BYTES = 1_000, 400_000
 """How much a message holds at most: brokers take a megabyte, unless told otherwise."""
 
 

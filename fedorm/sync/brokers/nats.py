@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from typing import Any
 
 import nats.errors
@@ -11,7 +12,7 @@ from faststream.nats import JStream
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, RetentionPolicy
 
 from fedorm.relay.brokers.base import Publisher
-from fedorm.sync.brokers.channels import Channel, Route, Take
+from fedorm.sync.brokers.channels import Channel, Route, Take, pause_after
 
 _PULL = 1.0
 """For how many seconds the server is asked for a message at a time."""
@@ -35,6 +36,7 @@ class JetStreamChannel(Channel):
     def __init__(self, route: Route, address: Any, publisher: Publisher) -> None:
         super().__init__(route, address, publisher)
         self._made: Any = None
+        self._token = secrets.token_hex(4)
 
     async def _prepare(self, publishes: bool) -> None:
         there = await self._consumers()
@@ -83,7 +85,7 @@ class JetStreamChannel(Channel):
             body,
             timeout=self.route.timeout,
             stream=self.route.stream,
-            headers={"Nats-Msg-Id": f"{self._subject(partition)}/{sequence}"},
+            headers={"Nats-Msg-Id": f"{self._subject(partition)}/{sequence}/{self._token}"},
         )
 
     async def _consume(self, take: Take, stopping: asyncio.Event) -> None:
@@ -102,9 +104,8 @@ class JetStreamChannel(Channel):
                 async with self._held(message):
                     try:
                         await take(partition, message.data)
-                    except Exception:
-                        tries = message.metadata.num_delivered or 1
-                        await message.nak(delay=min(30.0, 0.25 * 2 ** min(tries, 10)))
+                    except Exception as error:
+                        await message.nak(delay=pause_after(error, message.metadata.num_delivered or 1))
                         continue
                 await message.ack()
         finally:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fedorm.stores.feeds import ChangeFeed, Chunk
 from fedorm.sync.brokers.channels import Channel
 from fedorm.sync.brokers.encoding import RowEncoding
+from fedorm.sync.brokers.gathering import gathered
 from fedorm.sync.brokers.messages import Kind, Parts, sweeps
 from fedorm.sync.carrying import Carrying
+from fedorm.sync.homes import partition_positions
 from fedorm.sync.keys import key_to_json
 from fedorm.sync.passes import ahead
 from fedorm.sync.positions import Position
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
     from fedorm.sync.resolving import ResolvedRule
     from fedorm.sync.sync import Sync
+
+_PAUSE = 0.1
+"""Within so many seconds after changes were published, others are gathered before they are."""
 
 
 class Publishing(Streamer):
@@ -40,6 +45,18 @@ class Publishing(Streamer):
         self.sequence = carrying.first_version()
         self._reached: Position | None = None
         """Published, but not saved yet."""
+
+    async def _begin(self) -> Position:
+        rule, stores = self._carrying.rule, self._carrying.federation.stores
+        for partition in range(self._partitions):
+            # Also where what is kept of the rule was lost, but not its target: what has smaller ones is not written.
+            reached = await partition_positions(rule, partition, stores).peek()
+            if reached is not None:
+                self.sequence = max(self.sequence, reached.version)
+        self.sequence += 1
+        position = replace(await super()._begin(), version=self.sequence)
+        await self._carrying.positions.save(None, position, self._carrying.epoch)
+        return position
 
     # -- the snapshot
 
@@ -77,6 +94,9 @@ class Publishing(Streamer):
             await super()._follow(position)
         finally:
             await self._save()
+
+    def _until_stopped(self, chunks: AsyncGenerator[Chunk]) -> AsyncIterator[Chunk]:
+        return super()._until_stopped(gathered(chunks, _PAUSE))
 
     async def _write(self, chunk: Chunk) -> None:
         self._take(chunk)
