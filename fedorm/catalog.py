@@ -46,6 +46,10 @@ class Catalog:
         """Return the document models of a service."""
         return list(self._documents.get(service, ()))
 
+    def models(self, service: str) -> list[type[Any]]:
+        """Return all models of a service, over tables and documents."""
+        return [model for some in self._models.values() for model in some if model.__service__ == service]
+
     def add(self, model: type[Any], *, document: bool = False) -> None:
         """Make ``model`` known by its class name."""
         self._models.setdefault(model.__name__, []).append(model)

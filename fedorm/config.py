@@ -152,6 +152,17 @@ class TransactionSettings(BaseModel):
     """Whether a federation that is opened settles what is in doubt, before anything else."""
 
 
+class MigrationSettings(BaseModel):
+    """Where the services' histories are, and in which order they are carried out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    directory: Path = Path("migrations")
+    """One folder a service is in it; in a file, relative to that."""
+    order: tuple[str, ...] = ()
+    """Services that come first; the others follow as the settings name them."""
+
+
 class FederationSettings(BaseModel):
     """The settings of every service of a federation by name, and of what is about several of them."""
 
@@ -161,6 +172,7 @@ class FederationSettings(BaseModel):
     cache: CacheSettings = CacheSettings()
     query: QuerySettings = QuerySettings()
     transactions: TransactionSettings = TransactionSettings()
+    migrations: MigrationSettings = MigrationSettings()
 
     @field_validator("services")
     @classmethod
@@ -239,6 +251,9 @@ def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
                 if isinstance(entry["tls"][option], str):
                     entry["tls"][option] = file.absolute().parent / entry["tls"][option]
     more = {name: _expand(document[name], f"{file}: {name}") for name in _TABLES if name in document}
+    histories = more.setdefault("migrations", {})
+    if isinstance(histories, dict):
+        histories["directory"] = file.absolute().parent / str(histories.get("directory", "migrations"))
     return settings_from_mapping(expanded, more)
 
 

@@ -6,11 +6,11 @@ import asyncio
 import importlib
 import os
 import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from sqlalchemy import Table
 from sqlalchemy.orm import configure_mappers
@@ -26,6 +26,7 @@ from fedorm.exc import (
     StoreError,
     UnknownServiceError,
 )
+from fedorm.migrate.migrations import WithMigrations
 from fedorm.observed import ObservedStores
 from fedorm.orphans import Orphans, find_orphans
 from fedorm.outbox.services import checked, make_outboxes
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from fedorm.query.runner import QueryRunner
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """What a service answered: ``round_trip`` in milliseconds, or the ``error`` for which it did not."""
@@ -55,7 +59,7 @@ class Health:
     error: StoreError | None
 
 
-class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas):
+class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas, WithMigrations):
     """The services of an application by name; use it with ``async with``, or with ``with`` in code that is not async.
 
     ``services`` maps each name to a URL or to a table of settings: ``{"url": ..., "pool_size": 10, "timeout": 30}``.
@@ -101,6 +105,8 @@ class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas):
         self._queries: QueryRunner | None = None
         self._query_settings = settings.query
         self._recover_on_start = settings.transactions.recover_on_start
+        self.migrations_directory = settings.migrations.directory
+        self.migrations_order = settings.migrations.order
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
@@ -213,6 +219,18 @@ class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas):
                 raise result
         if errors:
             raise FederationOpenError(errors)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is open for code that is async."""
+        return self._open
+
+    def run_for_threads(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """Run asynchronous ``work`` for code that is not; ``name`` is what that has called."""
+        if self._thread_bridge is None:
+            work.close()
+            raise FedormError(f"the federation is not open for threads: write  with federation:  around {name}")
+        return self._thread_bridge.run(work)
 
     # -- sessions
 

@@ -10,6 +10,7 @@ import typer
 
 from fedorm.cli.doctor import doctor
 from fedorm.cli.explain import explain
+from fedorm.cli.migrate import migrate
 from fedorm.cli.outbox import outbox
 from fedorm.cli.recover import recover
 from fedorm.cli.saga import saga
@@ -73,4 +74,5 @@ app.command()(sql)
 app.command()(explain)
 app.add_typer(outbox, name="outbox")
 app.add_typer(saga, name="saga")
+app.add_typer(migrate, name="migrate")
 app.add_typer(sync, name="sync")

@@ -162,7 +162,7 @@ def _render_create(context: AutogenContext, operation: CreateOutboxTriggersOp) -
     prefixes = {name: str(context.opts.get(f"{name}_prefix") or "") for name in ("alembic_module", "sqlalchemy_module")}
     arguments = [repr(capture.table.name)]
     for column in capture.table.columns:
-        options = [repr(column.name), _repr_type(_plain(column.type, context), context)]
+        options = [repr(column.name), _repr_type(plain_type(column.type, context), context)]
         options += [f"key={column.key!r}"] if column.key != column.name else []
         options += ["primary_key=True"] if column.primary_key else []
         arguments.append(f"{prefixes['sqlalchemy_module']}Column({', '.join(options)})")
@@ -184,7 +184,7 @@ def _render_drop(context: AutogenContext, operation: DropOutboxTriggersOp) -> st
     return f"{prefix}drop_outbox_triggers({', '.join(arguments)})"
 
 
-def _plain(kind: TypeEngine[Any], context: AutogenContext) -> TypeEngine[Any]:
+def plain_type(kind: TypeEngine[Any], context: AutogenContext) -> TypeEngine[Any]:
     """Return what a model's own type is held as, so that a revision outlives the model."""
     while isinstance(kind, TypeDecorator) and not isinstance(kind, Interval) and context.dialect is not None:
         kind = kind.load_dialect_impl(context.dialect)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Engine, MetaData, TextClause, create_engine, text
+from sqlalchemy import Connection, Engine, MetaData, Table, TextClause, create_engine, text
+from sqlalchemy.types import TypeEngine
 
 from fedorm.bridge import ThreadBridge
 from fedorm.config import ServiceSettings
@@ -15,7 +16,16 @@ from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, StoreError
 from fedorm.stores import clickhouse_reflection
 from fedorm.stores.base import Capability
 from fedorm.stores.clickhouse_rows import ClickHouseRowAccess
-from fedorm.stores.clickhouse_sql import PARTS, HexBinary, adapt_types, allow_hints, is_insert, literal, native_tables
+from fedorm.stores.clickhouse_sql import (
+    PARTS,
+    HexBinary,
+    adapt_types,
+    allow_hints,
+    is_insert,
+    literal,
+    native_tables,
+    native_type,
+)
 from fedorm.stores.offload import Workers, offload
 from fedorm.stores.offloaded import OffloadedStore
 from fedorm.stores.reflecting import Wanted
@@ -99,10 +109,19 @@ class ChDBStore(OffloadedStore):
 
     async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
         """Run ``CREATE TABLE``: a MergeTree ordered by the primary key, or with versions one that replaces rows."""
+        await super().create_all(self.native_tables(metadata.tables.values()), documents)
+
+    def native_tables(self, tables: Iterable[Table]) -> MetaData:
+        """Copy tables as the engine is to have them."""
         from chdb_sqlalchemy import types as native
 
-        tables = native_tables(metadata.tables.values(), native, precise=True, nullable=False)
-        await super().create_all(tables, documents)
+        return native_tables(tables, native, precise=True, nullable=False)
+
+    def native_type(self, kind: TypeEngine[Any]) -> TypeEngine[Any]:
+        """Return the engine's own type for a generic one."""
+        from chdb_sqlalchemy import types as native
+
+        return native_type(kind, native, precise=True)
 
 
 def _replacing(compiler: type[Any]) -> type[Any]:

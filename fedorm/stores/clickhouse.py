@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from sqlalchemy import URL, Connection, Engine, MetaData, TextClause, create_engine, text
+from sqlalchemy import URL, Connection, Engine, MetaData, Table, TextClause, create_engine, func, text
+from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import greenlet_spawn
 
 from fedorm.bridge import ThreadBridge
@@ -22,7 +23,7 @@ from fedorm.exc import (
 from fedorm.stores import clickhouse_reflection
 from fedorm.stores.base import Capability
 from fedorm.stores.clickhouse_rows import ClickHouseRowAccess
-from fedorm.stores.clickhouse_sql import PARTS, adapt_types, allow_hints, native_tables
+from fedorm.stores.clickhouse_sql import PARTS, adapt_types, allow_hints, native_tables, native_type
 from fedorm.stores.offload import Workers, offload
 from fedorm.stores.offloaded import OffloadedStore
 from fedorm.stores.reflecting import Wanted
@@ -173,23 +174,34 @@ class ClickHouseStore(OffloadedStore):
 
         One with a column of versions, as targets that are kept in sync have it, becomes a ReplacingMergeTree by it.
         """
-        from clickhouse_sqlalchemy import engines
-        from clickhouse_sqlalchemy import types as native
 
         def create() -> None:
             with self.engine.begin() as connection:
-                tables = native_tables(metadata.tables.values(), native, precise=bool(self._precise), nullable=True)
-                for table in tables.tables.values():
-                    if getattr(table, "engine", None) is None:
-                        _default_engine(table, engines)._set_parent_with_dispatch(table)
-                tables.create_all(connection)
+                self.native_tables(metadata.tables.values()).create_all(connection)
 
         await greenlet_spawn(create)
+
+    def native_tables(self, tables: Iterable[Table]) -> MetaData:
+        """Copy tables as the server is to have them; which types that are is known once it was connected to."""
+        from clickhouse_sqlalchemy import engines
+        from clickhouse_sqlalchemy import types as native
+
+        made = native_tables(tables, native, precise=bool(self._precise), nullable=True)
+        for table in made.tables.values():
+            if getattr(table, "engine", None) is None:
+                _default_engine(table, engines)._set_parent_with_dispatch(table)
+        return made
+
+    def native_type(self, kind: TypeEngine[Any]) -> TypeEngine[Any]:
+        """Return the server's own type for a generic one."""
+        from clickhouse_sqlalchemy import types as native
+
+        return native_type(kind, native, precise=bool(self._precise))
 
 
 def _default_engine(table: Any, engines: Any) -> Any:
     """Return what a table becomes that names no engine."""
-    order = tuple(column.name for column in table.primary_key.columns) or "tuple()"
+    order = tuple(column.name for column in table.primary_key.columns) or (func.tuple(),)
     if VERSION in table.columns:
         return engines.ReplacingMergeTree(version=VERSION, order_by=order)
     return engines.MergeTree(order_by=order)

@@ -150,9 +150,9 @@ class MongoDBStore(BeanieModels):
         """Return PyMongo's collection of one of fedorm's own."""
         return self._side(sync=sync).database[name]
 
-    def own_database(self) -> Any:
-        """Return PyMongo's database of the asynchronous side."""
-        return self._side(sync=False).database
+    def own_database(self, *, sync: bool = False) -> Any:
+        """Return PyMongo's database."""
+        return self._side(sync=sync).database
 
     # -- errors
 
@@ -366,14 +366,19 @@ class MongoDBStore(BeanieModels):
     # -- schema
 
     async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
-        """Make collections, and the indexes that the documents declare."""
+        """Make collections, and the indexes and validators that the documents declare."""
         from beanie import init_beanie
+
+        from fedorm.stores.mongodb_schema import validation_of
 
         side = self._side(sync=False)
         async with self.named():
             there = set(await side.database.list_collection_names())
-            for name in sorted({collection_name(model) for model in documents} - there):
-                await side.database.create_collection(name)
+            validation: dict[str, dict[str, Any]] = {}
+            for model in documents:
+                validation.setdefault(collection_name(model), {}).update(validation_of(model))
+            for name in sorted(validation.keys() - there):
+                await side.database.create_collection(name, **validation[name])
             await init_beanie(database=side.database, document_models=list(documents), skip_indexes=False)
 
     async def drop_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:

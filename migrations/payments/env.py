@@ -1,5 +1,6 @@
 """Alembic's way into the history of the service "payments"."""
 
-from migrations.environment import migrate
+import examples.ecommerce.models  # noqa: F401 - also when alembic itself is called, without --models
+from fedorm.migrate.environment import run
 
-migrate()
+run()
