@@ -81,10 +81,7 @@ class Carrying:
             self.rule.mapping, self.target, self.positions, self.letters, self.progress, self.epoch, alone=True
         )
         before = await self.positions.peek()
-        if before is not None and isinstance(self.rule.strategy, EventDriven):
-            version = before.version  # That of the events, of which the next one has to win.
-        else:
-            version = self.first_version(before.version if before is not None else 0) + 1
+        version = self.first_version(before.version if before is not None else 0) + 1
         await applier.apply(work, None, version=version)
 
     def check(self) -> None:

@@ -229,33 +229,33 @@ import pytest
 from sqlalchemy.orm import Mapped, mapped_column
 from fedorm import FederatedBase, Federation
 
-class Note(FederatedBase):
-    __service__, __tablename__ = "notes", "notes"
+class PlainNote(FederatedBase):
+    __service__, __tablename__ = "plain_notes", "plain_notes"
     id: Mapped[int] = mapped_column(primary_key=True)
 
 @pytest.fixture(scope="session")
 def fedorm_federation(tmp_path_factory):
-    return Federation({"notes": f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('db') / 'notes.db'}"})
+    return Federation({"plain_notes": f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('db') / 'notes.db'}"})
 """
 TESTS = """
 import pytest
 from sqlalchemy import func, select
-from conftest import Note
+from conftest import PlainNote
 
 @pytest.mark.parametrize("turn", [1, 2])
 @pytest.mark.asyncio
 async def test_async(federation, turn):
     async with federation.session() as session:
-        session.add(Note(id=1))
+        session.add(PlainNote(id=1))
         await session.commit()
-        assert await session.scalar(select(func.count()).select_from(Note)) == 1
+        assert await session.scalar(select(func.count()).select_from(PlainNote)) == 1
 
 @pytest.mark.parametrize("turn", [1, 2])
 def test_sync(sync_federation, turn):
     with sync_federation.sync_session() as session:
-        session.add(Note(id=1))
+        session.add(PlainNote(id=1))
         session.commit()
-        assert session.scalar(select(func.count()).select_from(Note)) == 1
+        assert session.scalar(select(func.count()).select_from(PlainNote)) == 1
 """
 
 

@@ -51,14 +51,14 @@ class LedgerLog(Replacing, Entry, FederatedBase):
     __tablename__ = "ledger"
 
 
-class LedgerCopy(EntryWithExtra, FederatedBase):
+class LedgerMirror(EntryWithExtra, FederatedBase):
     __service__ = "ledger_copies"
     __tablename__ = "ledger_copies"
 
 
-class LedgerFact(Replacing, Entry, FederatedBase):
-    __service__ = "ledger_facts"
-    __tablename__ = "ledger_facts"
+class LedgerRecord(Replacing, Entry, FederatedBase):
+    __service__ = "ledger_records"
+    __tablename__ = "ledger_records"
 
 
 class DocumentOfEntry(FederatedDocument):
@@ -107,4 +107,4 @@ def source_model(kind: str, *, events: bool) -> type[Any]:
 
 
 def target_model(kind: str) -> type[Any]:
-    return {"mongodb": LedgerCopyDocument, "clickhouse": LedgerFact}.get(kind, LedgerCopy)
+    return {"mongodb": LedgerCopyDocument, "clickhouse": LedgerRecord}.get(kind, LedgerMirror)

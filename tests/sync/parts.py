@@ -16,14 +16,14 @@ from fedorm.sync import SyncRule
 from tests.sync.watching import rows_of, until
 
 
-class Buyer(FederatedBase):
+class Dealer(FederatedBase):
     __service__ = "parts_buyers"
     __tablename__ = "buyers"
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str | None] = mapped_column(String(100))
 
 
-class Purchase(FederatedBase):
+class Deal(FederatedBase):
     __service__ = "parts_near"
     __tablename__ = "purchases"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -32,17 +32,17 @@ class Purchase(FederatedBase):
     note: Mapped[str | None] = mapped_column(String(100))
     data: Mapped[Any | None] = mapped_column(JSON)
     body: Mapped[str | None] = mapped_column(Text)
-    buyer: Federated[Buyer] = federated_relationship(local_key="buyer_id")
-    parts: Mapped[list[Part]] = relationship(order_by="Part.id", back_populates="purchase")
+    buyer: Federated[Dealer] = federated_relationship(local_key="buyer_id")
+    parts: Mapped[list[Spare]] = relationship(order_by="Spare.id", back_populates="purchase")
 
 
-class Part(FederatedBase):
+class Spare(FederatedBase):
     __service__ = "parts_near"
     __tablename__ = "parts"
     id: Mapped[int] = mapped_column(primary_key=True)
     purchase_id: Mapped[int] = mapped_column(ForeignKey("purchases.id"))
     sku: Mapped[str]
-    purchase: Mapped[Purchase] = relationship(back_populates="parts")
+    purchase: Mapped[Deal] = relationship(back_populates="parts")
 
 
 class OtherPurchase(FederatedBase):
@@ -91,7 +91,7 @@ MAPPED = {"id": "purchase_id", "total": "value"}
 
 def rule(strategy: Any, **options: Any) -> SyncRule:
     """The rule ``facts`` from purchases to facts, with these options."""
-    given = {"source": Purchase, "to": PurchaseFact, "fields": MAPPED, "name": "facts"} | options
+    given = {"source": Deal, "to": PurchaseFact, "fields": MAPPED, "name": "facts"} | options
     return SyncRule(strategy=strategy, **given)
 
 

@@ -11,7 +11,7 @@ from fedorm.sync import CDC, Batch, EventDriven, RealTime, SyncRule
 from fedorm.testing.plugin import FreshDatabase
 from tests.sync.parts import (
     MAPPED,
-    Purchase,
+    Deal,
     PurchaseDocument,
     PurchaseFact,
     add,
@@ -49,7 +49,7 @@ async def test_a_column_that_is_too_narrow(target: str, strategy: Any, fresh_dat
     """Rows that do not fit are put aside, each with what is wrong; repaired, they go through by themselves."""
     urls = {"parts_near": fresh_database("postgresql"), "parts_far": fresh_database(target)}
     async with federation(urls, rule(strategy)) as fed:
-        purchases = [Purchase(id=number, total=Decimal(number), note="short") for number in range(1, 40)]
+        purchases = [Deal(id=number, total=Decimal(number), note="short") for number in range(1, 40)]
         purchases[4].note = LONG
         await add(fed, *purchases)
         async with fed.sync.running():
@@ -59,13 +59,13 @@ async def test_a_column_that_is_too_narrow(target: str, strategy: Any, fresh_dat
             assert (first.key, first.row["note"]) == ([5], LONG)
             assert first.error.startswith("RowError: service 'parts_far'")
             assert LONG not in first.error
-            await change(fed, Purchase, 7, note=LONG, total=Decimal(77))
-            await change(fed, Purchase, 8, total=Decimal(88))
+            await change(fed, Deal, 7, note=LONG, total=Decimal(77))
+            await change(fed, Deal, 8, total=Decimal(88))
             wanted[8] = Decimal(88)
             await become(fed, wanted)
             assert [letter.key for letter in await letters(fed, 2)] == [[5], [7]]
-            await change(fed, Purchase, 5, note="fits")
-            await change(fed, Purchase, 7, note="fits")
+            await change(fed, Deal, 5, note="fits")
+            await change(fed, Deal, 7, note="fits")
             await become(fed, wanted | {5: Decimal(5), 7: Decimal(77)})
             await letters(fed, 0)
         assert (await fed.sync.verify("facts")).equal
@@ -74,10 +74,10 @@ async def test_a_column_that_is_too_narrow(target: str, strategy: Any, fresh_dat
 async def test_events_of_rows_that_fail(urls: dict[str, str]) -> None:
     """A relay goes on after them, too."""
     async with federation(urls, rule(EventDriven())) as fed, fed.sync.running():
-        await add(fed, Purchase(id=1, note=LONG), Purchase(id=2))
+        await add(fed, Deal(id=1, note=LONG), Deal(id=2))
         await become(fed, {2: Decimal(1)})
         await letters(fed, 1)
-        await change(fed, Purchase, 1, note="fits")
+        await change(fed, Deal, 1, note="fits")
         await become(fed, {1: Decimal(1), 2: Decimal(1)})
         await letters(fed, 0)
 
@@ -85,11 +85,11 @@ async def test_events_of_rows_that_fail(urls: dict[str, str]) -> None:
 async def test_a_failing_row_in_a_large_transaction(urls: dict[str, str]) -> None:
     """Its transaction is written in parts then: all rows but that one arrive."""
     async with federation(urls, rule(CDC(batch=100))) as fed, fed.sync.running():
-        await add(fed, Purchase(id=0))
+        await add(fed, Deal(id=0))
         await become(fed, {0: Decimal(1)})
-        many = [Purchase(id=number, note=LONG if number in (1, 2_500, 6_000) else "n") for number in range(1, 6_001)]
+        many = [Deal(id=number, note=LONG if number in (1, 2_500, 6_000) else "n") for number in range(1, 6_001)]
         await add(fed, *many)
-        await add(fed, Purchase(id=7_000))
+        await add(fed, Deal(id=7_000))
         wanted = {number: Decimal(1) for number in (*range(6_001), 7_000) if number not in (1, 2_500, 6_000)}
         await become(fed, wanted)
         assert sorted(letter.key for letter in await letters(fed, 3)) == [[1], [2_500], [6_000]]
@@ -109,7 +109,7 @@ async def test_code_that_fails_for_a_row(how: str, urls: dict[str, str], strateg
         return [one(row) for row in rows] if how == "transform_batch" else one(rows)
 
     async with federation(urls, rule(strategy, **{how: code})) as fed:
-        await add(fed, *[Purchase(id=number, total=Decimal(number)) for number in range(1, 6)])
+        await add(fed, *[Deal(id=number, total=Decimal(number)) for number in range(1, 6)])
         async with fed.sync.running():
             await become(fed, {number: Decimal(number) for number in (1, 3, 4, 5)})
             (letter,) = await letters(fed, 1)
@@ -128,11 +128,11 @@ async def test_code_that_fails_for_a_row(how: str, urls: dict[str, str], strateg
 async def test_a_row_that_was_put_aside_and_is_gone(urls: dict[str, str], strategy: Any) -> None:
     """Nothing is left of it, in the target or among the dead letters."""
     async with federation(urls, rule(strategy)) as fed:
-        await add(fed, Purchase(id=1, note=LONG), Purchase(id=2))
+        await add(fed, Deal(id=1, note=LONG), Deal(id=2))
         async with fed.sync.running():
             await letters(fed, 1)
-            await remove(fed, Purchase, 1)
-            await add(fed, Purchase(id=3))
+            await remove(fed, Deal, 1)
+            await add(fed, Deal(id=3))
             await become(fed, {2: Decimal(1), 3: Decimal(1)})
             if isinstance(strategy, CDC):
                 await letters(fed, 0)
@@ -143,7 +143,7 @@ async def test_a_row_that_was_put_aside_and_is_gone(urls: dict[str, str], strate
 
 async def test_dead_letters_are_given_up(urls: dict[str, str]) -> None:
     async with federation(urls, rule(CDC())) as fed, fed.sync.running():
-        await add(fed, *[Purchase(id=number, note=LONG) for number in (1, 2, 3)])
+        await add(fed, *[Deal(id=number, note=LONG) for number in (1, 2, 3)])
         found = await letters(fed, 3)
         assert await fed.sync.drop_dead_letters("facts", [found[0].id]) == 1
         assert [letter.id for letter in await letters(fed, 2)] == [letter.id for letter in found[1:]]
@@ -159,7 +159,7 @@ async def test_documents_that_do_not_fit_their_class(fresh_database: FreshDataba
 
     documents = rule(CDC(), to=PurchaseDocument, fields=None, transform=wrong)
     async with federation(urls, documents) as fed, fed.sync.running():
-        await add(fed, Purchase(id=1), Purchase(id=2, total=Decimal(2)))
+        await add(fed, Deal(id=1), Deal(id=2, total=Decimal(2)))
         await become(fed, {2: Decimal(2)}, "total", model=PurchaseDocument)
         (letter,) = await letters(fed, 1)
         assert (letter.key, "parts" in letter.error) == ([1], True)
@@ -171,18 +171,18 @@ async def test_documents_that_do_not_fit_their_class(fresh_database: FreshDataba
 async def test_a_column_that_is_added_meanwhile(urls: dict[str, str], strategy: Any) -> None:
     """The rule does not know of it, and goes on."""
     async with federation(urls, rule(strategy)) as fed, fed.sync.running():
-        await add(fed, Purchase(id=1))
+        await add(fed, Deal(id=1))
         await become(fed, {1: Decimal(1)})
         await run_sql(fed, "parts_near", "ALTER TABLE purchases ADD COLUMN colour text DEFAULT 'red'")
         await run_sql(fed, "parts_near", "INSERT INTO purchases (id, total, colour) VALUES (2, 2, 'blue')")
-        await change(fed, Purchase, 1, total=Decimal(3))
+        await change(fed, Deal, 1, total=Decimal(3))
         await become(fed, {1: Decimal(3), 2: Decimal(2)})
 
 
 async def test_a_table_that_is_emptied_at_once(urls: dict[str, str], strategy: Any) -> None:
     """TRUNCATE removes all copies; what comes after it in the same transaction, or later, is there."""
     async with federation(urls, rule(strategy)) as fed, fed.sync.running():
-        await add(fed, *[Purchase(id=number) for number in range(1, 300)])
+        await add(fed, *[Deal(id=number) for number in range(1, 300)])
         await become(fed, {number: Decimal(1) for number in range(1, 300)})
         await run_sql(
             fed,
@@ -192,7 +192,7 @@ async def test_a_table_that_is_emptied_at_once(urls: dict[str, str], strategy: A
             "INSERT INTO purchases (id, total) VALUES (2000, 2), (5, 5)",
         )
         await become(fed, {2000: Decimal(2), 5: Decimal(5)})
-        await add(fed, Purchase(id=6))
+        await add(fed, Deal(id=6))
         await become(fed, {2000: Decimal(2), 5: Decimal(5), 6: Decimal(1)})
 
 
@@ -201,10 +201,10 @@ async def test_values_that_the_log_leaves_out(urls: dict[str, str]) -> None:
     async with federation(urls, rule(CDC())) as fed:
         body = "".join(chr(65 + number * number % 53) for number in range(20_000))
         await run_sql(fed, "parts_near", "ALTER TABLE purchases ALTER COLUMN body SET STORAGE EXTERNAL")
-        await add(fed, *[Purchase(id=number, body=body) for number in (1, 2, 3)])
+        await add(fed, *[Deal(id=number, body=body) for number in (1, 2, 3)])
         async with fed.sync.running():
             await become(fed, {number: (Decimal(1), body) for number in (1, 2, 3)}, "value", "body")
-            await change(fed, Purchase, 1, total=Decimal(2))
+            await change(fed, Deal, 1, total=Decimal(2))
             await run_sql(fed, "parts_near", "UPDATE purchases SET id = 20 WHERE id = 2")
             await run_sql(
                 fed,
@@ -220,7 +220,7 @@ async def test_values_that_the_log_leaves_out(urls: dict[str, str]) -> None:
 async def test_keys_that_change_places(urls: dict[str, str]) -> None:
     """Rows that take each other's keys in one transaction are still two."""
     async with federation(urls, rule(CDC())) as fed, fed.sync.running():
-        await add(fed, Purchase(id=1, total=Decimal(1)), Purchase(id=2, total=Decimal(2)))
+        await add(fed, Deal(id=1, total=Decimal(1)), Deal(id=2, total=Decimal(2)))
         await become(fed, {1: Decimal(1), 2: Decimal(2)})
         await run_sql(
             fed,
@@ -265,7 +265,7 @@ async def test_tables_that_no_class_declares(fresh_database: FreshDatabase) -> N
 async def test_what_is_there_already(urls: dict[str, str], strategy: Any) -> None:
     """A target that is not empty is brought to what it should be: rows that are superfluous go."""
     async with federation(urls, rule(strategy)) as fed:
-        await add(fed, PurchaseFact(purchase_id=1, value=Decimal(5)), PurchaseFact(purchase_id=9), Purchase(id=1))
+        await add(fed, PurchaseFact(purchase_id=1, value=Decimal(5)), PurchaseFact(purchase_id=9), Deal(id=1))
         async with fed.sync.running():
             await become(fed, {1: Decimal(1)})
         assert MAPPED == {"id": "purchase_id", "total": "value"}

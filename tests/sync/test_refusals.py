@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import FederatedBase, Federation
 from fedorm.sync import CDC, Batch, EventDriven, RealTime, SyncRule, SyncRuleError, UnknownRuleError
-from tests.sync.parts import MAPPED, Buyer, OtherPurchase, Purchase, PurchaseFact, PurchaseSummary
+from tests.sync.parts import MAPPED, Deal, Dealer, OtherPurchase, PurchaseFact, PurchaseSummary
 
 
 class PartMoment(FederatedBase):
@@ -39,23 +39,26 @@ async def fed(tmp_path: Path) -> AsyncIterator[Federation]:
 
 
 def _rule(**options: Any) -> Callable[[], SyncRule]:
-    given = {"source": Purchase, "to": PurchaseFact, "strategy": Batch(), "fields": MAPPED} | options
+    given = {"source": Deal, "to": PurchaseFact, "strategy": Batch(), "fields": MAPPED} | options
     return lambda: SyncRule(**given)
 
 
 REFUSED = {
     "no-source": (_rule(source=None), r"source=\.\.\."),
-    "unknown-field": (_rule(fields={"idd": "purchase_id"}), r"'Purchase:PurchaseFact'.*'idd'.*Purchase does not have"),
+    "unknown-field": (
+        _rule(fields={"idd": "purchase_id"}),
+        r"'Deal:PurchaseFact'.*'idd'.*Deal does not have",
+    ),
     "unknown-target-field": (_rule(fields={"id": "fact_id"}), r"'fact_id'.*PurchaseFact does not have; it has.*value"),
     "unknown-target": (_rule(to="Nothing"), r"Nothing"),
     "unknown-table": (_rule(to="parts_far.nothing"), r"parts_far\.nothing"),
-    "no-path": (_rule(fields={"buyer.email": "note"}), r"'buyer\.email'.*load=\[Purchase\.buyer\]"),
-    "no-relationship": (_rule(load=["total"]), r"load='total' is no relationship of Purchase"),
+    "no-path": (_rule(fields={"buyer.email": "note"}), r"'buyer\.email'.*load=\[Deal\.buyer\]"),
+    "no-relationship": (_rule(load=["total"]), r"load='total' is no relationship of Deal"),
     "other-type": (
         _rule(to=PartMoment, fields=None),
-        r"Purchase\.total is a Decimal \(number\) and PartMoment\.total a datetime \(moment\).*transform=",
+        r"Deal\.total is a Decimal \(number\) and PartMoment\.total a datetime \(moment\).*transform=",
     ),
-    "other-key": (_rule(to=PartPair, fields=None), r"Purchase is known by id, PartPair by first, second.*key="),
+    "other-key": (_rule(to=PartPair, fields=None), r"Deal is known by id, PartPair by first, second.*key="),
     "unknown-key": (
         _rule(key={"id": "nothing"}, fields=None),
         r"key names 'nothing', which PurchaseFact does not have",
@@ -64,15 +67,15 @@ REFUSED = {
         _rule(source=PartPair, to=PurchaseSummary, fields=None, key={"first": "purchase_id"}),
         r"of each of first, second where it is in PurchaseSummary",
     ),
-    "itself": (_rule(to=Purchase, fields=None), r"source and its target are the same, Purchase"),
+    "itself": (_rule(to=Deal, fields=None), r"source and its target are the same, Deal"),
     "unknown-mark": (_rule(on_delete="mark", mark={"gone": 1}), r"mark names 'gone', which PurchaseFact"),
     "mark-of-nothing": (_rule(on_delete="mark"), r"mark=\{\"field\": value\}"),
     "other-on-delete": (_rule(on_delete="drop"), r"'delete', 'ignore' or 'mark'"),
     "two-transforms": (_rule(transform=print, transform_batch=print), r"either transform or transform_batch"),
     "no-strategy": (_rule(strategy="cdc"), r"Batch\(\), RealTime\(\), EventDriven\(\) or CDC\(\)"),
     "no-log": (_rule(strategy=CDC()), r"'parts_near' at sqlite.*no log of changes.*RealTime\(\) or Batch\(\)"),
-    "unknown-changed": (_rule(strategy=RealTime(changed="when")), r"changed='when': Purchase does not have that"),
-    "events-of-related": (_rule(strategy=EventDriven(), load=[Purchase.buyer]), r"load= goes with CDC\(\)"),
+    "unknown-changed": (_rule(strategy=RealTime(changed="when")), r"changed='when': Deal does not have that"),
+    "events-of-related": (_rule(strategy=EventDriven(), load=[Deal.buyer]), r"load= goes with CDC\(\)"),
     "long-name": (_rule(name="x" * 101), r"1 to 100 characters"),
 }
 
@@ -97,10 +100,12 @@ async def test_numbers_that_cannot_be() -> None:
 
 async def test_a_circle(fed: Federation) -> None:
     """It is named in whole, however long it is."""
-    fed.sync.add(SyncRule(source=Buyer, to=PurchaseSummary, strategy=Batch(detect_deletes=False)))
+    fed.sync.add(SyncRule(source=Dealer, to=PurchaseSummary, strategy=Batch(detect_deletes=False)))
     fed.sync.add(SyncRule(source=PurchaseSummary, to=PurchaseFact, strategy=Batch(detect_deletes=False)))
-    with pytest.raises(SyncRuleError, match=r"circle.*PurchaseFact -> Buyer|Buyer -> PurchaseSummary -> PurchaseFact"):
-        fed.sync.add(SyncRule(source=PurchaseFact, to=Buyer, strategy=Batch(detect_deletes=False)))
+    with pytest.raises(
+        SyncRuleError, match=r"circle.*PurchaseFact -> Dealer|Dealer -> PurchaseSummary -> PurchaseFact"
+    ):
+        fed.sync.add(SyncRule(source=PurchaseFact, to=Dealer, strategy=Batch(detect_deletes=False)))
     assert len(fed.sync.rules) == 2
 
 
@@ -115,7 +120,7 @@ async def test_two_rules_that_would_remove_each_others_rows(fed: Federation) -> 
 
 async def test_two_rules_of_one_name(fed: Federation) -> None:
     fed.sync.add(_rule()())
-    with pytest.raises(SyncRuleError, match=r"two sync rules have the name 'Purchase:PurchaseFact'.*name="):
+    with pytest.raises(SyncRuleError, match=r"two sync rules have the name 'Deal:PurchaseFact'.*name="):
         fed.sync.add(_rule()())
 
 

@@ -13,8 +13,8 @@ from fedorm import FederatedBase
 from fedorm.sync import CDC, Batch, EventDriven, RealTime, SyncRule, sync_hook
 from fedorm.testing.plugin import FreshDatabase
 from tests.sync.parts import (
+    Deal,
     OtherPurchase,
-    Purchase,
     PurchaseDocument,
     PurchaseFact,
     PurchaseSummary,
@@ -45,17 +45,17 @@ def strategy(request: pytest.FixtureRequest) -> Any:
 
 async def test_fields_are_mapped_and_those_of_one_name_copied(urls: dict[str, str]) -> None:
     async with federation(urls, rule(CDC())) as fed, fed.sync.running():
-        await add(fed, Purchase(id=1, total=Decimal("2.50"), note="n", body="b"))
+        await add(fed, Deal(id=1, total=Decimal("2.50"), note="n", body="b"))
         await become(fed, {1: (Decimal("2.50"), "n", "b", None)}, "value", "note", "body", "active")
 
 
 async def test_only_what_is_mapped(urls: dict[str, str]) -> None:
     """Other columns of the target are left as they are."""
     async with federation(urls, rule(CDC(), copy_unmapped=False)) as fed:
-        await add(fed, Purchase(id=1, total=Decimal(2), note="n"), PurchaseFact(purchase_id=1, value=None, note="own"))
+        await add(fed, Deal(id=1, total=Decimal(2), note="n"), PurchaseFact(purchase_id=1, value=None, note="own"))
         async with fed.sync.running():
             await become(fed, {1: (Decimal(2), "own")}, "value", "note")
-            await change(fed, Purchase, 1, total=Decimal(3), note="other")
+            await change(fed, Deal, 1, total=Decimal(3), note="other")
             await become(fed, {1: (Decimal(3), "own")}, "value", "note")
 
 
@@ -63,7 +63,12 @@ async def test_a_path_into_a_value(urls: dict[str, str]) -> None:
     """An object on the way that is not there makes it None."""
     mapped = {"id": "purchase_id", "data.of.whom": "email"}
     async with federation(urls, rule(CDC(), fields=mapped)) as fed, fed.sync.running():
-        await add(fed, Purchase(id=1, data={"of": {"whom": "me"}}), Purchase(id=2, data={"of": None}), Purchase(id=3))
+        await add(
+            fed,
+            Deal(id=1, data={"of": {"whom": "me"}}),
+            Deal(id=2, data={"of": None}),
+            Deal(id=3),
+        )
         await become(fed, {1: "me", 2: None, 3: None}, "email")
 
 
@@ -72,13 +77,13 @@ async def test_a_path_into_a_value(urls: dict[str, str]) -> None:
 
 async def test_a_row_begins_and_ceases_to_be_wanted(urls: dict[str, str], strategy: Any) -> None:
     async with federation(urls, rule(strategy, where=lambda row: row["total"] > 0)) as fed:
-        await add(fed, Purchase(id=1, total=Decimal(1)), Purchase(id=2, total=Decimal(0)))
+        await add(fed, Deal(id=1, total=Decimal(1)), Deal(id=2, total=Decimal(0)))
         async with fed.sync.running():
             await become(fed, {1: Decimal(1)})
-            await change(fed, Purchase, 1, total=Decimal(-1))
-            await change(fed, Purchase, 2, total=Decimal(2))
+            await change(fed, Deal, 1, total=Decimal(-1))
+            await change(fed, Deal, 2, total=Decimal(2))
             await become(fed, {2: Decimal(2)})
-            await change(fed, Purchase, 1, total=Decimal(5))
+            await change(fed, Deal, 1, total=Decimal(5))
             await become(fed, {1: Decimal(5), 2: Decimal(2)})
         assert (await fed.sync.verify("facts")).equal
 
@@ -95,11 +100,11 @@ async def test_code_may_be_async_and_may_refuse_rows(urls: dict[str, str], strat
         return row | {"value": row["value"] * 2, "email": f"{row['purchase_id']}@{row.source['id']}"}
 
     async with federation(urls, rule(strategy, where=where, transform=transform)) as fed:
-        await add(fed, Purchase(id=1), Purchase(id=2, total=Decimal(2)), Purchase(id=3, note="no"))
+        await add(fed, Deal(id=1), Deal(id=2, total=Decimal(2)), Deal(id=3, note="no"))
         async with fed.sync.running():
             await become(fed, {2: (Decimal(4), "2@2")}, "value", "email")
-            await change(fed, Purchase, 3, note="yes")
-            await change(fed, Purchase, 2, note="no")
+            await change(fed, Deal, 3, note="yes")
+            await change(fed, Deal, 2, note="no")
             await become(fed, {3: (Decimal(2), "3@3")}, "value", "email")
         assert (await fed.sync.verify("facts")).equal
 
@@ -116,11 +121,11 @@ async def test_rows_are_transformed_together(urls: dict[str, str], is_async: boo
         return together(rows)
 
     async with federation(urls, rule(CDC(), transform_batch=later if is_async else together)) as fed:
-        await add(fed, *[Purchase(id=number, total=Decimal(number)) for number in range(1, 6)])
+        await add(fed, *[Deal(id=number, total=Decimal(number)) for number in range(1, 6)])
         async with fed.sync.running():
             await become(fed, {n: (Decimal(n + 1), "t") for n in (1, 2, 4, 5)}, "value", "note")
             assert sizes == [5]
-            await change(fed, Purchase, 1, total=Decimal(3))
+            await change(fed, Deal, 1, total=Decimal(3))
             await become(fed, {n: (Decimal(n + 1), "t") for n in (2, 4, 5)}, "value", "note")
 
 
@@ -173,12 +178,12 @@ async def test_copies_of_gone_rows_stay(urls: dict[str, str], strategy: Any) -> 
     """``on_delete="ignore"``: so does that of a row that is not wanted any more."""
     ignoring = rule(strategy, on_delete="ignore", where=lambda row: row["total"] > 0)
     async with federation(urls, ignoring) as fed:
-        await add(fed, Purchase(id=1), Purchase(id=2), Purchase(id=3))
+        await add(fed, Deal(id=1), Deal(id=2), Deal(id=3))
         async with fed.sync.running():
             await become(fed, {1: Decimal(1), 2: Decimal(1), 3: Decimal(1)})
-            await remove(fed, Purchase, 1)
-            await change(fed, Purchase, 2, total=Decimal(0))
-            await change(fed, Purchase, 3, total=Decimal(2))
+            await remove(fed, Deal, 1)
+            await change(fed, Deal, 2, total=Decimal(0))
+            await change(fed, Deal, 3, total=Decimal(2))
             await become(fed, {1: Decimal(1), 2: Decimal(1), 3: Decimal(2)})
         assert (await fed.sync.verify("facts")).equal
 
@@ -187,12 +192,12 @@ async def test_copies_of_gone_rows_are_marked(urls: dict[str, str], strategy: An
     """``on_delete="mark"``; what the rule's own code says of a row that has come back takes the mark away."""
     marking = rule(strategy, on_delete="mark", mark={"active": False}, transform=lambda row: {**row, "active": True})
     async with federation(urls, marking) as fed:
-        await add(fed, Purchase(id=1, total=Decimal(1)), Purchase(id=2, total=Decimal(2)))
+        await add(fed, Deal(id=1, total=Decimal(1)), Deal(id=2, total=Decimal(2)))
         async with fed.sync.running():
             await become(fed, {1: (Decimal(1), True), 2: (Decimal(2), True)}, "value", "active")
-            await remove(fed, Purchase, 1)
+            await remove(fed, Deal, 1)
             await become(fed, {1: (Decimal(1), False), 2: (Decimal(2), True)}, "value", "active")
-            await add(fed, Purchase(id=1, total=Decimal(3)))
+            await add(fed, Deal(id=1, total=Decimal(3)))
             await become(fed, {1: (Decimal(3), True), 2: (Decimal(2), True)}, "value", "active")
         assert (await fed.sync.verify("facts")).equal
 
@@ -214,9 +219,9 @@ async def test_one_source_with_several_rules(fresh_database: FreshDatabase) -> N
         rule(RealTime(detect_deletes=0.1), to="PurchaseSummary", name="summaries"),
     ]
     async with federation(urls, *rules) as fed, fed.sync.running():
-        await add(fed, Purchase(id=1, total=Decimal(1), note="n"), Purchase(id=2))
-        await change(fed, Purchase, 1, total=Decimal(5))
-        await remove(fed, Purchase, 2)
+        await add(fed, Deal(id=1, total=Decimal(1), note="n"), Deal(id=2))
+        await change(fed, Deal, 1, total=Decimal(5))
+        await remove(fed, Deal, 2)
         await become(fed, {1: (Decimal(5), "n")}, "value", "note")
         await become(fed, {1: (Decimal(5), "n")}, "total", "note", model=PurchaseDocument)
         await become(fed, {1: Decimal(5)}, model=PurchaseSummary)
@@ -227,10 +232,10 @@ async def test_a_chain_of_rules(fresh_database: FreshDatabase) -> None:
     urls = {name: fresh_database("postgresql") for name in ("parts_near", "parts_far", "parts_third")}
     chain = SyncRule(source=PurchaseFact, to=PurchaseSummary, strategy=CDC(), name="chain")
     async with federation(urls, rule(RealTime(detect_deletes=0.1)), chain) as fed, fed.sync.running():
-        await add(fed, Purchase(id=1, total=Decimal(1)), Purchase(id=2, total=Decimal(2)))
+        await add(fed, Deal(id=1, total=Decimal(1)), Deal(id=2, total=Decimal(2)))
         await become(fed, {1: Decimal(1), 2: Decimal(2)}, model=PurchaseSummary)
-        await change(fed, Purchase, 1, total=Decimal(9))
-        await remove(fed, Purchase, 2)
+        await change(fed, Deal, 1, total=Decimal(9))
+        await remove(fed, Deal, 2)
         await become(fed, {1: Decimal(9)}, model=PurchaseSummary)
 
 
@@ -238,12 +243,12 @@ async def test_two_sources_of_one_target(urls: dict[str, str]) -> None:
     """Neither removes what it does not have itself: not when it begins, not when its own table is emptied."""
     other = rule(CDC(), source=OtherPurchase, name="others")
     async with federation(urls, rule(CDC()), other) as fed:
-        await add(fed, Purchase(id=1, total=Decimal(1)), Purchase(id=2), OtherPurchase(id=11, total=Decimal(2)))
+        await add(fed, Deal(id=1, total=Decimal(1)), Deal(id=2), OtherPurchase(id=11, total=Decimal(2)))
         async with fed.sync.running(["facts"]):
             await become(fed, {1: Decimal(1), 2: Decimal(1)})
         async with fed.sync.running(["others", "facts"]):
             await become(fed, {1: Decimal(1), 2: Decimal(1), 11: Decimal(2)})
-            await remove(fed, Purchase, 2)
+            await remove(fed, Deal, 2)
             await change(fed, OtherPurchase, 11, total=Decimal(3))
             await become(fed, {1: Decimal(1), 11: Decimal(3)})
         assert (await fed.sync.verify("facts")).equal

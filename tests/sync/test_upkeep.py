@@ -14,9 +14,9 @@ from fedorm.sync import CDC, Batch, EventDriven, RealTime
 from fedorm.sync.backfilling import Filled
 from fedorm.sync.strategies import Strategy
 from fedorm.testing.plugin import FreshDatabase
-from tests.sync.ledgers import HAS_CLICKHOUSE, LedgerEventRow, LedgerFact
+from tests.sync.ledgers import HAS_CLICKHOUSE, LedgerEventRow, LedgerRecord
 from tests.sync.parts import (
-    Purchase,
+    Deal,
     PurchaseFact,
     add,
     become,
@@ -65,7 +65,7 @@ async def spoiled(fed: Federation) -> dict[int, Decimal]:
 
 async def filled(fed: Federation) -> dict[int, Decimal]:
     """Fill the source, and wait until the target is as it is."""
-    await add(fed, *[Purchase(id=number) for number in range(1, ROWS + 1)])
+    await add(fed, *[Deal(id=number) for number in range(1, ROWS + 1)])
     wanted = {number: Decimal(1) for number in range(1, ROWS + 1)}
     await become(fed, wanted)
     return wanted
@@ -75,7 +75,7 @@ async def test_a_rule_rests_and_goes_on(urls: dict[str, str], strategy: Any) -> 
     """What is written meanwhile comes afterwards; who carries it out may be another process."""
     here, there = federation(urls, rule(strategy)), federation(urls, rule(strategy))
     async with there as other, here as fed, fed.sync.running():
-        await add(fed, Purchase(id=1))
+        await add(fed, Deal(id=1))
         await become(fed, {1: Decimal(1)})
         await other.sync.pause("facts")
 
@@ -85,8 +85,8 @@ async def test_a_rule_rests_and_goes_on(urls: dict[str, str], strategy: Any) -> 
 
         await until(rests)
         await asyncio.sleep(0.3)
-        await change(fed, Purchase, 1, total=Decimal(2))
-        await add(fed, Purchase(id=2))
+        await change(fed, Deal, 1, total=Decimal(2))
+        await add(fed, Deal(id=2))
         await asyncio.sleep(0.7)
         assert await facts(fed) == {1: Decimal(1)}
         await other.sync.resume("facts")
@@ -110,7 +110,7 @@ async def test_a_comparison_finds_what_differs_and_mends_it(urls: dict[str, str]
         assert (mended.equal, mended.repaired) == (True, 3)
         assert await facts(fed) == wanted
         async with fed.sync.running():
-            await change(fed, Purchase, 2, total=Decimal(7))
+            await change(fed, Deal, 2, total=Decimal(7))
             await become(fed, wanted | {2: Decimal(7)})
         assert (await fed.sync.verify("facts")).equal
 
@@ -119,7 +119,7 @@ async def test_a_backfill_brings_the_target_to_what_it_should_be(urls: dict[str,
     """Whether the rule is carried out meanwhile or not; it tells how far it is."""
     async with federation(urls, rule(strategy)) as fed:
         reports: list[Filled] = []
-        await add(fed, *[Purchase(id=number) for number in range(1, ROWS + 1)])
+        await add(fed, *[Deal(id=number) for number in range(1, ROWS + 1)])
         done = await fed.sync.backfill("facts", progress=reports.append)
         assert (done.rows, done.total, done.failed, len(reports) >= 1) == (ROWS, ROWS, 0, True)
         wanted = await spoiled(fed)
@@ -127,8 +127,8 @@ async def test_a_backfill_brings_the_target_to_what_it_should_be(urls: dict[str,
             await until(lambda: state_is_no(fed, "new"))
             await fed.sync.backfill("facts")
             await become(fed, wanted)
-            await change(fed, Purchase, 3, total=Decimal(7))
-            await remove(fed, Purchase, 4)
+            await change(fed, Deal, 3, total=Decimal(7))
+            await remove(fed, Deal, 4)
             wanted[3] = Decimal(7)
             del wanted[4]
             await become(fed, wanted)
@@ -146,7 +146,7 @@ async def test_a_backfill_goes_on_where_it_was_interrupted(urls: dict[str, str],
         pass
 
     async with federation(urls, rule(strategy, where=lambda row: True)) as fed:
-        await add(fed, *[Purchase(id=number) for number in range(1, ROWS + 1)])
+        await add(fed, *[Deal(id=number) for number in range(1, ROWS + 1)])
 
         def stop(filled: Filled) -> None:
             if filled.rows >= 200:
@@ -155,9 +155,9 @@ async def test_a_backfill_goes_on_where_it_was_interrupted(urls: dict[str, str],
         with pytest.raises(StopError):
             await fed.sync.backfill("facts", progress=stop)
         assert await facts(fed) == {number: Decimal(1) for number in range(1, 201)}
-        await change(fed, Purchase, 1, total=Decimal(2))
-        await change(fed, Purchase, ROWS, total=Decimal(3))
-        await remove(fed, Purchase, 2)
+        await change(fed, Deal, 1, total=Decimal(2))
+        await change(fed, Deal, ROWS, total=Decimal(3))
+        await remove(fed, Deal, 2)
         done = await fed.sync.backfill("facts")
         assert done.rows == ROWS - 200
         wanted = {number: Decimal(1) for number in range(1, ROWS + 1)} | {1: Decimal(2), ROWS: Decimal(3)}
@@ -174,7 +174,7 @@ async def test_a_rule_that_begins_anew(urls: dict[str, str], strategy: Any) -> N
             await filled(fed)
         await fed.sync.reset("facts")
         wanted = await spoiled(fed)
-        await change(fed, Purchase, 5, total=Decimal(5))
+        await change(fed, Deal, 5, total=Decimal(5))
         async with fed.sync.running():
             await become(fed, wanted | {5: Decimal(5)})
 
@@ -199,7 +199,7 @@ async def test_a_rule_that_is_given_another_strategy(urls: dict[str, str], strat
             await fed.sync.backfill("facts")  # Written past the session: that is what it is for.
         async with fed.sync.running():
             await become(fed, wanted)
-            await change(fed, Purchase, 3, total=Decimal(4))
+            await change(fed, Deal, 3, total=Decimal(4))
             await become(fed, wanted | {3: Decimal(4)})
         assert (await fed.sync.verify("facts")).equal
 
@@ -208,12 +208,12 @@ async def test_a_rule_that_is_given_another_strategy(urls: dict[str, str], strat
 @pytest.mark.parametrize("name", ["cdc", "event-driven"])
 async def test_rows_that_can_only_be_appended_are_mended(name: str, fresh_database: FreshDatabase) -> None:
     """What a repair or a backfill writes counts, and what is written afterwards does."""
-    urls = {"ledger_event_rows": fresh_database("postgresql"), "ledger_facts": fresh_database("clickhouse")}
-    ledger = rule(STRATEGIES[name](), source=LedgerEventRow, to=LedgerFact, fields=None, name="ledger")
+    urls = {"ledger_event_rows": fresh_database("postgresql"), "ledger_records": fresh_database("clickhouse")}
+    ledger = rule(STRATEGIES[name](), source=LedgerEventRow, to=LedgerRecord, fields=None, name="ledger")
     async with federation(urls, ledger) as fed:
 
         async def amounts() -> dict[int, Any]:
-            return {key: row["amount"] for key, row in (await rows_of(fed, LedgerFact)).items()}
+            return {key: row["amount"] for key, row in (await rows_of(fed, LedgerRecord)).items()}
 
         async def are(wanted: dict[int, Any]) -> None:
             async def equal() -> bool:

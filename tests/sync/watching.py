@@ -101,7 +101,9 @@ def apart(one: Rows, other: Rows) -> dict[Any, tuple[Any, Any]]:
     return {key: (one.get(key), other.get(key)) for key in [*one, *other] if one.get(key) != other.get(key)}
 
 
-async def until_equal(source: Callable[[], Awaitable[Rows]], target: Callable[[], Awaitable[Rows]]) -> Rows:
+async def until_equal(
+    source: Callable[[], Awaitable[Rows]], target: Callable[[], Awaitable[Rows]], *, patience: float = PATIENCE
+) -> Rows:
     """Wait until a target has the rows of a source, which nobody writes to any more; return them."""
     wanted: Rows = {}
 
@@ -125,7 +127,7 @@ async def until_equal(source: Callable[[], Awaitable[Rows]], target: Callable[[]
         return there == wanted
 
     try:
-        await until(equal)
+        await until(equal, patience=patience)
     except AssertionError:
         differing = apart(wanted, there)
         shown = "\n".join(f"  {key!r}: {pair[0]}\n   is {pair[1]}" for key, pair in list(differing.items())[:5])
