@@ -21,6 +21,8 @@ from tests.migrate.revisions import write
 
 FreshDatabase = Callable[[str], str]
 
+CLICKHOUSE = pytest.param("clickhouse", marks=pytest.mark.clickhouse)
+
 
 def started(folder: Path, **urls: str) -> subprocess.Popen[str]:
     """A process that migrates."""
@@ -113,7 +115,7 @@ async def test_an_order_of_services(fresh_database: FreshDatabase, sqlite_url: s
 STEPS = ("table('first')", "row('first', 1)", "table('second')", "hold('here')", "row('second', 2)", "table('third')")
 
 
-@pytest.mark.parametrize("kind", ["postgresql", "mysql", "sqlite", "clickhouse"])
+@pytest.mark.parametrize("kind", ["postgresql", "mysql", "sqlite", CLICKHOUSE])
 async def test_killed_in_the_middle(
     kind: str, fresh_database: FreshDatabase, sqlite_url: str, federate: Federate, tmp_path: Path
 ) -> None:
@@ -188,7 +190,7 @@ async def test_a_failure_on_mysql_is_mended(mysql_url: str, federate: Federate, 
     assert rows(mysql_url, "first") == [1]
 
 
-@pytest.mark.parametrize("kind", ["postgresql", "mysql", "sqlite", "clickhouse"])
+@pytest.mark.parametrize("kind", ["postgresql", "mysql", "sqlite", CLICKHOUSE])
 async def test_two_at_once(
     kind: str, fresh_database: FreshDatabase, sqlite_url: str, federate: Federate, tmp_path: Path
 ) -> None:
@@ -238,6 +240,7 @@ async def test_documents_at_once(mongodb_url: str, federate: Federate, tmp_path:
     assert await running == {"mig_goods": ["1_wait"]}
 
 
+@pytest.mark.clickhouse
 async def test_a_lock_in_another_service(
     clickhouse_url: str, fresh_database: FreshDatabase, federate: Federate, tmp_path: Path
 ) -> None:
@@ -257,6 +260,7 @@ async def test_a_lock_in_another_service(
     assert asked == [1]
 
 
+@pytest.mark.clickhouse
 async def test_killed_while_it_inserts_into_clickhouse(clickhouse_url: str, federate: Federate, tmp_path: Path) -> None:
     """Nobody knows whether the rows are there; what was sent is said, and what to do."""
     fed = federate(mig_killed=clickhouse_url)
@@ -273,6 +277,7 @@ async def test_killed_while_it_inserts_into_clickhouse(clickhouse_url: str, fede
     assert tables(clickhouse_url) == ["alembic_version", "first"]
 
 
+@pytest.mark.clickhouse
 async def test_a_failure_on_clickhouse_is_mended(clickhouse_url: str, federate: Federate, tmp_path: Path) -> None:
     """The statement that was refused may be another one the next time; those before it are not done twice."""
     fed = federate(mig_killed=clickhouse_url)
