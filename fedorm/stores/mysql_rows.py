@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Column, Connection, and_, func, literal_column, select, text
+from sqlalchemy import Column, Connection, and_, func, null, select, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql.dml import Insert
 
@@ -16,7 +16,7 @@ from fedorm.stores.sql_rows import SQLRowAccess
 from fedorm.stores.touched import NOTHING
 from fedorm.stores.watching import TOUCHED
 
-_ONE: Any = literal_column("1")
+_NULL: Any = null()
 _CLASH = 1242
 """The server's number for a subquery of more than one row, by which a statement is made to fail."""
 _FAULTS = {
@@ -77,7 +77,7 @@ class MySQLRowAccess(MySQLMarks, SQLRowAccess):
         """Make the statement fail where the row that is there has another key."""
         made = mysql.insert(self.table).inline().values(values)
         same = and_(*(column == made.inserted[column.key] for column in self.keys))
-        several = select(_ONE).union_all(select(_ONE)).scalar_subquery()
+        several = select(_NULL).union_all(select(_NULL)).scalar_subquery()
         first = self.keys[0]
         guard = {first.name: func.if_(same, first, several)}
         changed = {column.name: made.inserted[column.key] for column in self.replaced}
