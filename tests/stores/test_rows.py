@@ -151,7 +151,7 @@ async def test_constraints_of_other_tables(url: str) -> None:
 async def test_keys_that_the_database_gives(url: str, number: int) -> None:
     """A column that counts by itself takes the value that it is given, zero, too; a computed one is not written."""
     columns = [Column("id", Integer, primary_key=True, autoincrement=True), Column("n", Integer)]
-    async with opened(url, *columns, Column("twice", Integer, Computed("n * 2"))) as things:
+    async with opened(url, *columns, Column("twice", Integer, Computed("n * 2", persisted=True))) as things:
         access = things.access("id", "n", "twice")
         rows = [{"id": one, "n": one, "twice": 77} for one in range(number)]
         await write(access, Block(upserts=rows, changes=[((500,), {"n": 1, "twice": 3})]))
@@ -254,6 +254,7 @@ async def test_a_key_that_is_not_unique(postgresql_url: str, number: int) -> Non
         assert await things.rows() == []
 
 
+@pytest.mark.clickhouse
 async def test_tables_that_replace_nothing(clickhouse_url: str) -> None:
     """ClickHouse's rows are read from any table, and written to none that would keep all of them."""
     columns = Column("id", BigInteger, primary_key=True), Column("n", Integer), Column("v", BigInteger, nullable=False)
