@@ -195,7 +195,11 @@ async def test_maps_of_texts(logged: Logged) -> None:
 
 async def test_generated_columns(logged: Logged) -> None:
     """What the log leaves out is missing in the values."""
-    sums = table("logged_sums", Column("id", Integer, primary_key=True), Column("twice", Integer, Computed("id * 2", persisted=True)))
+    sums = table(
+        "logged_sums",
+        Column("id", Integer, primary_key=True),
+        Column("twice", Integer, Computed("id * 2", persisted=True)),
+    )
     await logged.make(sums)
     feed = logged.feed("sums", sums)
     position = await feed.create()
