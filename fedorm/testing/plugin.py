@@ -153,7 +153,8 @@ def fresh_database(fedorm_servers: _Servers) -> Iterator[FreshDatabase]:
     left: list[str] = []
     for kind, admin, name in made:
         with suppress(OSError):
-            for _ in range(20):
+            # A server sees at its next heartbeats only that a reader of its log was killed.
+            for _ in range(100):
                 open_connections = admin.connections(name)
                 if not open_connections:
                     break

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import exc as sa_exc
 from sqlalchemy import insert, select
+from sqlalchemy.orm.exc import StaleDataError
 
 from fedorm import AsyncFederatedSession, Federation, FedormError
 from fedorm.entity import is_document
@@ -114,7 +115,7 @@ class History:
                     self.rolled_back += 1
                     return
                 await session.commit()
-        except (FedormError, sa_exc.DBAPIError, sa_exc.ResourceClosedError):
+        except (FedormError, sa_exc.DBAPIError, sa_exc.ResourceClosedError, StaleDataError):
             self.refused += 1  # Another writer was there first, as happens.
             return
         self.committed += 1
