@@ -116,13 +116,18 @@ class SQLRowReading(SQLMarks):
         after: Key | None,
         since: str | None = None,
     ) -> list[Sequence[Any]]:
+        with self.store.engine.connect() as connection:
+            return reading.rows(connection.execute(self._paged(columns, size, after, since)))
+
+    def _paged(
+        self, columns: Sequence[Column[Any]], size: int, after: Key | None, since: str | None = None
+    ) -> Select[Any]:
         statement = self.selected(columns).order_by(*self.keys).limit(size)
         if after is not None:
             statement = statement.where(self.beyond(after))
         if since is not None:
             statement = statement.where(self.written_since(since))
-        with self.store.engine.connect() as connection:
-            return reading.rows(connection.execute(statement))
+        return statement
 
     async def column_pages(
         self, *, size: int, after: Key | None
@@ -138,10 +143,7 @@ class SQLRowReading(SQLMarks):
                 return
 
     def _column_page(self, size: int, after: Key | None) -> tuple[int, list[Sequence[Any]]]:
-        statement = self.selected([self.shape.columns[name] for name in self.shape.fields])
-        statement = statement.order_by(*self.keys).limit(size)
-        if after is not None:
-            statement = statement.where(self.beyond(after))
+        statement = self._paged([self.shape.columns[name] for name in self.shape.fields], size, after)
         with self.store.engine.connect() as connection:
             return self._rows.columns(connection.execute(statement))
 

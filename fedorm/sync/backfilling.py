@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fedorm.sync.carrying import Carrying
 from fedorm.sync.feeding import leave_log
-from fedorm.sync.passes import go_through, remove_absent
+from fedorm.sync.passes import snapshot
 from fedorm.sync.polling import Poller
 from fedorm.sync.positions import Position
 from fedorm.sync.strategies import CDC, EventDriven
@@ -70,11 +70,7 @@ async def _fill_behind_stream(sync: Sync, carrying: Carrying, before: Position |
         # What is committed from now on is in the stream, and comes again after this.
         position = Position("snapshot", feed=feed, compares=not fresh, version=version)
         await carrying.positions.save(None, position, carrying.epoch)
-    done = await go_through(carrying, position, page=strategy.page)
-    if position.compares:
-        done = await remove_absent(carrying, done, page=strategy.page)
-    position = Position("stream", feed=done.feed, at=time.time(), version=done.version + 1)
-    await carrying.positions.save(None, position, carrying.epoch)
+    await snapshot(carrying, position, page=strategy.page)
 
 
 async def rewind(sync: Sync, carrying: Carrying) -> Filled:

@@ -75,13 +75,12 @@ class Carrying:
             return max(before + 1, self.applier.version + 1, int(time.time() * 1e6))
         return max(before, self.epoch * _EPOCH, self.applier.version)
 
-    async def write_apart(self, work: Work) -> None:
-        """Write a block beside what the strategy does, whose position stays where it is."""
+    async def write_apart(self, work: Work, position: Position | None) -> None:
+        """Write a block beside what the strategy does, whose ``position`` stays where it is."""
         applier = Applier(
             self.rule.mapping, self.target, self.positions, self.letters, self.progress, self.epoch, alone=True
         )
-        before = await self.positions.peek()
-        version = self.first_version(before.version if before is not None else 0) + 1
+        version = self.first_version(position.version if position is not None else 0) + 1
         await applier.apply(work, None, version=version)
 
     def check(self) -> None:

@@ -11,11 +11,10 @@ from fedorm.relay.targets import TargetUnavailableError
 from fedorm.stores.rows import Key, RowShape
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.accounts import Progress
-from fedorm.sync.applying import Applier
 from fedorm.sync.carrying import Carrying
 from fedorm.sync.hearing import event_type
 from fedorm.sync.keys import key_of_json
-from fedorm.sync.passes import go_through, remove_absent
+from fedorm.sync.passes import snapshot
 from fedorm.sync.positions import Position
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.strategies import EventDriven
@@ -66,11 +65,8 @@ class EventTarget:
         # changed since. An event says that a row is not as it was, and the row says how it is.
         keys = dict.fromkeys(key for event in events for key in self._decode.keys(event))
         work = await carrying.work_of_keys(list(keys))
-        applier = Applier(
-            rule.mapping, carrying.target, carrying.positions, carrying.letters, self._progress, 0, alone=True
-        )
         last = max((event.at.timestamp() for event in events if event.at is not None), default=time.time())
-        await applier.apply(work, None, version=carrying.first_version(position.version))
+        await carrying.write_apart(work, position)
         carrying.done(lag=time.time() - last)
         if time.monotonic() - self._said > _SAY:
             self._said = time.monotonic()
@@ -121,15 +117,6 @@ class Following:
             await carrying.positions.save(None, position, carrying.epoch)
         if position.stage == "snapshot":
             carrying.progress.state = "snapshot"
-            await self.snapshot(position)
+            await snapshot(carrying, position, page=self._page)  # Events wait meanwhile.
         carrying.progress.state = "following"
         await carrying.rest(None)
-
-    async def snapshot(self, position: Position) -> None:
-        """Write all rows; events wait meanwhile."""
-        carrying = self._carrying
-        done = await go_through(carrying, position, page=self._page)
-        if position.compares:
-            done = await remove_absent(carrying, done, page=self._page)
-        position = Position("stream", at=time.time(), version=done.version + 1)
-        await carrying.positions.save(None, position, carrying.epoch)

@@ -67,9 +67,11 @@ class Mapping:
             next(place for place, (mine, _) in enumerate(self.key_fields) if mine == name) for name in source.key
         )
         self._source_coerce = coercers(source)
-        code = any((rule.where, rule.transform, rule.transform_batch, rule.make, rule.load))
-        self._is_plain = not code and all(mine in source.fields for mine, _ in self.copied)
-        self._plain = self._plain_steps() if self._is_plain else ([], [])
+        self.pairs: list[Pair] | None = None
+        """Which field goes where, if that is all there is to do."""
+        if not rule.looks_at_rows and all(mine in source.fields for mine, _ in self.copied):
+            self.pairs = [Pair(mine, theirs, self._coercion(mine, theirs)) for mine, theirs in self.copied]
+        self._relations = {str(getattr(attribute, "key", attribute)) for attribute in rule.load}
         self.key_of = _picking(source.key)
         """Returns the source's key among a row's values."""
         self._picked = [(mine, self._coercion(mine, theirs)) for mine, theirs in self.key_fields]
@@ -82,17 +84,6 @@ class Mapping:
         ):
             return None
         return self._coerce[theirs]
-
-    def _plain_steps(self) -> tuple[list[tuple[str, str]], list[tuple[str, Convert]]]:
-        """Return what is copied as it is, and what of that is then made to fit."""
-        coerced = [(theirs, self._coercion(mine, theirs)) for mine, theirs in self.copied]
-        return list(self.copied), [(theirs, coerce) for theirs, coerce in coerced if coerce is not None]
-
-    def pairs(self) -> list[Pair] | None:
-        """Return which field goes where, if that is all there is to do."""
-        if not self._is_plain:
-            return None
-        return [Pair(mine, theirs, self._coercion(mine, theirs)) for mine, theirs in self.copied]
 
     # -- keys
 
@@ -110,19 +101,13 @@ class Mapping:
 
     # -- rows
 
-    @property
-    def needs_whole_rows(self) -> bool:
-        """Whether code of the user's looks at rows, and so has to see all of them."""
-        rule = self.rule
-        return any((rule.where, rule.transform, rule.transform_batch, rule.make, rule.load))
-
     async def outcomes(self, rows: Sequence[Values], objects: Sequence[Loaded] | None = None) -> list[Outcome]:
         """Return what becomes of each row; ``objects`` are those of the rows, where the rule loads some.
 
         Never raises for what the user's code does: a row that fails is one with an error.
         """
-        if self._is_plain:
-            return self._copied(rows)
+        if self.pairs is not None:
+            return self._copied(rows, self.pairs)
         made = [Outcome(self.target_key(self.key_of(row)), row) for row in rows]
         loaded: Sequence[Loaded] = objects if objects is not None else [None] * len(made)
         if self.rule.make is not None:
@@ -137,10 +122,10 @@ class Mapping:
             await self._transform_batch(wanted)
         return made
 
-    def _copied(self, rows: Sequence[Values]) -> list[Outcome]:
+    def _copied(self, rows: Sequence[Values], pairs: Sequence[Pair]) -> list[Outcome]:
         """Do the same where there is no code of the user's: without a step for each row that could wait."""
-        copied, coerced = self._plain
-        outcomes = []
+        coerced = [(pair.target, pair.convert) for pair in pairs if pair.convert is not None]
+        copied, outcomes = self.copied, []
         for row in rows:
             try:
                 values = {theirs: row[mine] for mine, theirs in copied}
@@ -172,7 +157,7 @@ class Mapping:
     async def _map(self, one: Outcome, instance: Loaded) -> None:
         rule, row = self.rule, one.source
         if instance is not None:
-            row = one.source | {relation: getattr(instance, relation) for relation in self._relations(instance)}
+            row = one.source | {relation: getattr(instance, relation) for relation in self._relations}
         if rule.where is not None and not await _result(rule.where(row)):
             return
         values = {theirs: _at(row, mine) for mine, theirs in self.copied}
@@ -180,12 +165,7 @@ class Mapping:
             values = await _result(rule.transform(MappedRow(values, row)))
             if values is None:
                 return
-        one.values = values if rule.transform_batch is not None else self._finished(values, one.key)
-        if rule.transform_batch is not None:
-            one.values = MappedRow(values, row)
-
-    def _relations(self, instance: Loaded) -> set[str]:
-        return {str(getattr(attribute, "key", attribute)) for attribute in self.rule.load}
+        one.values = self._finished(values, one.key) if rule.transform_batch is None else MappedRow(values, row)
 
     async def _transform_batch(self, wanted: list[Outcome]) -> None:
         transform = self.rule.transform_batch

@@ -26,7 +26,7 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
     Each page is one block, saved with its position: interrupted at any moment, it goes on from there.
     """
     source, mapping = carrying.source, carrying.rule.mapping
-    pairs = mapping.pairs()
+    pairs = mapping.pairs
     if pairs is not None and not position.compares and position.since is None:
         passage = await source.passage(carrying.target, pairs)
         if passage is not None:
@@ -50,6 +50,16 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
         _tell(carrying, rows, before)
         carrying.check()
     return position
+
+
+async def snapshot(carrying: Carrying, position: Position, *, page: int) -> Position:
+    """Go through the source, and save that the stream is followed from now on; return that position."""
+    done = await go_through(carrying, position, page=page)
+    if position.compares:
+        done = await remove_absent(carrying, done, page=page)
+    done = Position("stream", feed=done.feed, version=done.version + 1)
+    await carrying.positions.save(None, done, carrying.epoch)
+    return done
 
 
 async def works(

@@ -36,7 +36,7 @@ class Position:
     compares: bool = True
     """Whether the target is read first: not while it is filled for the first time."""
     at: float | None = None
-    """When a pass, or a snapshot, was over."""
+    """When a pass was over."""
     version: int = 0
 
     def is_of(self, strategy: Strategy) -> bool:

@@ -58,7 +58,7 @@ def resolved(rule: SyncRule, tables: Names[str, Table]) -> ResolvedRule:
     key = _key(rule, name, source, target)
     copied = _copied(rule, name, source, target, dict(key))
     read = {mine if mine in source.whole.fields else mine.partition(".")[0] for mine, _ in copied}
-    if any((rule.where, rule.transform, rule.transform_batch, rule.make, rule.load)):
+    if rule.looks_at_rows:
         read = set(source.whole.fields)
     written = (
         set(target.whole.fields) if rule.make or rule.transform or rule.transform_batch else {one for _, one in copied}

@@ -63,6 +63,11 @@ class SyncRule:
         if self.name is not None and not 0 < len(self.name) <= 100:
             raise SyncRuleError(f"{self}: a name has 1 to 100 characters")
 
+    @property
+    def looks_at_rows(self) -> bool:
+        """Whether code of the user's, or what is loaded for it, wants whole rows."""
+        return any((self.where, self.transform, self.transform_batch, self.make, self.load))
+
     def __str__(self) -> str:
         source = _called(self.source) if self.source is not None else "?"
         return f"sync rule {self.name or f'{source}:{_called(self.to)}'!r}"

@@ -12,7 +12,7 @@ from fedorm.stores.feeds import ChangeFeed, Chunk
 from fedorm.sync.carrying import Carrying, log
 from fedorm.sync.errors import SyncRuleError
 from fedorm.sync.feeding import untold
-from fedorm.sync.passes import ahead, go_through, remove_absent
+from fedorm.sync.passes import ahead, remove_absent, snapshot
 from fedorm.sync.positions import Position
 from fedorm.sync.strategies import CDC
 from fedorm.sync.touching import Touched, work_of
@@ -83,12 +83,7 @@ class Streamer:
     async def _snapshot(self, position: Position) -> Position:
         carrying = self._carrying
         carrying.progress.state = "snapshot"
-        position = await go_through(carrying, position, page=self._strategy.page)
-        if position.compares:
-            position = await remove_absent(carrying, position, page=self._strategy.page)
-        position = Position("stream", feed=position.feed, version=position.version + 1)
-        await carrying.positions.save(None, position, carrying.epoch)
-        return position
+        return await snapshot(carrying, position, page=self._strategy.page)
 
     # -- the stream
 
@@ -135,19 +130,14 @@ class Streamer:
 
     async def _write(self, chunk: Chunk) -> None:
         carrying, touched = self._carrying, self._touched
-        emptied = False
         self._take(chunk)
-        position = None
         self._version += 1
-        if chunk.position is not None:
-            position = Position("stream", feed=chunk.position, version=self._version)
+        position = None if chunk.position is None else Position("stream", feed=chunk.position, version=self._version)
         if touched.emptied and position is None:
             return  # What was in the table goes with the rest of this transaction.
-        if touched.emptied:
-            touched.emptied, emptied = False, True
         work = await work_of(carrying, touched)
         self._touched = Touched()
-        if emptied and position is not None:
+        if touched.emptied and position is not None:
             position = await self._empty(position)
         await carrying.applier.apply(work, position, version=self._version)
         if position is not None:

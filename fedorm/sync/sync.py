@@ -93,7 +93,8 @@ class Sync(ThroughBroker):
 
     async def check(self) -> None:
         """Ask the servers whether the rules can work there. Raises ``SyncRuleError`` that names all that is missing."""
-        problems = [problem for rule in self.rules.values() for problem in await check_server(self, rule)]
+        found = await asyncio.gather(*(check_server(self, rule) for rule in self.rules.values()))
+        problems = [problem for some in found for problem in some]
         if problems:
             raise SyncRuleError("; ".join(problems))
 
@@ -269,7 +270,7 @@ class Sync(ThroughBroker):
             before = await letters.count()
             keys: list[Key] = [key_of_json(letter.key, rule.mapping.source) for letter in chosen]
             for part in batches(keys, 1_000):
-                await carrying.write_apart(await carrying.work_of_keys(part))
+                await carrying.write_apart(await carrying.work_of_keys(part), await carrying.positions.peek())
             return before - await letters.count()
 
     async def drop_dead_letters(self, name: str, ids: Collection[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What a run of changes comes to, once for each row: the part that the log and events have in common."""
+"""What a run of changes comes to, once for each row: the part that the log and a broker's messages have in common."""
 
 from __future__ import annotations
 

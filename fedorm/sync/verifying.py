@@ -90,15 +90,12 @@ class _Verifying:
     async def _settle(self, work: Work) -> None:
         """Look again at rows that differ, as both sides are then, and count those that go on differing."""
         carrying = self._carrying
-        mapping = carrying.rule.mapping
-        for seconds in _AGAIN:
-            if (not work.outcomes and not work.gone) or self._repair:
+        key_of = carrying.rule.mapping.key_of
+        for seconds in (0.0,) if self._repair else _AGAIN:
+            if not work.outcomes and not work.gone:
                 break
             await asyncio.sleep(seconds)
-            again = [mapping.key_of(one.source) for one in work.outcomes.values()] + list(work.gone.values())
-            work = await self._left(await carrying.work_of_keys(again))
-        if self._repair and (work.outcomes or work.gone):
-            again = [mapping.key_of(one.source) for one in work.outcomes.values()] + list(work.gone.values())
+            again = [key_of(one.source) for one in work.outcomes.values()] + list(work.gone.values())
             work = await self._left(await carrying.work_of_keys(again))
         await self._count(work)
 
@@ -122,7 +119,7 @@ class _Verifying:
             self._note(Difference(key_to_json(key), "superfluous"))
         if self._repair and (work.outcomes or work.gone):
             before = carrying.progress.errors
-            await carrying.write_apart(work)
+            await carrying.write_apart(work, await carrying.positions.peek())
             found.repaired += len(work.outcomes) + len(work.gone) - (carrying.progress.errors - before)
 
     async def _look_for_superfluous(self, keys: Sequence[Key]) -> None:
