@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fedorm.cli.failing import run
-from fedorm.cli.services import AsForm, AsJson, Form, form_of
+from fedorm.cli.services import AsForm, AsJson, Form, form_of, write_list
 from fedorm.cli.setup import Setup, UsageError
-from fedorm.cli.tables import show_table
 from fedorm.cli.values import dump
 from fedorm.federation import Federation
 from fedorm.migrate.migrations import WAIT, Migrations
@@ -162,7 +161,7 @@ def current(
         heads = migrations.heads(service)
         there = await migrations.current(service)
         rows = [(name, ", ".join(there[name]) or None, sorted(there[name]) == sorted(heads[name])) for name in there]
-        _write(["service", "revision", "newest"], rows, form_of(format, as_json))
+        write_list(["service", "revision", "newest"], rows, form_of(format, as_json))
         if not all(newest for _, _, newest in rows):
             raise typer.Exit(1)
 
@@ -182,7 +181,9 @@ def history(
             for name, revisions in _migrations(setup, *service or ()).revisions(service).items()
             for one in revisions
         ]
-        _write(["service", "revision", "follows", "head", "message"], rows, form_of(format, as_json), "no revisions")
+        write_list(
+            ["service", "revision", "follows", "head", "message"], rows, form_of(format, as_json), "no revisions"
+        )
 
     run(setup, work())
 
@@ -197,7 +198,7 @@ def heads(
     async def work() -> None:
         found = _migrations(setup, *service or ()).heads(service)
         rows = [(name, one) for name, ids in found.items() for one in ids]
-        _write(["service", "revision"], rows, form_of(format, as_json), "no revisions")
+        write_list(["service", "revision"], rows, form_of(format, as_json), "no revisions")
         if any(len(ids) > 1 for ids in found.values()):
             raise typer.Exit(1)
 
@@ -264,13 +265,3 @@ def _report(service: str, what: str) -> None:
 def _from_here(path: Path) -> Path:
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _write(names: Sequence[str], rows: Sequence[Sequence[Any]], format: Form, none: str = "") -> None:
-    if format is Form.JSON:
-        for row in rows:
-            typer.echo(dump(dict(zip(names, row, strict=True))))
-    elif rows:
-        show_table(names, rows)
-    else:
-        typer.echo(none)

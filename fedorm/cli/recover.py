@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from fedorm.cli.failing import one_line, run
-from fedorm.cli.services import AsForm, AsJson, Form, advice, form_of
+from fedorm.cli.services import AsForm, AsJson, Form, advice, form_of, write_list
 from fedorm.cli.setup import Setup
 from fedorm.cli.tables import show_table
-from fedorm.cli.values import dump
 from fedorm.federation import Federation
 from fedorm.recovery import RecoveredBranch, Recovery
 
@@ -58,8 +57,7 @@ def _write_json(setup: Setup, report: Recovery) -> None:
     rows += [
         (name, None, None, None, "not asked", setup.scrub(one_line(error))) for name, error in report.unasked.items()
     ]
-    for row in rows:
-        typer.echo(dump(dict(zip(names, row, strict=True))))
+    write_list(names, rows, Form.JSON)
 
 
 def _decision(branch: RecoveredBranch) -> str | None:

@@ -13,10 +13,8 @@ import typer
 
 from fedorm.cli.failing import run
 from fedorm.cli.lines import log_lines
-from fedorm.cli.services import AsForm, AsJson, Form, form_of
+from fedorm.cli.services import AsForm, AsJson, Form, form_of, write_list
 from fedorm.cli.setup import Setup, UsageError
-from fedorm.cli.tables import show_table
-from fedorm.cli.values import dump
 from fedorm.sagas import SagaState, State
 from fedorm.sagas.sagas import GRACE, LEASE, WEEK
 from fedorm.sagas.steps import declared_names
@@ -84,7 +82,9 @@ def status(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJson 
         rows = [
             (service, *(found.get(state, 0) for state in State), failing[service]) for service, found in counts.items()
         ]
-        _write(["service", *(state.value for state in State), "failing"], rows, form_of(format, as_json))
+        write_list(
+            ["service", *(state.value for state in State), "failing"], rows, form_of(format, as_json), "no sagas"
+        )
         if failing:
             raise typer.Exit(1)
 
@@ -110,7 +110,7 @@ def list_unfinished(context: typer.Context, format: AsForm = Form.TABLE, as_json
                 rows.append((*start, round(age, 3), one.failures, led, error or None))
             else:
                 rows.append((*start, f"{age:.0f} s", one.failures, "yes" if led else "no", error))
-        _write(names, rows, form_of(format, as_json))
+        write_list(names, rows, form_of(format, as_json), "no sagas")
 
     run(setup, work())
 
@@ -148,13 +148,3 @@ def _step(one: SagaState) -> str | None:
 def _by_state(ended: Sequence[SagaState]) -> str:
     counts = Counter(one.state for one in ended)
     return ": " + ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state]) if counts else ""
-
-
-def _write(names: Sequence[str], rows: Sequence[Sequence[Any]], format: Form) -> None:
-    if format is Form.JSON:
-        for row in rows:
-            typer.echo(dump(dict(zip(names, row, strict=True))))
-    elif rows:
-        show_table(names, rows)
-    else:
-        typer.echo("no sagas")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -47,6 +47,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="The same as --format json.
 def form_of(format: Form, as_json: bool) -> Form:
     """Return how a list is to be written."""
     return Form.JSON if as_json else format
+
+
+def write_list(names: Sequence[str], rows: Sequence[Sequence[Any]], format: Form, none: str = "") -> None:
+    """Write rows as a table, with ``none`` in its place where there are none, or as JSON, an object a line."""
+    if format is Form.JSON:
+        for row in rows:
+            typer.echo(dump(dict(zip(names, row, strict=True))))
+    elif rows:
+        show_table(names, rows)
+    else:
+        typer.echo(none)
 
 
 @dataclass(frozen=True, slots=True)
