@@ -33,49 +33,32 @@ AFTER = 500_000_000
 """The keys of rows that are inserted later begin behind this one."""
 
 
-class SyncedRow(FederatedBase):
+class _Columns:
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    amount: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str] = mapped_column(String(60))
+    city: Mapped[str] = mapped_column(String(60))
+    note: Mapped[str] = mapped_column(String(120))
+    price: Mapped[Decimal] = mapped_column(Numeric(12, 2))
+    made: Mapped[datetime.datetime]
+    active: Mapped[bool]
+    score: Mapped[float] = mapped_column(Double)
+    day: Mapped[datetime.date]
+
+
+class SyncedRow(_Columns, FederatedBase):
     __service__ = "sync_source"
     __tablename__ = "synced_rows"
-    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    amount: Mapped[int] = mapped_column(BigInteger)
-    name: Mapped[str] = mapped_column(String(60))
-    city: Mapped[str] = mapped_column(String(60))
-    note: Mapped[str] = mapped_column(String(120))
-    price: Mapped[Decimal] = mapped_column(Numeric(12, 2))
-    made: Mapped[datetime.datetime]
-    active: Mapped[bool]
-    score: Mapped[float] = mapped_column(Double)
-    day: Mapped[datetime.date]
 
 
-class SyncedCopy(FederatedBase):
+class SyncedCopy(_Columns, FederatedBase):
     __service__ = "sync_target"
     __tablename__ = "synced_copies"
-    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    amount: Mapped[int] = mapped_column(BigInteger)
-    name: Mapped[str] = mapped_column(String(60))
-    city: Mapped[str] = mapped_column(String(60))
-    note: Mapped[str] = mapped_column(String(120))
-    price: Mapped[Decimal] = mapped_column(Numeric(12, 2))
-    made: Mapped[datetime.datetime]
-    active: Mapped[bool]
-    score: Mapped[float] = mapped_column(Double)
-    day: Mapped[datetime.date]
 
 
-class SyncedFact(Replacing, FederatedBase):
+class SyncedFact(Replacing, _Columns, FederatedBase):
     __service__ = "sync_facts"
     __tablename__ = "synced_facts"
-    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    amount: Mapped[int] = mapped_column(BigInteger)
-    name: Mapped[str] = mapped_column(String(60))
-    city: Mapped[str] = mapped_column(String(60))
-    note: Mapped[str] = mapped_column(String(120))
-    price: Mapped[Decimal] = mapped_column(Numeric(12, 2))
-    made: Mapped[datetime.datetime]
-    active: Mapped[bool]
-    score: Mapped[float] = mapped_column(Double)
-    day: Mapped[datetime.date]
 
 
 def table_of(service: str) -> Table:

@@ -93,8 +93,14 @@ class Sync(ThroughBroker):
 
     async def check(self) -> None:
         """Ask the servers whether the rules can work there. Raises ``SyncRuleError`` that names all that is missing."""
-        found = await asyncio.gather(*(check_server(self, rule) for rule in self.rules.values()))
-        problems = [problem for some in found for problem in some]
+        checks = (check_server(self, rule) for rule in self.rules.values())
+        # To the end of all of them: none is to be at work still when the federation closes for what one has raised.
+        found = await asyncio.gather(*checks, return_exceptions=True)
+        problems: list[str] = []
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+            problems += one
         if problems:
             raise SyncRuleError("; ".join(problems))
 
