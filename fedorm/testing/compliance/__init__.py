@@ -19,9 +19,9 @@ A new store is ready for fedorm when this file passes:
 ``StoreSuite`` is made of ``TypeSuite``, ``KeySuite``, ``RowSuite``, ``SessionSuite``, ``ReflectionSuite``,
 ``ExaminingSuite`` and ``OutageSuite``, which can also be taken one by one. What a store cannot do is declared, never
 skipped. A *capability* it lacks is read from ``store.capabilities``, and the tests then hold the store to what fedorm
-promises for that case. A *feature* it lacks is named in ``gaps``: with ``Refused`` the suite checks that each such value
-is refused by an error that names the service, with ``Lost`` that it really does not come back as it was. A gap that has
-been closed fails the suite until it is taken out.
+promises for that case. A *feature* it lacks is named in ``gaps``: with ``Refused`` the suite checks that each such
+value is refused by an error that names the service, with ``Lost`` that it really does not come back as it was. A gap
+that has been closed fails the suite until it is taken out.
 
 The tests are coroutines: run them with pytest-asyncio and ``asyncio_mode = "auto"``. ``settings`` holds further
 settings of the service. A store of documents (``Capability.DOCUMENTS``) needs the extra ``fedorm[mongodb]``.
