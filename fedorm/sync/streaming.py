@@ -19,6 +19,12 @@ from fedorm.sync.touching import Touched, work_of
 
 _WATCH = 5.0
 """How often, in seconds, the log that is kept for a rule is looked at."""
+_MANY = 500
+
+
+def _is_large(chunk: Chunk) -> bool:
+    """Say whether it is worth reading on while it is written: else what is read then waits for a write more."""
+    return len(chunk.changes) >= _MANY
 
 
 class Streamer:
@@ -94,7 +100,7 @@ class Streamer:
         self._version = position.version
         confirmed = watched = time.monotonic()
         try:
-            async for chunk in self._until_stopped(ahead(feed.stream(position.feed))):
+            async for chunk in self._until_stopped(ahead(feed.stream(position.feed), when=_is_large)):
                 await self._write(chunk)
                 now = time.monotonic()
                 if chunk.position is not None and now - confirmed > 0.5:
