@@ -91,12 +91,13 @@ def _check_deletes(rules: Sequence[ResolvedRule]) -> None:
     for several in by_target.values():
         if len(several) < 2:
             continue
-        looking = [rule for rule in several if _looks_for_deletes(rule)]
+        looking = [rule for rule in several if _looks_for_deletes(rule) and not rule.declared.owns]
         if looking:
             names = ", ".join(repr(rule.name) for rule in several)
             raise SyncRuleError(
                 f"sync rules {names} write to {several[0].target.label}, and {looking[0].name!r} would remove there "
-                f"what its own source does not have: give it  detect_deletes=False"
+                f"what its own source does not have: give it  detect_deletes=False, or say which rows there are its "
+                f"own,  owns={{...}}"
             )
 
 

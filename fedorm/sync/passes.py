@@ -10,7 +10,7 @@ from typing import TypeVar
 from fedorm.exc import RowError
 from fedorm.stores.passing import Passage
 from fedorm.stores.rows import Key
-from fedorm.sync.applying import Work
+from fedorm.sync.applying import Applied, Work
 from fedorm.sync.carrying import Carrying, log
 from fedorm.sync.keys import key_of_json, key_to_json
 from fedorm.sync.positions import Position
@@ -44,10 +44,9 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
         elif position.since is None:
             work.gone.clear()  # Nothing of them is there.
         position = replace(position, after=key_to_json(last), version=position.version + 1)
-        before = _counts(carrying)
-        await carrying.applier.apply(work, position)
+        applied = await carrying.applier.apply(work, position)
         carrying.done()
-        _tell(carrying, rows, before)
+        _tell(carrying, rows, applied)
         carrying.check()
     return position
 
@@ -102,14 +101,9 @@ async def _pass_through(carrying: Carrying, passage: Passage, position: Position
     return position
 
 
-def _counts(carrying: Carrying) -> tuple[int, int, int]:
-    progress = carrying.progress
-    return progress.synced, progress.deleted, progress.errors
-
-
-def _tell(carrying: Carrying, rows: int, before: tuple[int, int, int]) -> None:
+def _tell(carrying: Carrying, rows: int, applied: Applied) -> None:
     if carrying.on_page is not None:
-        carrying.on_page(rows, *(now - was for now, was in zip(_counts(carrying), before, strict=True)))
+        carrying.on_page(rows, applied.written, applied.deleted, applied.failed)
 
 
 async def remove_absent(carrying: Carrying, position: Position, *, page: int) -> Position:
@@ -125,9 +119,7 @@ async def remove_absent(carrying: Carrying, position: Position, *, page: int) ->
             work = await carrying.differing(work)
         if work.gone:
             position = replace(position, version=position.version + 1)
-            before = _counts(carrying)
-            await carrying.applier.apply(work, position)
-            _tell(carrying, 0, before)
+            _tell(carrying, 0, await carrying.applier.apply(work, position))
         carrying.check()
     return position
 
