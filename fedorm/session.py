@@ -343,10 +343,8 @@ class FederatedSession(EmittingSession, RoutedSession):
 
     def find(self, model: type[Any], *conditions: Any) -> Any:
         """Return a query over a document model: ``session.find(Product, Product.price > 2).sort("-price").all()``."""
-        from fedorm.stores.find import SyncFind
-
         query = self._find(model, conditions)
-        return SyncFind(query, self.bridge, self._autoflush) if self.uses_threads else query
+        return query.for_threads(self.bridge, self._autoflush) if self.uses_threads else query
 
     def _find(self, model: type[Any], conditions: Sequence[Any]) -> Any:
         store = self.store_of(model)
