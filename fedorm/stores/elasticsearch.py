@@ -20,6 +20,7 @@ from fedorm.stores.conditions import Both, Compare, Condition, DocumentScan, Eit
 from fedorm.stores.matching import condition_from, ordered, predicate_of
 from fedorm.stores.pydantic_models import PydanticModels
 from fedorm.stores.rows import RowAccess, RowShape
+from fedorm.stores.searching import Search, SearchResult
 from fedorm.stores.writes import Writes
 
 META = ("_id", "_seq_no", "_primary_term")
@@ -209,7 +210,14 @@ class ElasticsearchStore(PydanticModels):
 
     def raw_of(self, model: type[Any], hit: Mapping[str, Any]) -> dict[str, Any]:
         """Return what was found as the session keeps it."""
-        raw = {"_id": self.identity(model, hit["_id"]), **hit.get("_source", {})}
+        from pydantic import ValidationError
+
+        from fedorm.stores.elasticsearch_values import id_of
+
+        try:
+            raw = {"_id": id_of(model, hit["_id"]), **hit.get("_source", {})}
+        except ValidationError as error:
+            raise self.invalid(model, hit["_id"], error) from None
         raw.update({name: hit[name] for name in META[1:] if name in hit})
         raw.setdefault("id", hit["_id"])
         return raw
@@ -227,12 +235,12 @@ class ElasticsearchStore(PydanticModels):
     ) -> list[dict[str, Any]]:
         from fedorm.stores.elasticsearch_query import match_query
         from fedorm.stores.elasticsearch_scan import all_hits, hits_with_ids
-        from fedorm.stores.elasticsearch_values import Attributes
+        from fedorm.stores.elasticsearch_values import Attributes, id_text
 
         index, client = self.index_of(model), self.client(sync=sync)
         async with self.named():
             if ids is not None:
-                hits = await hits_with_ids(client, index, ids)
+                hits = await hits_with_ids(client, index, [id_text(one) for one in ids])
             else:
                 query = match_query(model.__clause_element__(), condition, await self.mapped(index, sync=sync))
                 hits = [] if query is None else [hit async for page in all_hits(client, index, query) for hit in page]
@@ -286,11 +294,15 @@ class ElasticsearchStore(PydanticModels):
 
         return EntityFind(self, reader, model, conditions, sync=sync)
 
-    async def search(self, model: type[Any], body: Mapping[str, Any], *, sync: bool = False) -> dict[str, Any]:
-        """Return the server's answer to a search in the model's index."""
+    async def search(self, model: type[Any], wanted: Search, *, sync: bool = False) -> SearchResult[dict[str, Any]]:
+        """Send the search, and take the answer apart."""
+        from fedorm.stores.elasticsearch_search import result_of, search_body
+
         async with self.named():
-            answer = await self.client(sync=sync).search(index=self.index_of(model), seq_no_primary_term=True, body=body)
-            return dict(answer.body)
+            answer = await self.client(sync=sync).search(
+                index=self.index_of(model), seq_no_primary_term=True, body=search_body(model, wanted)
+            )
+        return result_of(answer.body, lambda hit: self.raw_of(model, hit))
 
     # -- selects over several services
 

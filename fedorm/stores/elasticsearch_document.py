@@ -20,20 +20,10 @@ class SearchDocumentMeta(EntityMeta):
     """Takes ``class Index``, as ``elasticsearch.dsl`` has it, for what other documents call ``Settings``."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> Any:
+        """Make the class."""
         if "Index" in namespace:
             namespace.setdefault("Settings", namespace["Index"])
         return super().__new__(mcs, name, bases, namespace, **kwargs)
-
-    def _finish(cls) -> None:
-        if vars(cls).get("__abstract__", False):
-            return
-        service, name = getattr(cls, "__service__", ""), collection_name(cls)
-        if any(collection_name(other) == name for other in catalog.documents(service)):
-            # Nothing in an index says of which class a document is.
-            raise DuplicateTableError(service=service, table=name, model=cls.__name__)
-
-    def _make_table(cls) -> Table:
-        return table_of(cls, _columns(cls))
 
     @property
     def dsl(cls) -> Any:
@@ -74,3 +64,17 @@ class FederatedSearchDocument(Entity, BaseModel, metaclass=SearchDocumentMeta):
 
     __abstract__: ClassVar[bool] = True
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+    @classmethod
+    def _entity_finish(cls) -> None:
+        """Refuse a second class in one index: nothing there says of which one a document is."""
+        if vars(cls).get("__abstract__", False):
+            return
+        service, name = getattr(cls, "__service__", ""), collection_name(cls)
+        if any(collection_name(other) == name for other in catalog.documents(service)):
+            raise DuplicateTableError(service=service, table=name, model=cls.__name__)
+
+    @classmethod
+    def _entity_table(cls) -> Table:
+        """Make a column of each field, and of those within."""
+        return table_of(cls, _columns(cls))

@@ -1,4 +1,4 @@
-"""A search document's class as the mapping of its index: each field as ``elasticsearch.dsl`` maps it, or by its type."""
+"""A search document's class as the mapping of its index: a field as ``elasticsearch.dsl`` maps it, or by its type."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def fields_of(model: type[BaseModel]) -> Mapping[str, dsl.Field]:
     for name, field in model.model_fields.items():
         given = _given([*field.metadata, *_metadata(field.annotation)])
         mapped = given if given is not None else _mapped(field.annotation, (model,))
-        if name == "id" and given is None and isinstance(mapped, dsl.Text):
-            mapped = dsl.Keyword()  # Documents are sorted by it.
+        if name == "id" and given is None and not isinstance(mapped, dsl.Long):
+            mapped = dsl.Keyword()  # Documents are sorted by it: texts as they are, times to their last digit.
         made[field.alias or name] = mapped
     return made
 

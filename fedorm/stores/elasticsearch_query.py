@@ -20,7 +20,6 @@ from sqlalchemy import ARRAY, Column, Table, types
 
 from fedorm.stores.conditions import (
     Both,
-    Compare,
     Condition,
     Contains,
     Either,
@@ -363,5 +362,3 @@ def _like(field: Indexed, pattern: Any) -> Query:
 def _wild(pattern: str) -> str:
     signs = {"%": "*", "_": "?"}
     return "".join(signs.get(letter) or re.sub(r"([*?\\])", r"\\\1", letter) for letter in pattern)
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from fedorm.stores.base import batches
 from fedorm.stores.elasticsearch_client import CONFLICT
 from fedorm.stores.elasticsearch_query import Query
 from fedorm.stores.elasticsearch_scan import hits_with_ids
-from fedorm.stores.elasticsearch_values import UnfitError, encoded, source_of
+from fedorm.stores.elasticsearch_values import UnfitError, encoded, id_of, id_text, source_of
 from fedorm.stores.elasticsearch_writing import reason_of
 from fedorm.stores.entity_rows import EntityRows, InvalidValueError
 from fedorm.stores.rows import Block, Key, RowAccess, RowShape, Values
@@ -73,9 +73,9 @@ class ElasticsearchRowAccess(EntityRows):
     async def _hits(
         self, size: int, after: Key | None, query: Query, *, source: bool = True
     ) -> AsyncIterator[list[Mapping[str, Any]]]:
-        await self._refresh()
         place = {} if after is None else {"search_after": [encoded(after[0])]}
         while True:
+            await self._refresh()
             async with self._named():
                 answer = await self._client.search(
                     index=self._index, query=query, sort=[{"id": "asc"}], size=size, source=source,
@@ -122,10 +122,10 @@ class ElasticsearchRowAccess(EntityRows):
             await self._client.indices.refresh(index=self._index)
 
     def _key(self, hit: Mapping[str, Any]) -> Key:
-        return (self.store.identity(self.model, hit["_id"]),)
+        return (id_of(self.model, hit["_id"]),)
 
     def _id(self, key: Key) -> str:
-        return str(self._valid("id", key[0]))
+        return id_text(self._valid("id", key[0]))
 
     # -- writing
 
@@ -150,12 +150,10 @@ class ElasticsearchRowAccess(EntityRows):
         try:
             async with self._named():
                 numbered = {"version": version, "version_type": "external_gte"}
-                lines: list[Any] = []
-                for one in deletes:
-                    lines.append({"delete": {"_id": one, **numbered}})
-                for id_, source in upserts if self._whole else ():
-                    lines += ({"index": {"_id": id_, **numbered}}, source)
-                await self._send(lines)
+                operations: list[tuple[Any, ...]] = [({"delete": {"_id": one, **numbered}},) for one in deletes]
+                if self._whole:
+                    operations += [({"index": {"_id": one, **numbered}}, source) for one, source in upserts]
+                await self._send(operations)
                 parts = [(*one, True) for one in upserts] if not self._whole else []
                 await self._merge([*parts, *((*one, False) for one in changes if one[1])])
         finally:
@@ -165,7 +163,7 @@ class ElasticsearchRowAccess(EntityRows):
         document = self._document(row)
         with _unfit():
             source = source_of(document)
-        return str(document.id), source
+        return id_text(document.id), source
 
     def _changed(self, key: Key, values: Values) -> tuple[str, dict[str, Any]]:
         valid = {name: self._valid(name, value) for name, value in values.items()}
@@ -173,9 +171,10 @@ class ElasticsearchRowAccess(EntityRows):
         with _unfit():
             return self._id(key), {names[name]: encoded(value) for name, value in valid.items()}
 
-    async def _send(self, lines: Sequence[Any]) -> None:
-        for batch in _requests(lines):
-            answer = await self._client.bulk(index=self._index, operations=batch)
+    async def _send(self, operations: Sequence[tuple[Any, ...]]) -> None:
+        for batch in batches(operations, BULK):
+            lines = [line for one in batch for line in one]
+            answer = await self._client.bulk(index=self._index, operations=lines)
             if answer["errors"]:
                 self._raise([next(iter(one.values())) for one in answer["items"]])
 
@@ -254,22 +253,6 @@ class _unfit:  # noqa: N801 - used as a function
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, UnfitError):
             raise InvalidValueError(str(error)) from error
-
-
-def _requests(lines: Sequence[Any]) -> Iterator[list[Any]]:
-    """Cut the lines of a bulk request; a document stays with its action."""
-    batch: list[Any] = []
-    actions = 0
-    for line in lines:
-        is_action = len(line) == 1 and next(iter(line)) in ("delete", "index", "create") if not _is_open(batch) else False
-        if is_action:
-            if actions == BULK:
-                yield batch
-                batch, actions = [], 0
-            actions += 1
-        batch.append(line)
-    if batch:
-        yield batch
 
 
 def _changed_since(since: str | None, stored: Mapping[str, str]) -> Query:

@@ -49,10 +49,10 @@ async def all_hits(
         await client.close_point_in_time(id=pit)
 
 
-async def hits_with_ids(client: Any, index: str, ids: Sequence[Any], *, source: Any = None) -> list[Hit]:
+async def hits_with_ids(client: Any, index: str, ids: Sequence[str], *, source: Any = None) -> list[Hit]:
     """Return the documents with these ids that are there, written up to now."""
     options = {} if source is None else {"source": source}
-    names = list(dict.fromkeys(str(one) for one in ids))
+    names = list(dict.fromkeys(ids))
     answer = await client.mget(index=index, ids=names, **options)
     return [one for one in answer["docs"] if one.get("found")]
 
@@ -161,7 +161,10 @@ def described(wanted: DocumentScan) -> str:
     query = match_query(wanted.table, Both((wanted.where, *(OneOf(one, tuple(v)) for one, v in wanted.keys))), mapped)
     if query is None:
         return f"{name}: nothing"
-    body: dict[str, Any] = {"query": query, "_source": sorted({str(wanted.table.c[n].info[FIELD]) for n in wanted.columns})}
+    body: dict[str, Any] = {
+        "query": query,
+        "_source": sorted({str(wanted.table.c[n].info[FIELD]) for n in wanted.columns}),
+    }
     if has_first_rows(wanted, mapped):
         body |= {"sort": [_sorted(wanted.table, one) for one in wanted.order]} if wanted.order else {}
         body["size"] = wanted.limit

@@ -43,7 +43,7 @@ def declared(documents: Sequence[type[Any]], prefix: str) -> dict[str, Index]:
 async def present(client: Any, prefix: str) -> dict[str, Index]:
     """Return the indices that a server has, by their names without the prefix; those behind an alias by its name."""
     answer = await client.indices.get(index=f"{prefix}*", expand_wildcards="open", flat_settings=False)
-    templates = await client.indices.get_index_template(name=f"{prefix}*") if prefix else await _templates(client)
+    templates = await client.options(ignore_status=404).indices.get_index_template(name=f"{prefix}*")
     patterns = {one["name"]: one["index_template"].get("index_patterns", []) for one in templates["index_templates"]}
     found: dict[str, Index] = {}
     for name, one in answer.items():
@@ -55,10 +55,6 @@ async def present(client: Any, prefix: str) -> dict[str, Index]:
             there = [there] if isinstance(there, str) else there
             found[called.removeprefix(prefix)] = Index(called, one.get("mappings", {}), settings, tuple(there))
     return found
-
-
-async def _templates(client: Any) -> Any:
-    return await client.indices.get_index_template()
 
 
 async def create_index(client: Any, index: Index) -> None:

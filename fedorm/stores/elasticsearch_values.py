@@ -15,7 +15,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, TypeAdapter
 from sqlalchemy import ARRAY, Column, Table, types
 
 from fedorm.stores.entity_table import FIELD
@@ -79,7 +79,24 @@ def _decimal(value: Decimal) -> Any:
     return str(value)
 
 
+def id_text(value: Any) -> str:
+    """Return an ``id`` as the index knows its document by. Raises ``UnfitError``."""
+    made = encoded(value)
+    return made if isinstance(made, str) else str(made)
+
+
 # -- from the index
+
+
+def id_of(model: type[BaseModel], text: str) -> Any:
+    """Return the ``id`` that a text stands for. Raises pydantic's ``ValidationError``."""
+    kind = model.model_fields["id"].annotation
+    return text if kind is str else _adapter(model).validate_python(text)
+
+
+@lru_cache(maxsize=1024)
+def _adapter(model: type[BaseModel]) -> TypeAdapter[Any]:
+    return TypeAdapter(model.model_fields["id"].annotation)
 
 
 @lru_cache(maxsize=1024)
@@ -141,7 +158,9 @@ def _column(column: Column[Any], found: Sequence[Mapping[str, Any]]) -> list[Any
     whole = [one.get(path) for one in found]
     if "." in path:  # A field may also be written by its path, as Elasticsearch takes it.
         parts = path.split(".")
-        whole = [reduce(_inner, parts, one) if there is None else there for one, there in zip(found, whole, strict=True)]
+        whole = [
+            reduce(_inner, parts, one) if there is None else there for one, there in zip(found, whole, strict=True)
+        ]
     convert = _converter(column.type)
     try:
         return [None if value is None else convert(value) for value in whole]

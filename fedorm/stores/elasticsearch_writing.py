@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedorm.exc import DuplicateKeyError, StaleDocumentError, StoreError
 from fedorm.stores.elasticsearch_client import CONFLICT
+from fedorm.stores.elasticsearch_values import id_text
 
 if TYPE_CHECKING:
     from fedorm.stores.elasticsearch import ElasticsearchStore
@@ -67,24 +68,22 @@ async def write_documents(store: ElasticsearchStore, writes: Writes, *, sync: bo
 
 def _operations(writes: Writes) -> Iterator[_Operation]:
     for identity in writes.gone:
-        yield _Operation("delete", str(identity), forced=True)
+        yield _Operation("delete", id_text(identity), forced=True)
     for raw in writes.upserts:
-        yield _Operation("index", str(raw["_id"]), raw, kept=raw, forced=True)
+        yield _Operation("index", id_text(raw["_id"]), raw, kept=raw, forced=True)
     for raw in writes.inserts:
-        yield _Operation("create", str(raw["_id"]), raw, kept=raw)
+        yield _Operation("create", id_text(raw["_id"]), raw, kept=raw)
     for change in writes.updates:
-        yield _Operation("index", str(change.identity), change.after, change.before, change.after)
+        yield _Operation("index", id_text(change.identity), change.after, change.before, change.after)
     for gone in writes.deletes:
-        yield _Operation("delete", str(gone.identity), expected=gone.before)
+        yield _Operation("delete", id_text(gone.identity), expected=gone.before)
 
 
 def _has_failed(operation: _Operation, result: Mapping[str, Any]) -> bool:
     return "error" in result or (result.get("status") == 404 and not operation.forced)
 
 
-async def _undo(
-    client: Any, index: str, done: Sequence[tuple[_Operation, Mapping[str, Any]]], refresh: str
-) -> None:
+async def _undo(client: Any, index: str, done: Sequence[tuple[_Operation, Mapping[str, Any]]], refresh: str) -> None:
     lines: list[dict[str, Any]] = []
     for one, result in done:
         if one.kind == "create":

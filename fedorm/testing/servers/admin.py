@@ -227,7 +227,7 @@ class ElasticsearchAdmin:
             indices = client.indices.get(index=f"{name}-*", features="aliases", expand_wildcards="all")
             for index in indices:
                 client.indices.delete(index=index, ignore_unavailable=True)
-            templates = client.indices.get_index_template(name=f"{name}-*")
+            templates = client.options(ignore_status=404).indices.get_index_template(name=f"{name}-*")
             for template in templates["index_templates"]:
                 client.indices.delete_index_template(name=template["name"])
 
