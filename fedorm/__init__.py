@@ -53,6 +53,7 @@ from fedorm.session import FederatedSession
 
 if TYPE_CHECKING:
     from fedorm.stores.document import FederatedDocument
+    from fedorm.stores.elasticsearch_document import FederatedSearchDocument
     from fedorm.stores.redis_records import FederatedRecord
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "FederatedBase",
     "FederatedDocument",
     "FederatedRecord",
+    "FederatedSearchDocument",
     "Federated",
     "federated_relationship",
     "federated_load",
@@ -107,6 +109,7 @@ __all__ = [
 _ENTITIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "FederatedDocument": ("fedorm.stores.document", "mongodb", ("beanie", "pymongo", "bson")),
     "FederatedRecord": ("fedorm.stores.redis_records", "redis", ()),
+    "FederatedSearchDocument": ("fedorm.stores.elasticsearch_document", "elasticsearch", ("elasticsearch",)),
 }
 """The base classes of stores that have one: the module, the extra, and the packages that this brings for the module."""
 

@@ -23,6 +23,7 @@ from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.positions import PositionLog
 from fedorm.stores.rows import RowAccess, RowShape
+from fedorm.stores.searching import Search, SearchResult
 from fedorm.stores.writes import Writes
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class Capability(enum.Enum):
     LISTEN = "tells at once that something was committed"
     DDL_IN_TRANSACTIONS = "makes tables within a transaction, and undoes that with it"
     CHANGE_FEED = "tells from its log what was committed"
+    SEARCH = "ranks what it finds by relevance"
 
 
 class Store(ABC):
@@ -227,6 +229,10 @@ class DocumentStore(Store):
     @abstractmethod
     def query(self, reader: DocumentReader, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
         """Return the query object of ``session.find()``, which reads and writes through ``reader``."""
+
+    async def search(self, model: type[Any], wanted: Search, *, sync: bool = False) -> SearchResult[dict[str, Any]]:
+        """Return documents as the database holds them, the best first; a store with ``Capability.SEARCH`` has to."""
+        raise self.error(UnsupportedOperationError, "ranks nothing by relevance")
 
     # -- documents
 
