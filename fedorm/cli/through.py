@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fedorm.cli.examples import examples
 from fedorm.cli.failing import run
 from fedorm.cli.lines import write_line
 from fedorm.cli.rules import App, Rules, known, ruled
@@ -27,7 +28,7 @@ Broker = Annotated[
 Lease = Annotated[float, typer.Option(metavar="SECONDS", help="After which silence another process takes work over.")]
 
 
-@through.command(epilog="As in:  fedorm --models shop sync publish --broker nats://host:4222")
+@through.command(epilog=examples("fedorm sync publish --broker nats://host:4222"))
 def publish(context: typer.Context, broker: Broker, rules: Rules = None, app: App = None, lease: Lease = LEASE) -> None:
     """Publish the changes of rules that go through a broker, until SIGTERM or SIGINT.
 
@@ -36,7 +37,7 @@ def publish(context: typer.Context, broker: Broker, rules: Rules = None, app: Ap
     _carry_out(context.obj, app, rules, lease, "publishing", lambda fed, names: fed.sync.publish(broker, names))
 
 
-@through.command(epilog="As in:  fedorm --models shop sync apply --broker nats://host:4222")
+@through.command(epilog=examples("fedorm sync apply --broker nats://host:4222 --at-once 16"))
 def apply(
     context: typer.Context,
     broker: Broker,
