@@ -279,7 +279,7 @@ def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
     services = document.get("services")
     if not isinstance(services, dict) or not services:
         raise ConfigurationError(f'{file} has no service: write  [services.orders]  and  url = "..."  into it')
-    folder = file.absolute().parent
+    folder = file.parent.resolve()
     expanded = {name: _expand(entry, f"{file}: services.{name}") for name, entry in services.items()}
     placed = {name: _placed(entry, folder) for name, entry in expanded.items()}
     more = {name: _expand(document[name], f"{file}: {name}") for name in _TABLES if name in document}

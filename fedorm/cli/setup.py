@@ -91,7 +91,7 @@ class Setup:
         beside = None
         with suppress(ConfigurationError):
             if self.given is None:
-                beside = os.path.dirname(os.path.abspath(self.file))
+                beside = str(self.file.parent.resolve())
         first = beside if beside is not None and self.config is None else os.getcwd()
         if first not in sys.path:
             sys.path.insert(0, first)
