@@ -23,7 +23,7 @@ dead_letters = typer.Typer(
     epilog=examples("fedorm sync dead-letters list --json"),
 )
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The rows' ids, as listed.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The rows' ids, as listed.")]
 All = Annotated[bool, typer.Option("--all", help="All of the rule's.")]
 
 

@@ -41,7 +41,7 @@ def new(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The project, and its package: my-shop has my_shop.")],
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[FOLDER]", help="Where to write it, if not into a folder of its name.")
+        Path | None, typer.Argument(metavar="FOLDER", help="Where to write it, if not into a folder of its name.")
     ] = None,
     url: Annotated[
         list[str] | None,

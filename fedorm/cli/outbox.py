@@ -34,7 +34,7 @@ OneService = Annotated[
     str | None, typer.Option("--service", "-s", help="Only this service's outbox.", autocompletion=service_names)
 ]
 Target = Annotated[str | None, typer.Option("--target", "-t", help="Only this target.")]
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The events' ids.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The events' ids.")]
 All = Annotated[bool, typer.Option("--all", help="All that were put aside.")]
 App = Annotated[
     str | None,
@@ -67,6 +67,11 @@ def run_relay(
         async with setup.opened(app) as federation:
             if app is None:
                 federation.outbox.add(*declared())
+            if not federation.outbox.targets:
+                raise UsageError(
+                    "there is nothing to hand events on to: name the modules that declare handlers, with --models, or "
+                    "a federation that has targets, with --app"
+                )
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, federation.outbox.stop)

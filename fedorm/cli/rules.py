@@ -23,9 +23,7 @@ Rule = Annotated[
 ]
 Rules = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[RULE]...", help="Rules by their names; all where none is named.", autocompletion=rule_names
-    ),
+    typer.Argument(metavar="RULE", help="Rules by their names; all where none is named.", autocompletion=rule_names),
 ]
 App = Annotated[
     str | None,

@@ -12,7 +12,7 @@ import typer
 from fedorm.cli.examples import examples
 from fedorm.cli.failing import run
 from fedorm.cli.lines import write_line
-from fedorm.cli.rules import App, Rules, known, ruled
+from fedorm.cli.rules import App, Rules, chosen, known, ruled
 from fedorm.cli.setup import Setup, UsageError
 from fedorm.federation import Federation
 from fedorm.sync.accounts import LEASE
@@ -67,7 +67,8 @@ def _carry_out(
         if not lease > 0:  # Nor NaN.
             raise UsageError(f"--lease is a number of seconds above zero, not {lease:g}")
         async with ruled(setup, app) as federation:
-            names = rules or sorted(name for name, rule in known(federation).items() if rule.through is not None)
+            through = sorted(name for name, rule in known(federation).items() if rule.through is not None)
+            names = chosen(federation, rules) if rules else through
             federation.sync.lease = lease
             write_line(f"{doing}: {', '.join(names)}")
             loop = asyncio.get_running_loop()
