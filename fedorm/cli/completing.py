@@ -18,17 +18,19 @@ from fedorm.cli.setup import Setup
 
 def service_names(context: typer.Context) -> list[str]:
     """Return the services that the settings' file has, whether or not its environment variables are set."""
+    found: list[str] = []
     with _silent():
         document = tomllib.loads(_setup(context).file.read_text(encoding="utf-8"))
-        return [str(name) for name in document["services"]]
-    return []
+        found = [str(name) for name in document["services"]]
+    return found
 
 
 def rule_names(context: typer.Context) -> list[str]:
     """Return the sync rules of the models, which are imported for it."""
+    found: list[str] = []
     with _silent():
-        return sorted(_setup(context).federation(context.params.get("app")).sync.rules)
-    return []
+        found = sorted(_setup(context).federation(context.params.get("app")).sync.rules)
+    return found
 
 
 def _setup(context: typer.Context) -> Setup:
