@@ -10,15 +10,20 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from fedorm.cli.completing import rule_names
+from fedorm.cli.exit_codes import ExitCode
 from fedorm.cli.setup import Setup, UsageError
 from fedorm.federation import Federation
 from fedorm.sync.resolving import ResolvedRule
 
 T = TypeVar("T")
 
-Rule = Annotated[str, typer.Argument(metavar="RULE", help="The rule's name, as in  fedorm sync status.")]
+Rule = Annotated[
+    str, typer.Argument(metavar="RULE", help="The rule's name, as in  fedorm sync status.", autocompletion=rule_names)
+]
 Rules = Annotated[
-    list[str] | None, typer.Argument(metavar="[RULE]...", help="Rules by their names; all where none is named.")
+    list[str] | None,
+    typer.Argument(metavar="RULE", help="Rules by their names; all where none is named.", autocompletion=rule_names),
 ]
 App = Annotated[
     str | None,
@@ -72,7 +77,7 @@ async def interruptible(work: Coroutine[Any, Any, T], told: str) -> T:
         if not task.cancelled():
             raise
         typer.echo(f"fedorm: interrupted: {told}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(ExitCode.FAILED) from None
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from fedorm.cli.dead_letters import dead_letters, shown_key
+from fedorm.cli.examples import examples
+from fedorm.cli.exit_codes import ExitCode
 from fedorm.cli.failing import run
 from fedorm.cli.filling import filling
 from fedorm.cli.lines import write_line
@@ -30,12 +32,16 @@ from fedorm.sync.strategies import EventDriven
 from fedorm.sync.sync import Sync
 from fedorm.sync.verifying import Verified
 
-sync = typer.Typer(no_args_is_help=True, help="Keep data in sync between services, by the rules of models.")
+sync = typer.Typer(
+    no_args_is_help=True,
+    help="Keep data in sync between services, by the rules of models.",
+    epilog=examples("fedorm sync run", "fedorm sync status --json"),
+)
 sync.add_typer(dead_letters, name="dead-letters")
 sync.add_typer(through)
 
 
-@sync.command("run", epilog="As in:  fedorm --models shop sync run")
+@sync.command("run", epilog=examples("fedorm sync run", "fedorm sync run --app shop.main:fed Order:OrderFact"))
 def run_rules(
     context: typer.Context,
     rules: Rules = None,
@@ -82,7 +88,7 @@ def run_rules(
     run(setup, work())
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync status --json")
+@sync.command(epilog=examples("fedorm sync status", "fedorm --models shop.models sync status --json"))
 def status(
     context: typer.Context, rules: Rules = None, app: App = None, format: AsForm = Form.TABLE, as_json: AsJson = False
 ) -> None:
@@ -104,7 +110,7 @@ def status(
         else:
             _show_status(setup, found)
         if any(one.state in ("failed", "unknown") or one.dead_letters for one in found):
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
@@ -130,7 +136,7 @@ def _show_status(setup: Setup, found: list[RuleStatus]) -> None:
             typer.echo(f"\n{one.name}: {_scrubbed(setup, one)}")
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync backfill Order:OrderFact")
+@sync.command(epilog=examples("fedorm sync backfill Order:OrderFact"))
 def backfill(context: typer.Context, rule: Rule, app: App = None) -> None:
     """Go through a rule's whole source and bring its target to what it should be.
 
@@ -152,12 +158,14 @@ def backfill(context: typer.Context, rule: Rule, app: App = None) -> None:
             f"written, {filled.deleted} deleted, {filled.failed} failed"
         )
         if filled.failed:
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync verify Order:OrderFact --repair")
+@sync.command(
+    epilog=examples("fedorm sync verify Order:OrderFact --json", "fedorm sync verify Order:OrderFact --repair")
+)
 def verify(
     context: typer.Context,
     rule: Rule,
@@ -185,7 +193,7 @@ def verify(
         else:
             _show_verified(found)
         if not found.equal:
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
@@ -205,19 +213,19 @@ def _show_verified(found: Verified) -> None:
     typer.echo(f"{found.rows} row(s) compared: {told}")
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync pause Order:OrderFact")
+@sync.command(epilog=examples("fedorm sync pause Order:OrderFact"))
 def pause(context: typer.Context, rule: Rule, app: App = None) -> None:
     """Let a rule rest, in whichever process, until  fedorm sync resume."""
     _do(context.obj, rule, app, lambda rules, name: rules.pause(name), "is paused")
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync resume Order:OrderFact")
+@sync.command(epilog=examples("fedorm sync resume Order:OrderFact"))
 def resume(context: typer.Context, rule: Rule, app: App = None) -> None:
     """Let a paused rule go on."""
     _do(context.obj, rule, app, lambda rules, name: rules.resume(name), "goes on")
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync reset Order:OrderFact")
+@sync.command(epilog=examples("fedorm sync reset Order:OrderFact"))
 def reset(context: typer.Context, rule: Rule, app: App = None) -> None:
     """Forget how far a rule has come, and remove what it has made at its source, a replication slot for example.
 

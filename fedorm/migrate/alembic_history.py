@@ -58,7 +58,7 @@ class AlembicHistory(History):
         if self.exists:
             return []
         files = {
-            "alembic.ini": INI.format(service=self.service, directory=self.directory),
+            "alembic.ini": INI.format(service=self.service, directory="/".join(self.directory.parts[-2:])),
             "env.py": ENV.format(service=self.service),
             "script.py.mako": SCRIPT,
         }
