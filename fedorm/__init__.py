@@ -9,6 +9,7 @@ from fedorm.async_session import AsyncFederatedSession
 from fedorm.exc import (
     AuthenticationError,
     ConfigurationError,
+    CrossServiceForeignKeyError,
     CrossServiceRelationshipError,
     CrossServiceStatementError,
     DetachedError,
@@ -71,6 +72,7 @@ __all__ = [
     "MissingServiceError",
     "DuplicateTableError",
     "CrossServiceRelationshipError",
+    "CrossServiceForeignKeyError",
     "RelationshipError",
     "KeyTypeError",
     "UnknownColumnError",

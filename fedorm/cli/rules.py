@@ -20,6 +20,7 @@ Rule = Annotated[str, typer.Argument(metavar="RULE", help="The rule's name, as i
 Rules = Annotated[
     list[str] | None, typer.Argument(metavar="[RULE]...", help="Rules by their names; all where none is named.")
 ]
+Each = Annotated[list[str], typer.Argument(metavar="RULE...", help="Rules by their names.")]
 App = Annotated[
     str | None,
     typer.Option("--app", metavar="MODULE:NAME", help="A federation, with its rules, instead of that of --config."),
