@@ -102,7 +102,9 @@ async def test_forgetting_a_customer(shop: Shop) -> None:
             await shop.selling.customer_page(session, "ada@example.com")
         page = await shop.selling.order_page(session, order)
         assert (page.user_id, page.user, page.address_id, page.address) == (None, None, None, None)
+    async with shop.sessions() as session:
         assert (await shop.selling.order_page(session, other)).user.name == "Bob"
+    async with shop.sessions() as session:
         assert [one.user.name for one in (await shop.selling.product_page(session, tea)).reviews] == ["Bob"]
         assert await shop.selling.ordered_in(session, "London") == []
 

@@ -7,7 +7,7 @@ from fedorm.bookkeeping import own_metadata
 from shop.models import Base
 
 config = context.config
-services = ["orders", "users", "catalogue"]
+services = ["orders"]
 target_metadata = [*map(Base.metadata_of, services), own_metadata("orders")]
 
 
