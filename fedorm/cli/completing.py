@@ -21,7 +21,7 @@ def service_names(context: typer.Context) -> list[str]:
     found: list[str] = []
     with _silent():
         document = tomllib.loads(_setup(context).file.read_text(encoding="utf-8"))
-        found = [str(name) for name in document["services"]]
+        found.extend(str(name) for name in document["services"])
     return found
 
 
@@ -29,7 +29,7 @@ def rule_names(context: typer.Context) -> list[str]:
     """Return the sync rules of the models, which are imported for it."""
     found: list[str] = []
     with _silent():
-        found = sorted(_setup(context).federation(context.params.get("app")).sync.rules)
+        found.extend(sorted(_setup(context).federation(context.params.get("app")).sync.rules))
     return found
 
 

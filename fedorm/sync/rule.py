@@ -110,7 +110,7 @@ def sync_hook(
     name if it is given none.
     """
 
-    def declare(function: F) -> F:
+    def decorate(function: F) -> F:
         rule = SyncRule(
             to=to,
             strategy=strategy,
@@ -124,10 +124,10 @@ def sync_hook(
             name=name or function.__name__,
             make=function,
         )
-        _declare(rule)
+        declare(rule)
         return function
 
-    return declare
+    return decorate
 
 
 _declared: list[SyncRule] = []
@@ -138,7 +138,8 @@ def declared_rules() -> list[SyncRule]:
     return list(_declared)
 
 
-def _declare(rule: SyncRule) -> None:
+def declare(rule: SyncRule) -> None:
+    """Make a rule one of all federations that have its services."""
     hear_for(rule)
     _declared.append(rule)
 
@@ -156,7 +157,7 @@ def _declared_on(model: type[Any]) -> None:
     for rule in rules:
         if not isinstance(rule, SyncRule):
             raise SyncRuleError(f"{model.__name__}.__sync__ holds {rule!r}, which is no SyncRule")
-        _declare(replace(rule, source=model))
+        declare(replace(rule, source=model))
 
 
 catalog.on_add(_declared_on)

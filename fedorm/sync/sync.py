@@ -24,6 +24,7 @@ from fedorm.sync.errors import SyncRuleError, UnknownRuleError
 from fedorm.sync.events import EventTarget
 from fedorm.sync.excluding import taken, wished
 from fedorm.sync.feeding import feed_of, untold
+from fedorm.sync.generating import advance
 from fedorm.sync.homes import fences_of, home_of, partition_positions, positions_of
 from fedorm.sync.keys import key_of_json
 from fedorm.sync.positions import Positions
@@ -258,6 +259,15 @@ class Sync(ThroughBroker):
             async with self.exclusively(name) as carrying:
                 return await verify(carrying, repair=True, sample=sample, page=page)
         return await verify(self.carrying(self.rule(name), epoch=0), repair=False, sample=sample, page=page)
+
+    async def advance_keys(self, name: str) -> int | None:
+        """Let the target's database give out no key that its rows have, or that the source's has given out before.
+
+        For a target that is to be written to by others from now on: what a rule writes has keys already, which a
+        sequence of PostgreSQL's does not notice. Return the last key that is taken; None where none are given out.
+        """
+        rule = self.rule(name)
+        return await advance(rule, self.store(rule.source.service), self.store(rule.target.service))
 
     async def pause(self, name: str) -> None:
         """Let a rule rest, in whichever process, until ``resume()``."""
