@@ -36,6 +36,7 @@ class RedisStore(PydanticModels):
     extra = "redis"
     batch_size = 5_000
     most_keys = 1_000_000
+    no_feed = "keeps no log of changes: its keyspace notifications are lost to whoever is not connected just then"
     has_schema = False
     commits_after_rows = True
 

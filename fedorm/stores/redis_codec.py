@@ -7,12 +7,13 @@ import enum
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from fedorm.stores.base import collection_name
@@ -93,6 +94,7 @@ class Codec(Keys):
         forms = {name: form_of(model.model_fields[name].annotation) for name in self.fields}
         self._read: list[tuple[str, Form, bool]] = [(name, *forms[name]) for name in self.fields]
         self._forms = {name: form for name, (form, _) in forms.items()}
+        self._validate_json = model.__pydantic_validator__.validate_json
         self._validate = model.__pydantic_validator__.validate_python
         annotation: Any = model.model_fields["id"].annotation
         self._id: Any = TypeAdapter(annotation)
@@ -104,7 +106,11 @@ class Codec(Keys):
     def parse(self, raw: Raw) -> Any:
         """Let the class make a record. Raises pydantic's ``ValidationError``, or ``ValueError`` for what is no text."""
         if self.is_json:
-            return self._validate(self.document(raw), by_name=True)
+            with suppress(ValidationError):
+                record = self._validate_json(raw[DOCUMENT], by_name=True)
+                if record.id == raw["id"]:
+                    return record
+            return self._validate(self.document(raw), by_name=True)  # The key says the id, whatever the text does.
         values = {"id": raw["id"]}
         get = raw.get
         for name, form, nullable in self._read:

@@ -8,7 +8,7 @@ does nothing, and it is all looked at again.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,13 @@ class Write(ABC):
     key: bytes
     is_text: bool
     """Whether the key holds a text, and not a hash."""
+    expects_nothing = False
+    """Whether the key must not be there yet."""
+
+    @property
+    def asking(self) -> bytes:
+        """What asks how the key is."""
+        return pack((b"GET" if self.is_text else b"TYPE", self.key))
 
     @abstractmethod
     def check(self, state: State, fail: MakeError) -> None:
@@ -68,9 +75,11 @@ class RecordWrite(Write):
     defaults: Mapping[str, bytes] = field(default_factory=dict)
     key: bytes = b""
     is_text: bool = False
+    expects_nothing: bool = False
 
     def __post_init__(self) -> None:
         self.key, self.is_text = self.codec.key(self.identity), self.codec.is_json
+        self.expects_nothing = self.kind == "insert"
 
     @property
     def _label(self) -> str:
@@ -172,17 +181,30 @@ class RedisTransaction:
         """Ask how keys are, and watch them where this has a connection of its own."""
         if not writes:
             return
-        asking = [pack((b"GET" if one.is_text else b"TYPE", one.key)) for one in writes]
         if self._holds:
             if self._connection is None:
                 self._connection = await self._client.take()
-            answers = (await self._connection.exchange([_watch([one.key for one in writes]), *asking]))[1:]
+            self._states |= await self._seen(self._connection.exchange, writes, watch=True)
         else:
-            answers = await self._client.exchange(asking)
-        self._states |= self._read(writes, answers)
+            self._states |= await self._seen(self._client.exchange, writes, watch=False)
 
-    def _read(self, writes: Sequence[Write], answers: Sequence[Any]) -> dict[bytes, State]:
-        return {one.key: self._state(one, answer) for one, answer in zip(writes, answers, strict=True)}
+    async def _seen(
+        self, exchange: Callable[[Sequence[bytes]], Awaitable[list[Any]]], writes: Sequence[Write], *, watch: bool
+    ) -> dict[bytes, State]:
+        """Return how keys are; ``watch`` them first. What is to be new is asked for by one number."""
+        new = [one for one in writes if one.expects_nothing]
+        others = [one for one in writes if not one.expects_nothing]
+        commands = [pack((b"WATCH", *(one.key for one in writes)))] if watch else []
+        commands.append(pack((b"EXISTS", *(one.key for one in new))) if new else pack((b"PING",)))
+        answers = await exchange([*commands, *(one.asking for one in others)])
+        found, rest = answers[len(commands) - 1], answers[len(commands) :]
+        if new and found != 0:
+            if isinstance(found, Exception):
+                raise found
+            others, rest = [*others, *new], [*rest, *await exchange([one.asking for one in new])]
+            new = []
+        states = {one.key: State(there=False) for one in new}
+        return states | {one.key: self._state(one, answer) for one, answer in zip(others, rest, strict=True)}
 
     def _state(self, write: Write, answer: Any) -> State:
         if isinstance(answer, Exception):
@@ -207,9 +229,7 @@ class RedisTransaction:
         try:
             for _ in range(_TRIES):
                 if not watched:
-                    asking = [pack((b"GET" if one.is_text else b"TYPE", one.key)) for one in first]
-                    answers = await connection.exchange([_watch(list(self._writes)), *asking])
-                    self._states = self._read(first, answers[1:])
+                    self._states = await self._seen(connection.exchange, first, watch=True)
                 commands = self._commands()
                 answers = await connection.exchange([pack(one) for one in ((b"MULTI",), *commands, (b"EXEC",))])
                 if answers[-1] is not None:
@@ -246,10 +266,6 @@ class RedisTransaction:
         self._writes.clear()
         if connection is not None:
             await connection.release(broken=True)
-
-
-def _watch(keys: Sequence[bytes]) -> bytes:
-    return pack((b"WATCH", *keys))
 
 
 def life_of(raw: Raw) -> int | None:
