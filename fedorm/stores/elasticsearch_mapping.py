@@ -69,6 +69,11 @@ def settings_of(model: type[Any]) -> dict[str, Any]:
     return {"gc_deletes": GC_DELETES, **settings}
 
 
+def index_name(prefix: str, collection: str) -> str:
+    """Return the name on the server, where names have no capitals."""
+    return f"{prefix}{collection}".lower()
+
+
 def template_of(model: type[Any]) -> Sequence[str]:
     """Return the patterns of names whose indices are made like the class's own; none without ``Index.template``."""
     said = getattr(getattr(model, "Index", None), "template", None) or ()

@@ -29,6 +29,7 @@ from fedorm.stores.conditions import (
     Operator,
     Parameter,
 )
+from fedorm.stores.elasticsearch_values import is_short
 from fedorm.stores.entity_table import FIELD
 from fedorm.stores.holding import instant
 
@@ -224,9 +225,9 @@ def _term(field: Indexed, kind: types.TypeEngine[Any], value: Any) -> Any:
         number = _float(value)
         if number is None:
             return None
-        if isinstance(kind, types.Float) and isinstance(value, int | float):
-            return number
-        return {"range": {field.path: {"gte": _before(number), "lte": _after(number)}}}
+        if isinstance(kind, types.Float) or isinstance(value, float):
+            return number if isinstance(kind, types.Float) else None
+        return number if is_short(Decimal(value)) else None
     if isinstance(kind, types.DateTime | types.Date):
         moment = instant(value)
         if moment is None:
@@ -253,7 +254,9 @@ def _whole_term(value: Any) -> Any:
 
 def _none_of(field: Indexed, kind: types.TypeEngine[Any], values: Iterable[Any]) -> Query | None:
     left_out: list[Any] = []
-    if field.kind != "text" and not isinstance(kind, types.DateTime | types.Date):
+    if field.kind != "text" and (
+        isinstance(kind, types.Float) or not isinstance(kind, types.DateTime | types.Date | types.Numeric)
+    ):
         for value in values:
             term = value if isinstance(value, Parameter) else _term(field, kind, value)
             if term is not None and term is not _NOTHING and not isinstance(term, dict):
@@ -293,9 +296,10 @@ def _bounds(kind: types.TypeEngine[Any], operator: Operator, value: Any) -> dict
     number = _float(value)
     if number is None:
         return None
-    if isinstance(kind, types.Float) and isinstance(value, float):
+    if isinstance(kind, types.Float):
         return {_OPERATORS[operator]: number}
-    return {"lte": _after(number)} if upper else {"gte": _before(number)}
+    # Indexed as the double next to it, it may equal that of the bound.
+    return {"lte": number} if upper else {"gte": number}
 
 
 def _whole_bounds(operator: Operator, value: Any) -> dict[str, Any] | None:
@@ -324,16 +328,6 @@ def _float(value: Any) -> float | None:
 
 def _is_finite(value: float | Decimal) -> bool:
     return value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
-
-
-def _before(number: float) -> float:
-    found = math.nextafter(number, -math.inf)
-    return found if math.isfinite(found) else number
-
-
-def _after(number: float) -> float:
-    found = math.nextafter(number, math.inf)
-    return found if math.isfinite(found) else number
 
 
 def _iso(moment: datetime.datetime) -> str:
