@@ -69,6 +69,8 @@ class Store(ABC):
 
     may_have: ClassVar[frozenset[Capability]] = frozenset()
     """Capabilities that depend on the server: whether it has them is known once it is open."""
+    no_feed: ClassVar[str] = "has no log of changes that could be read"
+    """What is said where it has no ``Capability.CHANGE_FEED``."""
     has_schema: ClassVar[bool] = True
     """Whether what it holds has a schema that migrations change."""
     commits_after_rows: ClassVar[bool] = False
@@ -139,7 +141,7 @@ class Store(ABC):
 
     def change_feed(self, name: str, shapes: Sequence[RowShape]) -> ChangeFeed:
         """Return what reads the changes of some tables from the log; a store with ``Capability.CHANGE_FEED`` has to."""
-        raise self.error(UnsupportedOperationError, "has no log of changes that could be read")
+        raise self.error(UnsupportedOperationError, self.no_feed)
 
     def keys_per_statement(self, width: int) -> int:
         """Return how many keys of ``width`` columns one statement looks up at most."""

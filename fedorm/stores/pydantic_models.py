@@ -30,7 +30,7 @@ class PydanticModels(DocumentStore):
         self, model: type[Any], names: Sequence[str], *, transaction: Any = None, sync: bool = False
     ) -> dict[tuple[Any, ...], int]:
         """Read the fields of all documents."""
-        table: Table = model.__clause_element__()  # type: ignore[attr-defined]
+        table: Table = model.__clause_element__()
         rows = await self.read(DocumentScan(table, tuple(names)), transaction=transaction, sync=sync)
         return dict(Counter(rows))
 

@@ -66,8 +66,7 @@ def _check(federation: Federation, rule: ResolvedRule) -> None:
         )
     if isinstance(strategy, CDC) and Capability.CHANGE_FEED not in source.capabilities | source.may_have:
         raise SyncRuleError(
-            f"{problem}service {source.service!r} at {source.address} has no log of changes that could be read: use "
-            f"RealTime() or Batch()"
+            f"{problem}service {source.service!r} at {source.address} {source.no_feed}: use RealTime() or Batch()"
         )
     changed = strategy.changed if isinstance(strategy, Batch | RealTime) else None
     if changed is not None and changed not in rule.source.whole.fields:

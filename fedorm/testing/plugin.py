@@ -232,6 +232,19 @@ def _shared_url_fixture(kind: str) -> Any:
 
 
 redis_url = _shared_url_fixture("redis")
+
+
+@pytest.fixture
+def empty_redis_url(fedorm_servers: _Servers) -> Iterator[str]:
+    """Give the URL of a database of our own Redis that nobody else uses, empty."""
+    server = fedorm_servers.server("redis")
+    assert isinstance(server, RedisServer)
+    with RedisAdmin(server.url("14")).client() as client:
+        client.flushdb()
+        yield server.url("14")
+        client.flushdb()
+
+
 nats_url = _shared_url_fixture("nats")
 kafka_url = _shared_url_fixture("kafka")
 rabbitmq_url = _shared_url_fixture("rabbitmq")

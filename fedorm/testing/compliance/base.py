@@ -54,7 +54,8 @@ def models_of(store: Store) -> Models:
     if not is_beanie(store):
         from fedorm.testing.compliance.entities import entities
 
-        return Models(*entities(store.entity_base()))
+        base: Any = store.entity_base()
+        return Models(*entities(base))
     from fedorm.testing.compliance import documents
 
     return Models(documents.SampleDocument, documents.TargetDocument, documents.LinkDocument)

@@ -127,7 +127,8 @@ class RowsById(RowAccess):
     def __init__(self, store: DocumentStore, key: tuple[str, ...], fields: tuple[str, ...]) -> None:
         super().__init__(RowShape(SERVICE, "Keyed", key, fields))
         kinds = {"number": int, "note": str, "token": UUID, "moment": datetime.datetime}
-        model = keyed_entity(store.entity_base(), kinds[key[0]] if len(key) == 1 else str)
+        base: Any = store.entity_base()
+        model = keyed_entity(base, kinds[key[0]] if len(key) == 1 else str)
         self._inner = store.row_access(RowShape(SERVICE, "Keyed", ("id",), ("id", *fields), document=model))
         self.sees_new_keys = self._inner.sees_new_keys  # type: ignore[misc]
         self._keys: dict[Any, Key] = {}
