@@ -319,9 +319,7 @@ class ElasticsearchStore(PydanticModels):
         from fedorm.stores.elasticsearch_search import result_of, search_body
 
         async with self.named():
-            answer = await self.client(sync=sync).search(
-                index=self.index_of(model), seq_no_primary_term=True, body=search_body(model, wanted)
-            )
+            answer = await self.client(sync=sync).search(index=self.index_of(model), body=search_body(model, wanted))
         return result_of(answer.body, lambda hit: self.raw_of(model, hit))
 
     # -- selects over several services

@@ -134,11 +134,11 @@ def _mapped(annotation: Any, within: tuple[Any, ...]) -> dsl.Field:
     if issubclass(annotation, BaseModel):
         if annotation in within:
             return _unindexed()
-        made = dsl.Object(dynamic="strict")
+        inner = {}
         for name, field in annotation.model_fields.items():
             given = _given([*field.metadata, *_metadata(field.annotation)])
-            made[field.alias or name] = given or _mapped(field.annotation, (*within, annotation))
-        return made
+            inner[field.alias or name] = given or _mapped(field.annotation, (*within, annotation))
+        return dsl.Object(properties=inner, dynamic="strict")
     return _plain(annotation)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -254,9 +253,8 @@ def _whole_term(value: Any) -> Any:
 
 def _none_of(field: Indexed, kind: types.TypeEngine[Any], values: Iterable[Any]) -> Query | None:
     left_out: list[Any] = []
-    if field.kind != "text" and (
-        isinstance(kind, types.Float) or not isinstance(kind, types.DateTime | types.Date | types.Numeric)
-    ):
+    is_rough = isinstance(kind, types.DateTime | types.Date | types.Numeric) and not isinstance(kind, types.Float)
+    if field.kind != "text" and not is_rough:  # Others may be indexed as the same time or number.
         for value in values:
             term = value if isinstance(value, Parameter) else _term(field, kind, value)
             if term is not None and term is not _NOTHING and not isinstance(term, dict):
@@ -354,5 +352,5 @@ def _like(field: Indexed, pattern: Any) -> Query:
 
 
 def _wild(pattern: str) -> str:
-    signs = {"%": "*", "_": "?"}
-    return "".join(signs.get(letter) or re.sub(r"([*?\\])", r"\\\1", letter) for letter in pattern)
+    # One of its own signs may be any letter here: what is found is looked at again.
+    return pattern.translate(str.maketrans({"%": "*", "_": "?", "*": "?", "\\": "?"}))
