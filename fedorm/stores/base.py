@@ -48,6 +48,7 @@ class Capability(enum.Enum):
     LISTEN = "tells at once that something was committed"
     DDL_IN_TRANSACTIONS = "makes tables within a transaction, and undoes that with it"
     CHANGE_FEED = "tells from its log what was committed"
+    VERSIONS = "keeps the greatest version of a row that is kept in sync, whenever it comes"
     SEARCH = "ranks what it finds by relevance"
 
 

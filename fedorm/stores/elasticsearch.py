@@ -28,6 +28,11 @@ META = ("_id", "_seq_no", "_primary_term")
 _PRODUCT = "media_type_header_exception"
 
 
+_CAPABILITIES = frozenset(
+    {Capability.DOCUMENTS, Capability.UPDATES, Capability.TLS, Capability.VERSIONS, Capability.SEARCH}
+)
+
+
 @dataclass(slots=True)
 class _Side:
     """One client: the asynchronous side, or the one that threads reach through a bridge."""
@@ -35,6 +40,8 @@ class _Side:
     client: Any
     mapped: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """The properties of indices that were asked for."""
+    there: set[str] = field(default_factory=set)
+    """Indices that are known to be there."""
 
 
 class ElasticsearchStore(PydanticModels):
@@ -79,7 +86,7 @@ class ElasticsearchStore(PydanticModels):
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Documents that are changed one by one, and searched."""
-        return frozenset({Capability.DOCUMENTS, Capability.UPDATES, Capability.TLS, Capability.SEARCH})
+        return _CAPABILITIES
 
     # -- lifetime
 
@@ -134,7 +141,9 @@ class ElasticsearchStore(PydanticModels):
 
     def index_of(self, model: type[Any]) -> str:
         """Return the name of a model's index on the server."""
-        return f"{self.prefix}{self.collection_of(model)}"
+        from fedorm.stores.elasticsearch_mapping import index_name
+
+        return index_name(self.prefix, self.collection_of(model))
 
     async def mapped(self, index: str, *, sync: bool) -> Mapping[str, Any]:
         """Return the properties of an index as the server has them; of several behind an alias what they agree on."""
@@ -146,10 +155,21 @@ class ElasticsearchStore(PydanticModels):
             side.mapped[index] = agreed([one["mappings"].get("properties", {}) for one in found.values()])
         return side.mapped[index]
 
-    def forget_mappings(self) -> None:
-        """Ask for mappings anew, as they were changed."""
+    async def ensure_index(self, model: type[Any], *, sync: bool) -> None:
+        """Make a model's index if it is not there: the server would, and guess the mapping."""
+        from fedorm.stores.elasticsearch_schema import create_index, declared
+
+        side = self._side(sync=sync)
+        name = self.collection_of(model)
+        if name not in side.there:
+            await create_index(side.client, declared([model], self.prefix)[name])
+            side.there.add(name)
+
+    def forget_indices(self) -> None:
+        """Ask for indices and mappings anew, as they were changed."""
         for side in self._sides.values():
             side.mapped.clear()
+            side.there.clear()
 
     # -- errors
 
@@ -299,9 +319,7 @@ class ElasticsearchStore(PydanticModels):
         from fedorm.stores.elasticsearch_search import result_of, search_body
 
         async with self.named():
-            answer = await self.client(sync=sync).search(
-                index=self.index_of(model), seq_no_primary_term=True, body=search_body(model, wanted)
-            )
+            answer = await self.client(sync=sync).search(index=self.index_of(model), body=search_body(model, wanted))
         return result_of(answer.body, lambda hit: self.raw_of(model, hit))
 
     # -- selects over several services
@@ -335,10 +353,11 @@ class ElasticsearchStore(PydanticModels):
 
     async def read(self, wanted: DocumentScan, *, transaction: Any = None, sync: bool = False) -> list[tuple[Any, ...]]:
         """Search by the conditions and keys, and take the fields out of the documents."""
+        from fedorm.stores.elasticsearch_mapping import index_name
         from fedorm.stores.elasticsearch_scan import read_rows
         from fedorm.stores.entity_table import COLLECTION
 
-        index = f"{self.prefix}{wanted.table.info[COLLECTION]}"
+        index = index_name(self.prefix, wanted.table.info[COLLECTION])
         async with self.named():
             mapped = await self.mapped(index, sync=sync)
             return await read_rows(self.client(sync=sync), index, wanted, mapped, self.batch_size)
@@ -358,7 +377,7 @@ class ElasticsearchStore(PydanticModels):
         async with self.named():
             for one in declared(documents, self.prefix).values():
                 await create_index(self.client(sync=False), one)
-        self.forget_mappings()
+        self.forget_indices()
 
     async def drop_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
         """Drop the indices and the templates."""
@@ -367,4 +386,4 @@ class ElasticsearchStore(PydanticModels):
         async with self.named():
             for one in declared(documents, self.prefix).values():
                 await drop_index(self.client(sync=False), one.name)
-        self.forget_mappings()
+        self.forget_indices()

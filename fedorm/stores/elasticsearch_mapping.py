@@ -69,6 +69,11 @@ def settings_of(model: type[Any]) -> dict[str, Any]:
     return {"gc_deletes": GC_DELETES, **settings}
 
 
+def index_name(prefix: str, collection: str) -> str:
+    """Return the name on the server, where names have no capitals."""
+    return f"{prefix}{collection}".lower()
+
+
 def template_of(model: type[Any]) -> Sequence[str]:
     """Return the patterns of names whose indices are made like the class's own; none without ``Index.template``."""
     said = getattr(getattr(model, "Index", None), "template", None) or ()
@@ -129,11 +134,11 @@ def _mapped(annotation: Any, within: tuple[Any, ...]) -> dsl.Field:
     if issubclass(annotation, BaseModel):
         if annotation in within:
             return _unindexed()
-        made = dsl.Object(dynamic="strict")
+        inner = {}
         for name, field in annotation.model_fields.items():
             given = _given([*field.metadata, *_metadata(field.annotation)])
-            made[field.alias or name] = given or _mapped(field.annotation, (*within, annotation))
-        return made
+            inner[field.alias or name] = given or _mapped(field.annotation, (*within, annotation))
+        return dsl.Object(properties=inner, dynamic="strict")
     return _plain(annotation)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -29,6 +28,7 @@ from fedorm.stores.conditions import (
     Operator,
     Parameter,
 )
+from fedorm.stores.elasticsearch_values import is_short
 from fedorm.stores.entity_table import FIELD
 from fedorm.stores.holding import instant
 
@@ -224,9 +224,9 @@ def _term(field: Indexed, kind: types.TypeEngine[Any], value: Any) -> Any:
         number = _float(value)
         if number is None:
             return None
-        if isinstance(kind, types.Float) and isinstance(value, int | float):
-            return number
-        return {"range": {field.path: {"gte": _before(number), "lte": _after(number)}}}
+        if isinstance(kind, types.Float) or isinstance(value, float):
+            return number if isinstance(kind, types.Float) else None
+        return number if is_short(Decimal(value)) else None
     if isinstance(kind, types.DateTime | types.Date):
         moment = instant(value)
         if moment is None:
@@ -253,7 +253,8 @@ def _whole_term(value: Any) -> Any:
 
 def _none_of(field: Indexed, kind: types.TypeEngine[Any], values: Iterable[Any]) -> Query | None:
     left_out: list[Any] = []
-    if field.kind != "text" and not isinstance(kind, types.DateTime | types.Date):
+    is_rough = isinstance(kind, types.DateTime | types.Date | types.Numeric) and not isinstance(kind, types.Float)
+    if field.kind != "text" and not is_rough:  # Others may be indexed as the same time or number.
         for value in values:
             term = value if isinstance(value, Parameter) else _term(field, kind, value)
             if term is not None and term is not _NOTHING and not isinstance(term, dict):
@@ -293,9 +294,10 @@ def _bounds(kind: types.TypeEngine[Any], operator: Operator, value: Any) -> dict
     number = _float(value)
     if number is None:
         return None
-    if isinstance(kind, types.Float) and isinstance(value, float):
+    if isinstance(kind, types.Float):
         return {_OPERATORS[operator]: number}
-    return {"lte": _after(number)} if upper else {"gte": _before(number)}
+    # Indexed as the double next to it, it may equal that of the bound.
+    return {"lte": number} if upper else {"gte": number}
 
 
 def _whole_bounds(operator: Operator, value: Any) -> dict[str, Any] | None:
@@ -326,16 +328,6 @@ def _is_finite(value: float | Decimal) -> bool:
     return value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
 
 
-def _before(number: float) -> float:
-    found = math.nextafter(number, -math.inf)
-    return found if math.isfinite(found) else number
-
-
-def _after(number: float) -> float:
-    found = math.nextafter(number, math.inf)
-    return found if math.isfinite(found) else number
-
-
 def _iso(moment: datetime.datetime) -> str:
     """Return a moment to the millisecond that it is indexed as."""
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
@@ -360,5 +352,5 @@ def _like(field: Indexed, pattern: Any) -> Query:
 
 
 def _wild(pattern: str) -> str:
-    signs = {"%": "*", "_": "?"}
-    return "".join(signs.get(letter) or re.sub(r"([*?\\])", r"\\\1", letter) for letter in pattern)
+    # One of its own signs may be any letter here: what is found is looked at again.
+    return pattern.translate(str.maketrans({"%": "*", "_": "?", "*": "?", "\\": "?"}))

@@ -119,6 +119,7 @@ class ElasticsearchRowAccess(EntityRows):
 
     async def _refresh(self) -> None:
         async with self._named():
+            await self.store.ensure_index(self.model, sync=False)
             await self._client.indices.refresh(index=self._index)
 
     def _key(self, hit: Mapping[str, Any]) -> Key:
@@ -149,6 +150,7 @@ class ElasticsearchRowAccess(EntityRows):
             changes = [self._changed(key, values) for key, values in block.changes]
         try:
             async with self._named():
+                await self.store.ensure_index(self.model, sync=False)
                 numbered = {"version": version, "version_type": "external_gte"}
                 operations: list[tuple[Any, ...]] = [({"delete": {"_id": one, **numbered}},) for one in deletes]
                 if self._whole:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Table, types
@@ -165,7 +166,7 @@ def described(wanted: DocumentScan) -> str:
         "query": query,
         "_source": sorted({str(wanted.table.c[n].info[FIELD]) for n in wanted.columns}),
     }
-    if has_first_rows(wanted, mapped):
+    if has_first_rows(replace(wanted, limit=1) if isinstance(wanted.limit, Parameter) else wanted, mapped):
         body |= {"sort": [_sorted(wanted.table, one) for one in wanted.order]} if wanted.order else {}
         body["size"] = wanted.limit
     return f"GET {name}/_search {json.dumps(body, ensure_ascii=False, default=_shown)}"

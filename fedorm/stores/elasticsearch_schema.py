@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedorm.stores.base import collection_name
-from fedorm.stores.elasticsearch_mapping import mapping_of, settings_of, shown, template_of
+from fedorm.stores.elasticsearch_mapping import index_name, mapping_of, settings_of, shown, template_of
 
 ADDED = ("creation_date", "provided_name", "uuid", "version", "routing", "history", "resize")
 """Settings of an index that its server gives it."""
@@ -36,7 +36,7 @@ def declared(documents: Sequence[type[Any]], prefix: str) -> dict[str, Index]:
     for model in documents:
         name = collection_name(model)
         patterns = tuple(f"{prefix}{one}" for one in template_of(model))
-        found[name] = Index(f"{prefix}{name}", mapping_of([model]), settings_of(model), patterns)
+        found[name] = Index(index_name(prefix, name), mapping_of([model]), settings_of(model), patterns)
     return found
 
 

@@ -19,6 +19,7 @@ def search_body(model: type[Any], wanted: Search) -> dict[str, Any]:
     """
     given = wanted.query
     body: dict[str, Any] = {"size": wanted.size, "from": wanted.offset, "track_total_hits": True}
+    body["seq_no_primary_term"] = True
     if isinstance(given, str):
         body["query"] = {"simple_query_string": {"query": given, "fields": searched_fields(model)}}
     elif isinstance(given, dsl.AsyncSearch | dsl.Search):

@@ -21,7 +21,8 @@ from sqlalchemy import ARRAY, Column, Table, types
 from fedorm.stores.entity_table import FIELD
 
 _WIDEST = 2**63
-_AS_IS = (str, bool, type(None))
+_SURE_DIGITS = 15
+"""So many digits of a decimal are the same after any reader of JSON has made a float of them."""
 Convert = Callable[[Any], Any]
 
 
@@ -35,10 +36,14 @@ class UnfitError(ValueError):
 def encoded(value: Any) -> Any:
     """Return a value as JSON holds it. Raises ``UnfitError``."""
     kind = type(value)
-    if kind in _AS_IS:
+    if kind is str:
+        if not value.isascii():
+            _check_unicode(value)
+        return value
+    if value is None or kind is bool:
         return value
     if kind is int:
-        if not -_WIDEST <= value < 2 * _WIDEST:
+        if not -_WIDEST <= value < _WIDEST:
             raise UnfitError("a whole number has more than 64 bits")
         return value
     if kind is float:
@@ -73,10 +78,23 @@ def _decimal(value: Decimal) -> Any:
     """Return the number, if JSON's readers make the same one of it, else its digits: the index takes both."""
     if not value.is_finite():
         raise UnfitError(f"{value} is no number that JSON has")
+    return float(value) if is_short(value) else str(value)
+
+
+def is_short(value: Decimal) -> bool:
+    """Say whether a decimal is held as a number."""
+    digits = value.as_tuple().digits
+    if len(digits) > _SURE_DIGITS and len("".join(map(str, digits)).strip("0")) > _SURE_DIGITS:
+        return False
     near = float(value)
-    if math.isfinite(near) and Decimal(repr(near)) == value:
-        return near
-    return str(value)
+    return math.isfinite(near) and (near != 0 or not value)
+
+
+def _check_unicode(value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UnfitError("a text is no Unicode: it has half of a surrogate pair") from None
 
 
 def id_text(value: Any) -> str:
@@ -309,7 +327,8 @@ class Attributes(Mapping[str, Any]):
         self._document = document
 
     def __getitem__(self, name: str) -> Any:
-        return reduce(lambda one, part: getattr(one, part, None), name.split("."), self._document)
+        path = ["id"] if name == "_id" else name.split(".")
+        return reduce(lambda one, part: getattr(one, part, None), path, self._document)
 
     def __iter__(self) -> Any:
         return iter(type(self._document).model_fields)

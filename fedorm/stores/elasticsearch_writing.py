@@ -53,6 +53,7 @@ async def write_documents(store: ElasticsearchStore, writes: Writes, *, sync: bo
     index, client = store.index_of(writes.model), store.client(sync=sync)
     body = [line for one in operations for line in one.lines()]
     async with store.named():
+        await store.ensure_index(writes.model, sync=sync)
         answer = await client.bulk(index=index, operations=body, refresh=store.refresh)
         results = [next(iter(item.values())) for item in answer["items"]]
         failed = [(one, result) for one, result in zip(operations, results, strict=True) if _has_failed(one, result)]
