@@ -339,7 +339,10 @@ class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas, WithMigr
         self._require_open()
         configure_mappers()
         done = await asyncio.gather(
-            *(method(store)(catalog.metadata(name), catalog.documents(name)) for name, store in self.stores.items()),
+            *(
+                method(store)(catalog.metadata(name), store.models() if isinstance(store, DocumentStore) else [])
+                for name, store in self.stores.items()
+            ),
             return_exceptions=True,
         )
         _raise_first(done)

@@ -106,6 +106,7 @@ def options_for(store: SQLStore) -> dict[str, Any]:
 def metadata_of(store: SQLStore) -> list[MetaData]:
     """Return the tables of a service's models, and fedorm's own there, which need transactions."""
     models = catalog.metadata(store.service)
+    catalog.refuse_crossing_keys([store.service])
     for table in models.tables.values():
         store.prepare_table(table)
     if Capability.TRANSACTIONS not in store.capabilities:

@@ -37,6 +37,7 @@ from fedorm.stores.base import Capability
 from fedorm.stores.branches import Branch
 from fedorm.stores.exact import Processor, check_zones, use
 from fedorm.stores.feeds import ChangeFeed
+from fedorm.stores.generating import SequenceKeys
 from fedorm.stores.postgresql_feed import PostgreSQLFeed
 from fedorm.stores.postgresql_rows import PostgreSQLRowAccess
 from fedorm.stores.postgresql_values import read_endless
@@ -58,7 +59,7 @@ _LOST = (
 )  # fmt: skip
 
 
-class PostgreSQLStore(SQLStore):
+class PostgreSQLStore(SequenceKeys, SQLStore):
     """A PostgreSQL database, 12 or later."""
 
     kind = "postgresql"
