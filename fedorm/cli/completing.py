@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import typer
@@ -18,19 +18,17 @@ from fedorm.cli.setup import Setup
 
 def service_names(context: typer.Context) -> list[str]:
     """Return the services that the settings' file has, whether or not its environment variables are set."""
-    found: list[str] = []
-    with _silent():
+
+    def find() -> list[str]:
         document = tomllib.loads(_setup(context).file.read_text(encoding="utf-8"))
-        found.extend(str(name) for name in document["services"])
-    return found
+        return [str(name) for name in document["services"]]
+
+    return _quietly(find)
 
 
 def rule_names(context: typer.Context) -> list[str]:
     """Return the sync rules of the models, which are imported for it."""
-    found: list[str] = []
-    with _silent():
-        found.extend(sorted(_setup(context).federation(context.params.get("app")).sync.rules))
-    return found
+    return _quietly(lambda: sorted(_setup(context).federation(context.params.get("app")).sync.rules))
 
 
 def _setup(context: typer.Context) -> Setup:
@@ -39,13 +37,10 @@ def _setup(context: typer.Context) -> Setup:
     return Setup(config=Path(config) if config else None, models=tuple(given.get("models") or ()))
 
 
-@contextmanager
-def _silent() -> Iterator[None]:
+def _quietly(find: Callable[[], list[str]]) -> list[str]:
     """Keep from the shell what modules print as they are imported, and what goes wrong."""
-    with (
-        open(os.devnull, "w", encoding="utf-8") as nothing,
-        redirect_stdout(nothing),
-        redirect_stderr(nothing),
-        suppress(Exception, SystemExit),
-    ):
-        yield
+    with open(os.devnull, "w", encoding="utf-8") as nothing, redirect_stdout(nothing), redirect_stderr(nothing):
+        try:
+            return find()
+        except (Exception, SystemExit):
+            return []
