@@ -176,15 +176,27 @@ class Migrations:
             )
 
     async def _check_owner(self, history: History) -> None:
-        """Refuse a database in which the history of another service is carried out: it is at that one's revisions."""
-        there = set(await history.current()) - {one.id for one in history.revisions()}
-        for name in self._beside(history.service) if there else ():
-            other = self.history(name)
-            if other.exists and (theirs := sorted(there & {one.id for one in other.revisions()})):
-                raise MigrationError(
-                    f"service {history.service!r} is in the database of {name!r}, which is at revision {theirs[0]} of "
-                    f"{name!r}: {_ONE_HISTORY}"
-                )
+        """Refuse a database in which the history of another service is carried out."""
+        owner = await self._owner(history)
+        if owner is not None:
+            name, revision = owner
+            raise MigrationError(
+                f"service {history.service!r} is in the database of {name!r}, which is at revision {revision} of "
+                f"{name!r}: {_ONE_HISTORY}"
+            )
+
+    async def _owner(self, history: History) -> tuple[str, str] | None:
+        """Return the service whose history is carried out in the database of another one, and where it is."""
+        others = [one for one in map(self.history, self._beside(history.service)) if one.exists]
+        if not others:
+            return None
+        there = set(await history.current())
+        if history.exists:
+            there -= {one.id for one in history.revisions()}
+        for other in others:
+            if theirs := sorted(there & {one.id for one in other.revisions()}):
+                return other.service, theirs[0]
+        return None
 
     def _check_apart(self, histories: list[History]) -> None:
         """Refuse two histories of one database, where both would say in one table which revision it is at."""
@@ -229,7 +241,12 @@ class Migrations:
         names = self.services(all_of_them if services is None else services)
         async with self._opened(names):
             for name in names:
-                found += await self.history(name).check()
+                history = self.history(name)
+                if services is not None:
+                    await self._check_owner(history)
+                elif await self._owner(history) is not None:
+                    continue  # Its tables are that one's.
+                found += await history.check()
         return found + relation_drifts(self._federation.stores, names)
 
     # -- opening

@@ -37,10 +37,10 @@ from fedorm.stores.base import Capability
 from fedorm.stores.branches import Branch
 from fedorm.stores.exact import Processor, check_zones, use
 from fedorm.stores.feeds import ChangeFeed
-from fedorm.stores.generating import SequenceKeys
 from fedorm.stores.postgresql_feed import PostgreSQLFeed
 from fedorm.stores.postgresql_rows import PostgreSQLRowAccess
 from fedorm.stores.postgresql_values import read_endless
+from fedorm.stores.replicating import ReplicatingPostgreSQL
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.scanning import Scanner
 from fedorm.stores.sql import SQLStore, array_filter
@@ -59,7 +59,7 @@ _LOST = (
 )  # fmt: skip
 
 
-class PostgreSQLStore(SequenceKeys, SQLStore):
+class PostgreSQLStore(ReplicatingPostgreSQL, SQLStore):
     """A PostgreSQL database, 12 or later."""
 
     kind = "postgresql"

@@ -14,9 +14,9 @@ def copy_service(service: str, *, to: str, strategy: Strategy | None = None, bac
     """Declare a rule for each table of a service that keeps its rows in the same table of the service ``to``.
 
     ``service`` is that of models that were imported; ``to`` needs none: its tables are the same. The rules are called
-    as what they read, ``users.addresses``, and follow the log, ``CDC()``, unless ``strategy`` says otherwise. With
-    ``back`` they lead the other way, from ``to`` to ``service``, for the time after the move. Raises
-    ``SyncRuleError`` for a service without tables.
+    as what they read, ``users.addresses``, write ``as_replica``, and follow the log unless ``strategy`` says
+    otherwise. With ``back`` they lead the other way, from ``to`` to ``service``, for the time after the move.
+    Raises ``SyncRuleError`` for a service without tables.
     """
     tables = list(catalog.metadata(service).tables.values())
     if not tables:
@@ -25,7 +25,7 @@ def copy_service(service: str, *, to: str, strategy: Strategy | None = None, bac
     for table in tables:
         source, target = (_twin(table, to), table) if back else (table, _twin(table, to))
         name = f"{to if back else service}.{table.fullname}"
-        rules.append(SyncRule(source=source, to=target, strategy=strategy or CDC(), name=name))
+        rules.append(SyncRule(source=source, to=target, strategy=strategy or CDC(), name=name, as_replica=True))
     for rule in rules:
         declare(rule)
     return rules

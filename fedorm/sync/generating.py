@@ -24,7 +24,7 @@ async def advance(rule: ResolvedRule, source: Store, target: Store) -> int | Non
     if here is not None and isinstance(source, SQLStore):
         taken.append(await greenlet_spawn(_taken, source, here))
     last = max((one for one in taken if one is not None), default=None)
-    if last is not None:
+    if last is not None and last > 0:  # Negative ones are nobody's counter's.
         await greenlet_spawn(_advance, target, there, last)
     return last
 

@@ -36,7 +36,9 @@ class SyncRule:
     these values, and may remove rows that have them and whose source is gone without being told.
 
     ``load`` names relationships whose objects belong to the row, ``[Order.user, Order.items]``: it is synced again
-    when one of those changes. ``name`` is what the rule is called in commands and figures.
+    when one of those changes. ``name`` is what the rule is called in commands and figures. With ``as_replica`` a
+    target in PostgreSQL, MySQL or MariaDB does not look at its foreign keys, nor PostgreSQL at triggers: rules that
+    copy several tables keep no order between them.
     """
 
     to: Any
@@ -55,6 +57,7 @@ class SyncRule:
     load: Sequence[Any] = ()
     name: str | None = None
     make: Callable[[Any], Any] | None = None
+    as_replica: bool = False
     """What a ``sync_hook`` has decorated: is given an object of the source's model, and returns one of the target's."""
 
     def __post_init__(self) -> None:

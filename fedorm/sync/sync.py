@@ -122,11 +122,13 @@ class Sync(ThroughBroker):
     def carrying(self, rule: ResolvedRule, *, epoch: int, progress: Progress | None = None) -> Carrying:
         """Return what carrying a rule out takes, for an owner of that epoch."""
         stores, mapping = self._federation.stores, rule.mapping
+        target = stores[rule.target.service].row_access(mapping.target)
+        target.as_replica = rule.declared.as_replica
         return Carrying(
             self._federation,
             rule,
             stores[rule.source.service].row_access(mapping.source),
-            stores[rule.target.service].row_access(mapping.target),
+            target,
             positions_of(rule, stores),
             self.letters(rule),
             epoch,

@@ -38,7 +38,7 @@ def table(service: str, name: str) -> Table:
     return FederatedBase.metadata_of(service).tables[name]
 
 
-async def put(fed: Federation, service: str, name: str, **values: Any) -> int:
+async def put(fed: Federation, service: str, name: str, /, **values: Any) -> int:
     """Insert a row, and return the key that its database has given it."""
     async with fed.session() as session:
         done: Any = await session.execute(insert(table(service, name)).values(**values))
