@@ -10,6 +10,7 @@ from fedorm.async_session import AsyncFederatedSession
 from fedorm.exc import (
     AuthenticationError,
     ConfigurationError,
+    CrossServiceForeignKeyError,
     CrossServiceRelationshipError,
     CrossServiceStatementError,
     DetachedError,
@@ -53,6 +54,7 @@ from fedorm.session import FederatedSession
 
 if TYPE_CHECKING:
     from fedorm.stores.document import FederatedDocument
+    from fedorm.stores.elasticsearch_document import FederatedSearchDocument
     from fedorm.stores.redis_records import FederatedRecord
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "FederatedBase",
     "FederatedDocument",
     "FederatedRecord",
+    "FederatedSearchDocument",
     "Federated",
     "federated_relationship",
     "federated_load",
@@ -74,6 +77,7 @@ __all__ = [
     "MissingServiceError",
     "DuplicateTableError",
     "CrossServiceRelationshipError",
+    "CrossServiceForeignKeyError",
     "RelationshipError",
     "KeyTypeError",
     "UnknownColumnError",
@@ -107,6 +111,7 @@ __all__ = [
 _ENTITIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "FederatedDocument": ("fedorm.stores.document", "mongodb", ("beanie", "pymongo", "bson")),
     "FederatedRecord": ("fedorm.stores.redis_records", "redis", ()),
+    "FederatedSearchDocument": ("fedorm.stores.elasticsearch_document", "elasticsearch", ("elasticsearch",)),
 }
 """The base classes of stores that have one: the module, the extra, and the packages that this brings for the module."""
 

@@ -22,7 +22,9 @@ from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.positions import PositionLog
+from fedorm.stores.findings import Finding, Needs
 from fedorm.stores.rows import RowAccess, RowShape
+from fedorm.stores.searching import Search, SearchResult
 from fedorm.stores.writes import Writes
 
 T = TypeVar("T")
@@ -47,6 +49,8 @@ class Capability(enum.Enum):
     LISTEN = "tells at once that something was committed"
     DDL_IN_TRANSACTIONS = "makes tables within a transaction, and undoes that with it"
     CHANGE_FEED = "tells from its log what was committed"
+    VERSIONS = "keeps the greatest version of a row that is kept in sync, whenever it comes"
+    SEARCH = "ranks what it finds by relevance"
 
 
 class Store(ABC):
@@ -150,6 +154,17 @@ class Store(ABC):
         await self.ping()
         return (time.perf_counter() - started) * 1000
 
+    async def version(self) -> str | None:
+        """Return the server's version in its own words; None where it has none."""
+        return None
+
+    async def findings(self, needs: Needs) -> list[Finding]:
+        """Return what an open service lacks of what its models need: version, privileges, settings, tables.
+
+        Asks, and changes nothing. What its log has to tell is asked of ``change_feed()``.
+        """
+        return []
+
     def missing_driver(self, package: str) -> MissingDriverError:
         """Make the error that says which extra brings ``package``."""
         return MissingDriverError(service=self.service, package=package, extra=self.extra)
@@ -229,6 +244,10 @@ class DocumentStore(Store):
     @abstractmethod
     def query(self, reader: DocumentReader, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
         """Return the query object of ``session.find()``, which reads and writes through ``reader``."""
+
+    async def search(self, model: type[Any], wanted: Search, *, sync: bool = False) -> SearchResult[dict[str, Any]]:
+        """Return documents as the database holds them, the best first; a store with ``Capability.SEARCH`` has to."""
+        raise self.error(UnsupportedOperationError, "ranks nothing by relevance")
 
     # -- documents
 
