@@ -22,6 +22,8 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm.exc import ConfigurationError, FeedLostError, ServiceUnavailableError, StoreError
 from fedorm.stores.chunk_queue import ChunkQueue
 from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk
+from fedorm.stores.findings import Finding
+from fedorm.stores.mysql_grants import Grants
 from fedorm.stores.mysql_images import UnreadableColumnError
 from fedorm.stores.mysql_log import LostRowsError, MySQLLog, UnreadableLogError
 from fedorm.stores.mysql_packets import LostConnectionError
@@ -54,10 +56,8 @@ _WANTED = {
 }
 """What settings have to be, where a server has them, and what to do else."""
 _HAS_TO_EXIST = {"log_bin", "binlog_format", "binlog_row_image", "binlog_row_metadata"}
-_PRIVILEGES = {
-    "REPLICATION SLAVE": ("REPLICATION SLAVE",),
-    "REPLICATION CLIENT": ("REPLICATION CLIENT", "BINLOG MONITOR"),
-}
+_PRIVILEGES = {"REPLICATION SLAVE": (), "REPLICATION CLIENT": ("BINLOG MONITOR",)}
+"""What the user needs, and what MariaDB calls it by now."""
 
 
 class MySQLFeed(ChangeFeed):
@@ -90,48 +90,50 @@ class MySQLFeed(ChangeFeed):
                 ) from error
             raise self.store.wrap(error) from error
 
-    async def problems(self) -> list[str]:
+    async def findings(self) -> list[Finding]:
         """Look at the server's variables, the user's grants, and the tables."""
-        return await self._ask(self._problems)
+        return await self._ask(self._findings)
 
-    def _problems(self, connection: Connection) -> list[str]:
+    def _findings(self, connection: Connection) -> list[Finding]:
         rows = connection.execute(
             text("SHOW GLOBAL VARIABLES WHERE Variable_name IN :names").bindparams(
                 bindparam("names", list(_WANTED), expanding=True)
             )
         )
-        found = {name: str(value).upper() for name, value in rows}
-        problems = [
-            f"{name} is {found.get(name, 'not known to the server')!r} and has to be {wanted!r}: {advice}"
-            for name, (wanted, advice) in _WANTED.items()
-            if (name in found or name in _HAS_TO_EXIST) and found.get(name) != wanted
+        there = {name: str(value).upper() for name, value in rows}
+        found = [
+            Finding(f"{name} is {there.get(name, 'not known to the server')!r} and has to be {wanted!r}", mend)
+            for name, (wanted, mend) in _WANTED.items()
+            if (name in there or name in _HAS_TO_EXIST) and there.get(name) != wanted
         ]
-        user = str(connection.scalar(text("SELECT CURRENT_USER()")))
-        granted: set[str] = set()
-        for grant in connection.scalars(text("SHOW GRANTS")):
-            privileges, everywhere, _ = str(grant).upper().removeprefix("GRANT ").partition(" ON *.* ")
-            granted |= set(privileges.split(", ")) if everywhere else set()
-        account = "@".join(f"'{part}'" for part in user.rsplit("@", 1))
-        problems += [
-            f"the user has no {privilege}: run  GRANT {privilege} ON *.* TO {account}"
+        grants = Grants.of(connection)
+        found += [
+            Finding(f"the user has no {privilege}", f"run  GRANT {privilege} ON *.* TO {grants.account}", "privilege")
             for privilege, others in _PRIVILEGES.items()
-            if not granted & {privilege, *others, "ALL PRIVILEGES"}
+            if not any(grants.has(one) for one in (privilege, *others))
         ]
         for schema, table in self._tables:
-            there = connection.scalar(
+            is_there = connection.scalar(
                 text(
                     "SELECT count(*) FROM information_schema.tables"
                     " WHERE table_schema = :schema AND table_name = :table AND table_type LIKE '%TABLE%'"
                 ),
                 {"schema": schema, "table": table},
             )
-            if not there:
-                problems.append(f"there is no table {schema}.{table}: make it first")
+            if is_there:
+                continue
+            if grants.has("SELECT", schema, table):
+                found.append(Finding(f"there is no table {schema}.{table}", "make it first", "table"))
+            else:  # Those of which the user has no privilege are not listed.
+                quote = connection.dialect.identifier_preparer.quote_identifier
+                grant = f"run  GRANT SELECT ON {quote(schema)}.{quote(table)} TO {grants.account}"
+                found.append(Finding(f"the user has no SELECT on {schema}.{table}", grant, "privilege"))
         try:
             logged_tables(connection, self._tables)
         except UnknownZoneError as error:
-            problems.append(str(error))
-        return problems
+            problem, _, mend = str(error).rpartition(": run  ")
+            found.append(Finding(problem, f"run  {mend}"))
+        return found
 
     # -- positions
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from fedorm.stores.base import Capability, DocumentStore, Store
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import SyncRuleError
-from fedorm.sync.positions import DocumentPositions, Positions, SQLPositions
+from fedorm.sync.positions import Positions, SQLPositions, StorePositions
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.strategies import CDC
 
@@ -57,6 +57,7 @@ def _beside_target(name: str, rule: ResolvedRule, stores: Mapping[str, Store]) -
     target = stores[rule.target.service]
     if isinstance(target, SQLStore) and Capability.TRANSACTIONS in target.capabilities:
         return SQLPositions(name, target, within=True)
-    if isinstance(target, DocumentStore):
-        return DocumentPositions(name, target)
+    log = target.positions() if isinstance(target, DocumentStore) else None
+    if log is not None:
+        return StorePositions(name, log)
     return SQLPositions(name, home_of(rule, stores), within=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -124,20 +124,21 @@ async def remove_absent(carrying: Carrying, position: Position, *, page: int) ->
     return position
 
 
-async def ahead(pages: AsyncIterator[T]) -> AsyncGenerator[T]:
-    """Yield what an iterator does, while it is at work on the next already."""
+async def ahead(pages: AsyncIterator[T], *, when: Callable[[T], bool] = lambda page: True) -> AsyncGenerator[T]:
+    """Yield what an iterator does, while it is at work on the next already; after pages of which ``when`` says so."""
 
     async def following() -> T | None:
         return await anext(pages, None)
 
-    task = asyncio.create_task(following())
+    task: asyncio.Task[T | None] | None = None
     try:
-        while (page := await task) is not None:
-            task = asyncio.create_task(following())
+        while (page := await (following() if task is None else task)) is not None:
+            task = asyncio.create_task(following()) if when(page) else None
             yield page
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         close = getattr(pages, "aclose", None)
         if close is not None:
             await close()

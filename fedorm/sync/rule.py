@@ -36,7 +36,9 @@ class SyncRule:
     these values, and may remove rows that have them and whose source is gone without being told.
 
     ``load`` names relationships whose objects belong to the row, ``[Order.user, Order.items]``: it is synced again
-    when one of those changes. ``name`` is what the rule is called in commands and figures.
+    when one of those changes. ``name`` is what the rule is called in commands and figures. With ``as_replica`` a
+    target in PostgreSQL, MySQL or MariaDB does not look at its foreign keys, nor PostgreSQL at triggers: rules that
+    copy several tables keep no order between them.
     """
 
     to: Any
@@ -55,6 +57,7 @@ class SyncRule:
     load: Sequence[Any] = ()
     name: str | None = None
     make: Callable[[Any], Any] | None = None
+    as_replica: bool = False
     """What a ``sync_hook`` has decorated: is given an object of the source's model, and returns one of the target's."""
 
     def __post_init__(self) -> None:
@@ -110,7 +113,7 @@ def sync_hook(
     name if it is given none.
     """
 
-    def declare(function: F) -> F:
+    def decorate(function: F) -> F:
         rule = SyncRule(
             to=to,
             strategy=strategy,
@@ -124,10 +127,10 @@ def sync_hook(
             name=name or function.__name__,
             make=function,
         )
-        _declare(rule)
+        declare(rule)
         return function
 
-    return declare
+    return decorate
 
 
 _declared: list[SyncRule] = []
@@ -138,7 +141,8 @@ def declared_rules() -> list[SyncRule]:
     return list(_declared)
 
 
-def _declare(rule: SyncRule) -> None:
+def declare(rule: SyncRule) -> None:
+    """Make a rule one of all federations that have its services."""
     hear_for(rule)
     _declared.append(rule)
 
@@ -156,7 +160,7 @@ def _declared_on(model: type[Any]) -> None:
     for rule in rules:
         if not isinstance(rule, SyncRule):
             raise SyncRuleError(f"{model.__name__}.__sync__ holds {rule!r}, which is no SyncRule")
-        _declare(replace(rule, source=model))
+        declare(replace(rule, source=model))
 
 
 catalog.on_add(_declared_on)

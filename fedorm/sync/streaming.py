@@ -18,6 +18,13 @@ from fedorm.sync.retaining import begun, why_lost
 from fedorm.sync.strategies import CDC
 from fedorm.sync.touching import Touched, work_of
 
+_MANY = 500
+
+
+def _is_large(chunk: Chunk) -> bool:
+    """Say whether it is worth reading on while it is written: else what is read then waits for a write more."""
+    return len(chunk.changes) >= _MANY
+
 
 class Streamer:
     """Carries out one rule whose strategy is to read the log."""
@@ -61,9 +68,9 @@ class Streamer:
 
     async def _check(self) -> None:
         """Refuse what a federation may not have seen as it was opened: its tables may have been made since."""
-        problems = await untold(self._carrying.federation, self._carrying.rule)
-        if problems:
-            raise SyncRuleError("; ".join(problems))
+        found = await untold(self._carrying.federation, self._carrying.rule)
+        if found:
+            raise SyncRuleError("; ".join(map(str, found)))
 
     async def _saved(self) -> Position:
         position = await self._carrying.load()
@@ -99,7 +106,7 @@ class Streamer:
         self._version = position.version
         confirmed = time.monotonic()
         try:
-            async for chunk in self._until_stopped(ahead(feed.stream(position.feed))):
+            async for chunk in self._until_stopped(ahead(feed.stream(position.feed), when=_is_large)):
                 await self._write(chunk)
                 now = time.monotonic()
                 if chunk.position is not None and now - confirmed > 0.5:
