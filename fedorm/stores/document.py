@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from beanie import Document
 from beanie.odm.fields import ExpressionField
@@ -17,7 +17,10 @@ from fedorm.exc import DuplicateTableError
 from fedorm.relationship import FederatedAttribute, adopt_inherited, federated_attributes
 from fedorm.stores.base import collection_name
 
-_ModelMetaclass: type = type(Document)
+if TYPE_CHECKING:  # By it a type checker knows the fields, and what the constructor takes.
+    from pydantic._internal._model_construction import ModelMetaclass as _ModelMetaclass
+else:
+    _ModelMetaclass = type(Document)
 
 
 def _restore_defaults(model: type[FederatedDocument]) -> None:
@@ -40,7 +43,7 @@ def _restore_defaults(model: type[FederatedDocument]) -> None:
         model.model_rebuild(force=True, raise_errors=False)
 
 
-class _DocumentMeta(_ModelMetaclass):  # type: ignore[misc]
+class _DocumentMeta(_ModelMetaclass):
     """Keeps federated relationships out of pydantic's fields."""
 
     def __new__(
