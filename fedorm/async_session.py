@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -13,6 +13,7 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm.options import FederatedLoad, Relationship
 from fedorm.outbox.events import Event
 from fedorm.session import FederatedSession
+from fedorm.stores.searching import SearchResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +30,12 @@ class AsyncFederatedSession(AsyncSession):
     def find(self, model: type[Any], *conditions: Any) -> Any:
         """Return a Beanie query bound to this session: ``await session.find(Product, Product.price > 2).to_list()``."""
         return self.sync_session.find(model, *conditions)
+
+    async def search(
+        self, model: type[Any], query: Any = None, *, options: Sequence[Any] = (), **wanted: Any
+    ) -> SearchResult[Any]:
+        """Return the documents that fit best, as ``FederatedSession.search()`` does."""
+        return await greenlet_spawn(self.sync_session.search, model, query, options=options, **wanted)
 
     def emit(
         self, what: Event | BaseModel, *, service: str | None = None, key: Any = None, type: str | None = None

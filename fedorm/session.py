@@ -24,9 +24,11 @@ from fedorm.options import FederatedLoad, Relationship, federated_load
 from fedorm.outbox.writing import EmittingSession, end_flush
 from fedorm.relationship import FederatedAttribute
 from fedorm.routing import RoutedSession
+from fedorm.searching import search
 from fedorm.statements import execute_federated, insert_in_blocks, needs_dispatch, refuse_crossing, route_to_several
 from fedorm.stats import Meter
 from fedorm.stores.base import Capability, DocumentStore, Store
+from fedorm.stores.searching import Search, SearchResult
 from fedorm.transaction import FederatedTransaction
 
 if TYPE_CHECKING:
@@ -345,10 +347,18 @@ class FederatedSession(EmittingSession, RoutedSession):
 
     def find(self, model: type[Any], *conditions: Any) -> Any:
         """Return a query over a document model: ``session.find(Product, Product.price > 2).sort("-price").all()``."""
-        from fedorm.stores.find import SyncFind
-
         query = self._find(model, conditions)
-        return SyncFind(query, self.bridge, self._autoflush) if self.uses_threads else query
+        return query.for_threads(self.bridge, self._autoflush) if self.uses_threads else query
+
+    def search(
+        self, model: type[Any], query: Any = None, *, options: Sequence[Any] = (), **wanted: Any
+    ) -> SearchResult[Any]:
+        """Return the documents that fit best: ``session.search(Product, "red shoes", size=20)``.
+
+        ``query`` is a text, or a query of ``elasticsearch.dsl``; ``options`` are ``federated_load(...)``; ``size``,
+        ``offset``, ``sort``, ``highlight`` and ``aggregations`` are those of ``fedorm.stores.searching.Search``.
+        """
+        return search(self, model, Search(query, **wanted), options)
 
     def _find(self, model: type[Any], conditions: Sequence[Any]) -> Any:
         store = self.store_of(model)

@@ -19,6 +19,7 @@ from fedorm.recovery import opened
 from fedorm.stores.base import store_for
 from fedorm.sync.checking import check_server
 from fedorm.sync.resolving import ResolvedRule
+from fedorm.sync.retaining import unlimited_bytes
 from fedorm.sync.rule import declared_rules
 from fedorm.sync.status import RuleStatus
 from fedorm.sync.strategies import Batch, RealTime
@@ -43,6 +44,8 @@ class FoundRule:
     dead_letters: int = 0
     error: str | None = None
     advice: str | None = None
+    unlimited: int | None = None
+    """How many bytes of its log the server keeps for the rule alone, if nothing limits that."""
 
 
 async def examine_rules(settings: FederationSettings) -> list[FoundRule]:
@@ -78,6 +81,7 @@ async def _look(federation: Federation, rule: ResolvedRule, one: RuleStatus, dow
         return replace(found, state="unknown", error=f"service {', '.join(away)} is down", advice="see there")
     try:
         problems = await check_server(federation.sync, rule)
+        found = replace(found, unlimited=await unlimited_bytes(federation.sync, rule))
     except FedormError as error:
         problems = [one_line(error)]
     told = [problem.removeprefix(f"sync rule {rule.name!r}: ") for problem in problems]
@@ -138,4 +142,12 @@ def notes_on_rules(found: Sequence[FoundRule]) -> list[str]:
     resting = [one.rule for one in found if one.state in ("stopped", "new")]
     notes = [f"nobody carries out the sync rules {', '.join(resting)}: let  fedorm sync run  do so"] if resting else []
     paused = [one.rule for one in found if one.state == "paused"]
-    return [*notes, f"the sync rules {', '.join(paused)} are paused: fedorm sync resume"] if paused else notes
+    if paused:
+        notes.append(f"the sync rules {', '.join(paused)} are paused: fedorm sync resume")
+    kept = [f"{one.rule} ({one.unlimited:,} bytes now)" for one in found if one.unlimited is not None]
+    if kept:
+        notes.append(
+            f"PostgreSQL keeps its log for the sync rules {', '.join(kept)} until it is read, so that the disk fills "
+            f"while nobody carries them out: set a limit by  CDC(most_retained=...)  or  max_slot_wal_keep_size"
+        )
+    return notes

@@ -20,6 +20,7 @@ from fedorm.stores.exact import Compared, ExactCompared, ExactNumeric, Zoned, us
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.mysql_rows import MySQLRowAccess
 from fedorm.stores.reflecting import Wanted, restore_json
+from fedorm.stores.replicating import ReplicatingMySQL
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.scanning import WRITTEN, Scanner, note_writes
 from fedorm.stores.sql import SQLStore, execute_within
@@ -42,7 +43,7 @@ class _Numeric(ExactNumeric):
     widest = (65, 30)
 
 
-class MySQLStore(SQLStore):
+class MySQLStore(ReplicatingMySQL, SQLStore):
     """A MySQL 8 or MariaDB 10.6 database, or later."""
 
     kind = "mysql"
