@@ -17,7 +17,7 @@ from sqlalchemy.orm import configure_mappers
 from fedorm.async_session import AsyncFederatedSession
 from fedorm.bridge import AsyncBridge, Bridge, ThreadBridge, Turns
 from fedorm.catalog import catalog
-from fedorm.config import FederationSettings, settings_from_file, with_options
+from fedorm.config import FederationSettings, find_settings_file, settings_from_file, with_options
 from fedorm.exc import (
     FederationOpenError,
     FedormError,
@@ -100,9 +100,13 @@ class Federation(ObservedStores, RecoveringStores, WithHealth, WithSync, WithSag
         self.migrations_order = settings.migrations.order
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Make a federation from a TOML file with a table ``[services.<name>]`` for each service."""
-        return cls(settings_from_file(path))
+    def from_file(cls, path: str | os.PathLike[str] | None = None) -> Self:
+        """Make a federation from a TOML file with a table ``[services.<name>]`` for each service.
+
+        Without ``path`` it is the file that FEDORM_CONFIG names, else the nearest ``fedorm.toml`` in the working
+        directory or a folder above it. Raises ``ConfigurationError``.
+        """
+        return cls(settings_from_file(find_settings_file() if path is None else path))
 
     # -- lifetime
 
@@ -313,7 +317,10 @@ class Federation(ObservedStores, RecoveringStores, WithHealth, WithSync, WithSag
         self._require_open()
         configure_mappers()
         done = await asyncio.gather(
-            *(method(store)(catalog.metadata(name), catalog.documents(name)) for name, store in self.stores.items()),
+            *(
+                method(store)(catalog.metadata(name), store.models() if isinstance(store, DocumentStore) else [])
+                for name, store in self.stores.items()
+            ),
             return_exceptions=True,
         )
         _raise_first(done)

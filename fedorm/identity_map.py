@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import InvalidRequestError
 
-from fedorm.exc import StaleDocumentError
+from fedorm.exc import StaleDocumentError, UnsupportedOperationError
 from fedorm.stores.base import DocumentStore
 from fedorm.tracked import TOUCHED, Identity, Tracked, fields_of
 
@@ -41,8 +41,11 @@ class DocumentIdentityMap:
             yield entry.document
 
     def store_of(self, model: type[Any]) -> DocumentStore:
-        """Return the store of a document model. Raises ``UnknownServiceError``."""
-        return cast(DocumentStore, self._session.store_of(model))
+        """Return the store of a document model. Raises ``UnknownServiceError``, and for a store of another kind."""
+        store = self._session.store_of(model)
+        if not isinstance(store, DocumentStore) or not issubclass(model, store.entity_base()):
+            raise store.error(UnsupportedOperationError, f"({store.kind}) does not hold objects as {model.__name__} is")
+        return store
 
     def identity_of(self, document: Any, store: DocumentStore) -> Identity:
         """Return the key of the identity map."""
@@ -191,7 +194,7 @@ class DocumentIdentityMap:
         """Return the session's documents for what the database returned; fresh values go into expired ones."""
         name, service, documents = store.collection_of(model), store.service, []
         for one in raw:
-            key = (service, name, one["_id"])
+            key = (service, name, one[store.id_name])
             entry = self.tracked.get(key)
             if entry is None:
                 entry = self.doomed.get(key)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,17 @@ def test_what_a_test_has_done_is_undone(tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert "2 passed" in done.stdout, done.stdout
+
+
+def test_an_application_in_the_tests_own_loop(tmp_path: Path) -> None:
+    """The application answers a client that is in its loop, and has opened its federation."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("httpx2")
+    application, *_, calling = blocks("frameworks.md", "python")
+    called = calling.replace("        ...", "        print((await client.get('/health')).json()['state'])")
+    main = f"async def main():\n{textwrap.indent(called, '    ')}\nimport asyncio\nasyncio.run(main())\n"
+    program = f"from httpx2 import ASGITransport, AsyncClient\n{application}\n{main}"
+    assert run(program, tmp_path) == "up\n"
 
 
 WITH_FLASK = """

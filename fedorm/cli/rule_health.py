@@ -21,6 +21,7 @@ from fedorm.stores.findings import Finding
 from fedorm.sync.checking import findings_of
 from fedorm.sync.homes import positions_of
 from fedorm.sync.resolving import ResolvedRule
+from fedorm.sync.retaining import MUCH, unlimited_bytes
 from fedorm.sync.status import RuleStatus, named
 from fedorm.sync.strategies import CDC, Batch, RealTime
 
@@ -89,6 +90,8 @@ async def _look(federation: Federation, rule: ResolvedRule, down: Mapping[str, F
     else:
         found.lag_bytes = behind
         found.findings += _too_much(rule, behind)
+    kept = await _within(limit, rule, unlimited_bytes(federation.sync, rule))
+    found.findings += [kept] if isinstance(kept, Finding) else _unlimited(kept)
     found.findings += _of_status(rule, one)
     return found
 
@@ -133,11 +136,23 @@ async def _behind(federation: Federation, rule: ResolvedRule) -> int | None:
 
 
 def _too_much(rule: ResolvedRule, behind: int | None) -> Iterator[Finding]:
-    if isinstance(rule.strategy, CDC) and behind is not None and behind > rule.strategy.most_retained:
+    if isinstance(rule.strategy, CDC) and behind is not None and behind > (rule.strategy.most_retained or MUCH):
         yield Finding(
-            f"its source's log has {behind / 2**20:.0f} MiB that were not read, more than most_retained",
+            f"its source's log has {behind / 2**20:.0f} MiB that were not read",
             f"let  fedorm sync run  read them, or give the rule up:  fedorm sync reset {rule.name}",
             "lag",
+        )
+
+
+def _unlimited(kept: int | None) -> Iterator[Finding]:
+    """Tell of a log that nothing limits: somebody may want it so."""
+    if kept is not None:
+        yield Finding(
+            f"PostgreSQL keeps its log for it until it is read ({kept:,} bytes now), so that the disk fills while nobody "
+            "carries it out",
+            "set a limit by  CDC(most_retained=...)  or  max_slot_wal_keep_size",
+            "lag",
+            is_error=False,
         )
 
 
@@ -199,4 +214,6 @@ def notes_on_rules(found: Sequence[FoundRule]) -> list[str]:
     resting = [one.rule for one in found if one.state in ("stopped", "new")]
     notes = [f"nobody carries out the sync rules {', '.join(resting)}: let  fedorm sync run  do so"] if resting else []
     paused = [one.rule for one in found if one.state == "paused"]
-    return [*notes, f"the sync rules {', '.join(paused)} are paused: fedorm sync resume"] if paused else notes
+    if paused:
+        notes.append(f"the sync rules {', '.join(paused)} are paused: fedorm sync resume")
+    return notes

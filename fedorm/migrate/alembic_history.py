@@ -58,7 +58,7 @@ class AlembicHistory(History):
         if self.exists:
             return []
         files = {
-            "alembic.ini": INI.format(service=self.service, directory=self.directory),
+            "alembic.ini": INI.format(service=self.service, directory="/".join(self.directory.parts[-2:])),
             "env.py": ENV.format(service=self.service),
             "script.py.mako": SCRIPT,
         }
@@ -172,7 +172,11 @@ class AlembicHistory(History):
 
         before = await self.current() if self.is_adopted else []
         await self._connected(run)
-        return done or (await self._between(before) if self.is_adopted else [])
+        if not done and self.is_adopted:
+            done = await self._between(before)
+            for one in done if report is not None else ():
+                report(self.service, f"{'did' if one not in _ancestors(self.revisions(), before) else 'undid'} {one}")
+        return done
 
     async def _between(self, before: list[str]) -> list[str]:
         """Return what an ``env.py`` that says nothing has carried out or undone."""

@@ -11,7 +11,6 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from fedorm.catalog import catalog
 from fedorm.exc import ConfigurationError
 from fedorm.migrate.base import Drift, History, Report, Revision
 from fedorm.migrate.collections import DATABASE, SchemaMigration, body, changes, compared
@@ -265,7 +264,7 @@ class BeanieHistory(History):
         return found + [Drift(self.service, name, what) for name, what in compared(wanted, present)]
 
     async def _both(self) -> tuple[dict[str, Collection], dict[str, Collection]]:
-        wanted = declared(catalog.documents(self.service))
+        wanted = declared(self._store.models())
         if Capability.TRANSACTIONS in self._store.capabilities:
             wanted |= own_collections()
         async with self._store.named():

@@ -6,14 +6,16 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from fedorm.exc import MissingDriverError
+from fedorm.exc import MissingDriverError, UnsupportedOperationError
 from fedorm.migrate.base import History
 from fedorm.stores.base import DocumentStore, Store
 from fedorm.stores.sql import SQLStore
 
 
 def history_of(store: Store, directory: Path, *, sync: bool) -> History:
-    """Return a service's history: Alembic's for tables, Beanie's for documents."""
+    """Return a service's history, Alembic's or Beanie's. Raises ``UnsupportedOperationError`` where none can be."""
+    if not store.has_schema:
+        raise store.error(UnsupportedOperationError, "has no schema, and so no migrations")
     if isinstance(store, SQLStore):
         try:
             from fedorm.migrate.alembic_history import AlembicHistory

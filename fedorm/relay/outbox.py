@@ -186,7 +186,7 @@ class Outbox:
                 raise UnknownServiceError(name, known=stores)
             if isinstance(store, SQLStore) and Capability.TRANSACTIONS in store.capabilities:
                 sources.append(SQLSource(store, keep=keep, lease=lease))
-            elif isinstance(store, DocumentStore):
+            elif isinstance(store, DocumentStore) and (store.keeps_own or Capability.TRANSACTIONS in store.may_have):
                 from fedorm.relay.mongodb_source import MongoDBSource
 
                 sources.append(MongoDBSource(cast(Any, store), keep=keep, lease=lease))

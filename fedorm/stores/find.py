@@ -92,6 +92,10 @@ class SessionFind(FindMany[Any]):
             await self._reader.load(documents, self._options)
         return documents
 
+    def for_threads(self, bridge: Bridge, flush: Callable[[], None]) -> SyncFind:
+        """Return the same query for code that is not async."""
+        return SyncFind(self, bridge, flush)
+
     async def count(self) -> int:
         """Count the matching documents, what is pending included."""
         self.session = await self._reader.before_reading(self._store)

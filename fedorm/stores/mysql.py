@@ -21,6 +21,7 @@ from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.findings import Finding, Needs, too_old
 from fedorm.stores.mysql_rows import MySQLRowAccess
 from fedorm.stores.reflecting import Wanted, restore_json
+from fedorm.stores.replicating import ReplicatingMySQL
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.scanning import WRITTEN, Scanner, note_writes
 from fedorm.stores.sql import SQLStore, execute_within
@@ -43,7 +44,7 @@ class _Numeric(ExactNumeric):
     widest = (65, 30)
 
 
-class MySQLStore(SQLStore):
+class MySQLStore(ReplicatingMySQL, SQLStore):
     """A MySQL 8 or MariaDB 10.6 database, or later."""
 
     kind = "mysql"

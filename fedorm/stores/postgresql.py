@@ -41,6 +41,7 @@ from fedorm.stores.findings import Finding, Needs
 from fedorm.stores.postgresql_feed import PostgreSQLFeed
 from fedorm.stores.postgresql_rows import PostgreSQLRowAccess
 from fedorm.stores.postgresql_values import read_endless
+from fedorm.stores.replicating import ReplicatingPostgreSQL
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.scanning import Scanner
 from fedorm.stores.sql import SQLStore, array_filter
@@ -59,7 +60,7 @@ _LOST = (
 )  # fmt: skip
 
 
-class PostgreSQLStore(SQLStore):
+class PostgreSQLStore(ReplicatingPostgreSQL, SQLStore):
     """A PostgreSQL database, 12 or later."""
 
     kind = "postgresql"

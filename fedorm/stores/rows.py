@@ -77,8 +77,13 @@ class RowAccess(ABC):
     database says, for everything else another one.
     """
 
+    sees_new_keys: ClassVar[bool] = True
+    """Whether pages have rows that were added while they were read; where not, those are in the next reading."""
     rounds_moments: ClassVar[bool] = True
     """Whether the database rounds moments with more digits than a column keeps, and does not cut them off."""
+
+    as_replica: bool = False
+    """Whether what is written was checked where it comes from: foreign keys are not looked at, where that can be."""
 
     def __init__(self, shape: RowShape) -> None:
         self.shape = shape

@@ -46,6 +46,7 @@ from fedorm.exc import (
 )
 from fedorm.stores.exact import RefusedValueError
 from fedorm.stores.reflecting import Wanted, generic, reflect_tables
+from fedorm.stores.replicating import Replicating
 from fedorm.stores.sql_examining import SQLExamining
 from fedorm.stores.tls import client_context, split_tls
 from fedorm.stores.touched import TouchedTables
@@ -55,7 +56,7 @@ WRITES = "fedorm_writes"
 """The execution option of a transaction that writes after it has read; SQLite has to know that before it reads."""
 
 
-class SQLStore(SQLExamining):
+class SQLStore(Replicating, SQLExamining):
     """A service behind two SQLAlchemy engines: one for greenlets, one for threads."""
 
     sql_dialect: ClassVar[str]

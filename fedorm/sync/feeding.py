@@ -54,6 +54,7 @@ async def leave_log(sync: Sync, carrying: Carrying) -> None:
     position = await carrying.positions.peek()
     if position is not None and position.feed is not None:
         await sync.feed(carrying.rule).drop()
+        await sync.accounts(carrying.rule).found(carrying.rule.name)
 
 
 def _name(federation: Federation, rule: ResolvedRule) -> str:

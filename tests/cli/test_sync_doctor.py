@@ -49,6 +49,7 @@ def account(shell: Shell, rule: str, **values: Any) -> None:
 def test_rules_that_are_well(shell: Shell) -> None:
     """All are told of, and which of them nobody carries out."""
     assert rules(shell) == (0, dict.fromkeys(("letters", "stamps", "visits"), ("new", None, None)))
+    shell("sync", "backfill", "stamps")
     account(shell, "letters", state="waiting", last_sync_at=time.time(), lag_seconds=0.1)
     account(shell, "stamps", state="streaming", last_sync_at=time.time(), lag_seconds=59.0)
     assert shell.rows("sync", "pause", "visits")
@@ -62,6 +63,7 @@ def test_rules_that_are_well(shell: Shell) -> None:
     assert ["stamps", f"{office}.SoldStamp", f"{archive}.ListedStamp", "cdc", "streaming", "59.0 s", "", ""] in lines
     assert "note: the sync rules visits are paused: fedorm sync resume\n" in shown
     assert "nobody carries out" not in shown
+    assert re.search(r"note: PostgreSQL keeps its log for the sync rules stamps \([\d,]+ bytes now\) until", shown)
 
 
 def test_rules_that_are_not_well(shell: Shell) -> None:

@@ -24,7 +24,7 @@ value is refused by an error that names the service, with ``Lost`` that it reall
 that has been closed fails the suite until it is taken out.
 
 The tests are coroutines: run them with pytest-asyncio and ``asyncio_mode = "auto"``. ``settings`` holds further
-settings of the service. A store of documents (``Capability.DOCUMENTS``) needs the extra ``fedorm[mongodb]``.
+settings of the service. The models of a store of documents are made of its ``entity_base()``.
 """
 
 from __future__ import annotations
