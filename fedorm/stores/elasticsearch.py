@@ -106,10 +106,19 @@ class ElasticsearchStore(PydanticModels):
         """Close the client of the bridge's loop."""
         bridge.run(self._close(sync=True))
 
-    async def ping(self) -> None:
+    async def ping(self, *, sync: bool = False) -> None:
         """Ask who it is."""
         async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
-            await self.client(sync=False).info()
+            await self.client(sync=sync).info()
+
+    def ping_sync(self, bridge: ThreadBridge) -> None:
+        """Do the same over the client of the bridge's loop."""
+        bridge.run(self.ping(sync=True))
+
+    async def version(self) -> str | None:
+        """Ask who it is."""
+        async with self.named():
+            return str((await self.client(sync=False).info())["version"]["number"])
 
     async def _open(self, *, sync: bool) -> None:
         from fedorm.stores.elasticsearch_client import made_client
