@@ -21,8 +21,8 @@ from fedorm.stats import UNOBSERVED, Observer, Recorder
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.feeds import ChangeFeed
-from fedorm.stores.positions import PositionLog
 from fedorm.stores.findings import Finding, Needs
+from fedorm.stores.positions import PositionLog
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.searching import Search, SearchResult
 from fedorm.stores.writes import Writes

@@ -26,8 +26,8 @@ from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.mongodb_errors import classify
-from fedorm.stores.positions import PositionLog
 from fedorm.stores.mongodb_findings import MongoDBExamining
+from fedorm.stores.positions import PositionLog
 from fedorm.stores.reflecting import Wanted
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.writes import Writes
