@@ -120,6 +120,10 @@ class Store(ABC):
     async def ping(self) -> None:
         """Get an answer from the server, or raise a ``StoreError``."""
 
+    def ping_sync(self, bridge: ThreadBridge) -> None:
+        """Do the same for threads, over what ``open_sync`` has opened."""
+        bridge.run(self.ping())
+
     @abstractmethod
     def open_sync(self, bridge: ThreadBridge) -> None:
         """Connect for sessions that are used by threads."""

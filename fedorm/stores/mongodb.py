@@ -90,6 +90,10 @@ class MongoDBStore(MongoDBExamining):
         """Close the client."""
         await self._close(sync=False)
 
+    def ping_sync(self, bridge: ThreadBridge) -> None:
+        """Do the same over the client of the bridge's loop."""
+        bridge.run(self.ping(sync=True))
+
     def open_sync(self, bridge: ThreadBridge) -> None:
         """Connect a client of the bridge's loop."""
         bridge.run(self._open(sync=True))
@@ -98,10 +102,10 @@ class MongoDBStore(MongoDBExamining):
         """Close the client of the bridge's loop."""
         bridge.run(self._close(sync=True))
 
-    async def ping(self) -> None:
+    async def ping(self, *, sync: bool = False) -> None:
         """Run the ``ping`` command."""
-        async with self.named():
-            await self._side(sync=False).database.command("ping")
+        async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
+            await self._side(sync=sync).database.command("ping")
 
     async def _open(self, *, sync: bool) -> None:
         from beanie import init_beanie
