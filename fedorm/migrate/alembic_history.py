@@ -177,9 +177,10 @@ class AlembicHistory(History):
         before = await self.current() if self.is_adopted else []
         await self._connected(run)
         if not done and self.is_adopted:
-            done = await self._between(before)
-            for one in done if report is not None else ():
-                report(self.service, f"{'did' if one not in _ancestors(self.revisions(), before) else 'undid'} {one}")
+            done, was = await self._between(before), _ancestors(self.revisions(), before)
+            if report is not None:
+                for one in done:
+                    report(self.service, f"{'undid' if one in was else 'did'} {one}")
         return done
 
     async def _between(self, before: list[str]) -> list[str]:

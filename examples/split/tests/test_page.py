@@ -15,7 +15,7 @@ from shutil import copytree, ignore_patterns
 import pytest
 
 from examples.split.after.shop import database as database_after
-from examples.split.after.shop import selling
+from examples.split.after.shop import models, selling
 from examples.split.before.shop import database as database_before
 from examples.split.before.shop import selling as selling_before
 from examples.split.tests.page import REPOSITORY, SPLIT, Walk, shape, sources
@@ -95,7 +95,6 @@ async def all_is_there(customers: Customers) -> None:
             pages = [await selling.product_page(session, number) for number in sold]
             assert [STOCK - page.stock for page in pages] == list(sold.values())
             assert sum(len(page.reviews) for page in pages) == OLD + customers.registered
-        models = database_after.models
         for relationship in (models.Order.user, models.Order.address, models.Review.user, models.OrderItem.product):
             assert (await fed.orphans(relationship)).rows == 0
 
