@@ -9,7 +9,8 @@ import typer
 
 from fedorm.cli.exit_codes import ExitCode
 from fedorm.cli.failing import one_line, run
-from fedorm.cli.services import AsForm, AsJson, Form, advice, form_of, write_list
+from fedorm.cli.service_health import advice
+from fedorm.cli.services import AsForm, AsJson, Form, form_of, write_list
 from fedorm.cli.setup import Setup
 from fedorm.cli.tables import show_table
 from fedorm.federation import Federation

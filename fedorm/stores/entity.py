@@ -82,6 +82,8 @@ class Entity:
     __service__: ClassVar[str]
     __services__: ClassVar[frozenset[str] | set[str] | None] = None
     __federated__: ClassVar[dict[str, FederatedAttribute]] = {}
+    __shares__: ClassVar[bool] = False
+    """Whether what is in a collection says which of several classes it is of."""
 
     @property
     def awaitable_attrs(self) -> AwaitableAttributes:
@@ -129,5 +131,5 @@ def _refuse_duplicate(model: type[Any], service: str) -> None:
     name = collection_name(model)
     owners = [other for other in siblings_of(model) if other is not model and collection_name(other) == name]
     # Inheritance may keep several classes in one collection: those below the one that was there first.
-    if owners and not issubclass(model, owners[0]):
+    if owners and not (model.__shares__ and issubclass(model, owners[0])):
         raise DuplicateTableError(service=service, table=name, model=model.__name__)

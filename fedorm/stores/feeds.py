@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fedorm.stores.findings import Finding
 from fedorm.stores.rows import Key, RowShape, Values
 
 
@@ -72,13 +73,17 @@ class ChangeFeed(ABC):
     shapes: Sequence[RowShape]
 
     @abstractmethod
-    async def problems(self) -> list[str]:
-        """Return what stands against it on this server: each a sentence with what to do, such as a setting to change.
+    async def findings(self) -> list[Finding]:
+        """Return what stands against it on this server.
 
         Asks for settings, privileges and tables alone, and changes nothing.
         """
 
-    async def whole_row_problems(self, shapes: Sequence[RowShape] | None = None) -> list[str]:
+    async def problems(self) -> list[str]:
+        """Return the same as sentences, each with what to do."""
+        return [str(finding) for finding in await self.findings()]
+
+    async def whole_row_findings(self, shapes: Sequence[RowShape] | None = None) -> list[Finding]:
         """Return what stands against ``Change.before`` being the whole row, for these shapes or for all."""
         return []
 

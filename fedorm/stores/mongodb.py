@@ -21,12 +21,12 @@ from fedorm.exc import (
     UnsupportedOperationError,
 )
 from fedorm.stores.base import Capability, DocumentReader, KeptDocuments, collection_name
-from fedorm.stores.beanie_models import BeanieModels
 from fedorm.stores.bson_types import class_filter, field_name
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.mongodb_errors import classify
+from fedorm.stores.mongodb_findings import MongoDBExamining
 from fedorm.stores.positions import PositionLog
 from fedorm.stores.reflecting import Wanted
 from fedorm.stores.rows import RowAccess, RowShape
@@ -45,7 +45,7 @@ class _Side:
     decisions: DocumentDecisions | None = None
 
 
-class MongoDBStore(BeanieModels):
+class MongoDBStore(MongoDBExamining):
     """A MongoDB database; transactions where the server is a replica set or a sharded cluster."""
 
     kind = "mongodb"

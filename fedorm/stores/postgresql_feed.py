@@ -15,6 +15,7 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm.exc import ConfigurationError, FeedLostError, ServiceTimeoutError, StoreError
 from fedorm.stores import postgresql_slot as at_server
 from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk, Kept
+from fedorm.stores.findings import Finding
 from fedorm.stores.pgoutput import (
     Decoder,
     KeyNotLoggedError,
@@ -81,11 +82,11 @@ class PostgreSQLFeed(ChangeFeed):
 
     # -- at the server
 
-    async def problems(self) -> list[str]:
+    async def findings(self) -> list[Finding]:
         """Ask for the settings, the user's privileges, the tables and their keys."""
         return await self._ask(obstacles, self.shapes, self.slot, self.publication)
 
-    async def whole_row_problems(self, shapes: Sequence[RowShape] | None = None) -> list[str]:
+    async def whole_row_findings(self, shapes: Sequence[RowShape] | None = None) -> list[Finding]:
         """Return what stands against ``Change.before`` being the whole row, for these shapes or for all."""
         return await self._ask(whole_row_obstacles, self.shapes if shapes is None else shapes)
 

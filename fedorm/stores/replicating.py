@@ -72,7 +72,7 @@ class ReplicatingMySQL(Replicating):
 
     def generate_beyond(self, connection: Connection, key: Column[Any], value: int) -> None:
         """Set the table's counter."""
-        beyond = DDL("ALTER TABLE %(fullname)s AUTO_INCREMENT = %(next)s", context={"next": value + 1})
+        beyond = DDL("ALTER TABLE %(fullname)s AUTO_INCREMENT = %(next)s", context={"next": value + 1})  # type: ignore[no-untyped-call]
         connection.execute(beyond.against(key.table))
 
 

@@ -47,17 +47,16 @@ from fedorm.exc import (
 from fedorm.stores.exact import RefusedValueError
 from fedorm.stores.reflecting import Wanted, generic, reflect_tables
 from fedorm.stores.replicating import Replicating
-from fedorm.stores.sql_reading import SQLReading
+from fedorm.stores.sql_examining import SQLExamining
 from fedorm.stores.tls import client_context, split_tls
 from fedorm.stores.touched import TouchedTables
-from fedorm.stores.twophase import TwoPhase
 from fedorm.stores.watching import watch
 
 WRITES = "fedorm_writes"
 """The execution option of a transaction that writes after it has read; SQLite has to know that before it reads."""
 
 
-class SQLStore(TwoPhase, Replicating, SQLReading):
+class SQLStore(Replicating, SQLExamining):
     """A service behind two SQLAlchemy engines: one for greenlets, one for threads."""
 
     sql_dialect: ClassVar[str]

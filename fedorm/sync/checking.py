@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Table, inspect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import configure_mappers
 from sqlalchemy.util import greenlet_spawn
 
 from fedorm.catalog import owner_of, service_of
 from fedorm.outbox.services import refusal_of
 from fedorm.stores.base import Capability
+from fedorm.stores.findings import Finding
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import SyncRuleError
 from fedorm.sync.homes import home_of
@@ -118,18 +120,25 @@ async def _is_there(sync: Sync, rule: ResolvedRule) -> bool:
 
     def ask() -> bool:
         with store.engine.connect() as connection:
-            return inspect(connection).has_table(table.name, schema=table.schema)
+            try:
+                return inspect(connection).has_table(table.name, schema=table.schema)
+            except DBAPIError:  # The user may not know; what the feed says is said of that, too.
+                return True
 
     return await greenlet_spawn(ask)
 
 
-async def check_server(sync: Sync, rule: ResolvedRule) -> list[str]:
+async def findings_of(sync: Sync, rule: ResolvedRule) -> list[Finding]:
     """Return what stands against a rule on its servers."""
     store, model = sync.store(rule.source.service), rule.source.model
     if isinstance(rule.strategy, EventDriven) and model is not None:
         refusal = refusal_of(store, [model])
-        return [] if refusal is None else [f"sync rule {rule.name!r}: {refusal}"]
+        return [] if refusal is None else [Finding(str(refusal), "")]
     if not isinstance(rule.strategy, CDC) or not await _is_there(sync, rule):
         return []
-    problems = [*await sync.feed(rule).problems(), *await sync.untold(rule)]
-    return [f"sync rule {rule.name!r}: {problem}" for problem in problems]
+    return [*await sync.feed(rule).findings(), *await sync.untold(rule)]
+
+
+async def check_server(sync: Sync, rule: ResolvedRule) -> list[str]:
+    """Return the same as sentences that name the rule."""
+    return [f"sync rule {rule.name!r}: {finding}" for finding in await findings_of(sync, rule)]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
 from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk, Kept
+from fedorm.stores.findings import Finding
 
 
 class MergedFeed(ChangeFeed):
@@ -17,9 +18,9 @@ class MergedFeed(ChangeFeed):
         self._feeds = dict(feeds)
         self.shapes = [shape for feed in self._feeds.values() for shape in feed.shapes]
 
-    async def problems(self) -> list[str]:
+    async def findings(self) -> list[Finding]:
         """Ask each."""
-        return [problem for feed in self._feeds.values() for problem in await feed.problems()]
+        return [finding for feed in self._feeds.values() for finding in await feed.findings()]
 
     async def create(self) -> str:
         """Make each."""

@@ -68,9 +68,9 @@ class Streamer:
 
     async def _check(self) -> None:
         """Refuse what a federation may not have seen as it was opened: its tables may have been made since."""
-        problems = await untold(self._carrying.federation, self._carrying.rule)
-        if problems:
-            raise SyncRuleError("; ".join(problems))
+        found = await untold(self._carrying.federation, self._carrying.rule)
+        if found:
+            raise SyncRuleError("; ".join(map(str, found)))
 
     async def _saved(self) -> Position:
         position = await self._carrying.load()

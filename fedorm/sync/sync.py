@@ -9,10 +9,13 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
+from sqlalchemy.exc import DBAPIError
+
 from fedorm.exc import StoreError
 from fedorm.relay.outbox import Outbox, WithOutbox
 from fedorm.stores.base import Store, batches
 from fedorm.stores.feeds import ChangeFeed
+from fedorm.stores.findings import Finding
 from fedorm.stores.rows import Key
 from fedorm.sync.accounts import LEASE, Accounts, Progress
 from fedorm.sync.backfilling import Filled, fill, rewind
@@ -157,7 +160,7 @@ class Sync(ThroughBroker):
         """Return what reads the log for a rule."""
         return feed_of(self._federation, rule)
 
-    async def untold(self, rule: ResolvedRule) -> list[str]:
+    async def untold(self, rule: ResolvedRule) -> list[Finding]:
         """Return why the log does not tell all that a rule has to know of related rows."""
         return await untold(self._federation, rule)
 
@@ -345,17 +348,18 @@ class Sync(ThroughBroker):
 
     async def _ask(self) -> list[RuleStatus]:
         rules = [rule for _, rule in sorted(self.rules.items())]
-        found = await asyncio.gather(*map(self._asked, rules))
+        found = await asyncio.gather(*map(self.ask, rules))
         self._known.update({one.name: one for one in found})
         return list(found)
 
-    async def _asked(self, rule: ResolvedRule) -> RuleStatus:
+    async def ask(self, rule: ResolvedRule) -> RuleStatus:
+        """Return how one rule does, as its services say."""
         try:
             account = await self.accounts(rule).get(rule.name)
             letters = await self.letters(rule).count()
             position = await positions_of(rule, self._federation.stores).peek()
-        except StoreError as error:
-            return replace(named(rule, "unknown"), last_error=str(error))
+        except (StoreError, DBAPIError) as error:  # The latter where the user may not look.
+            return replace(named(rule, "unknown"), last_error=str(getattr(error, "orig", error)))
         if account is None:
             return replace(named(rule, "new"), dead_letters=letters)
         return status_of(rule, account, letters, None if position is None else position.as_json())
