@@ -73,6 +73,8 @@ class Store(Answering):
     """What is said where it has no ``Capability.CHANGE_FEED``."""
     has_schema: ClassVar[bool] = True
     """Whether what it holds has a schema that migrations change."""
+    history: ClassVar[str] = ""
+    """Of a store without SQL, which history they are: a module of ``fedorm.migrate``, which is above, and its class."""
     commits_after_rows: ClassVar[bool] = False
     """Whether a session commits it after its SQL services: one that hardly ever refuses at the commit what it took."""
 

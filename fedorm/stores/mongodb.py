@@ -50,6 +50,7 @@ class MongoDBStore(MongoDBExamining):
 
     kind = "mongodb"
     extra = "mongodb"
+    history = "fedorm.migrate.beanie_history:BeanieHistory"
     batch_size = 500
     most_keys = 2_000
     may_have = frozenset({Capability.TRANSACTIONS, Capability.CHANGE_FEED})
