@@ -59,10 +59,10 @@ def _take_type_map(base: type[Any]) -> None:
     """Give a base with a ``type_annotation_map`` a registry of its own, in which all models know each other's names."""
     if "type_annotation_map" not in vars(base) or "registry" in vars(base):
         return
-    above: registry = base.registry  # type: ignore[attr-defined]
+    above: registry = base.registry
     known = {**above.type_annotation_map, **vars(base)["type_annotation_map"]}
-    own = registry(metadata=base.metadata, class_registry=above._class_registry, type_annotation_map=known)  # type: ignore[attr-defined]
-    base.registry = base._sa_registry = own  # type: ignore[attr-defined]
+    own = registry(metadata=base.metadata, class_registry=above._class_registry, type_annotation_map=known)
+    base.registry = base._sa_registry = own
 
 
 _plain_relationships: list[tuple[type[Any], str, RelationshipProperty[Any]]] = []

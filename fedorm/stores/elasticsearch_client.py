@@ -15,10 +15,8 @@ from fedorm.config import ServiceSettings, TLSSettings
 from fedorm.exc import (
     AuthenticationError,
     ConfigurationError,
-    DuplicateKeyError,
     ServiceTimeoutError,
     ServiceUnavailableError,
-    StaleDocumentError,
     StoreError,
     TLSError,
 )
@@ -142,8 +140,6 @@ def classify(error: BaseException) -> type[StoreError]:
     """Return the class of error that one of the client's stands for."""
     if isinstance(error, elasticsearch.AuthenticationException | elasticsearch.AuthorizationException):
         return AuthenticationError
-    if isinstance(error, elasticsearch.ConflictError):
-        return DuplicateKeyError if "already exists" in str(error) else StaleDocumentError
     if isinstance(error, TlsError):
         return TLSError
     if isinstance(error, elasticsearch.ConnectionTimeout | TimeoutError):

@@ -34,7 +34,8 @@ class SearchDocumentMeta(EntityMeta):
         made = cls.__dict__.get("__search_document__")
         if made is None:
             index = type("Index", (), {"name": collection_name(cls), "settings": settings_of(cls)})
-            made = type(dsl.AsyncDocument)(cls.__name__, (dsl.AsyncDocument,), {**fields_of(cls), "Index": index})
+            metaclass: Any = type(dsl.AsyncDocument)
+            made = metaclass(cls.__name__, (dsl.AsyncDocument,), {**fields_of(cls), "Index": index})
             type.__setattr__(cls, "__search_document__", made)
         return made
 

@@ -82,7 +82,7 @@ def template_of(model: type[Any]) -> Sequence[str]:
 
 def _analysis(model: type[Any]) -> dict[str, Any]:
     mapping = dsl.Mapping()
-    for name, field in fields_of(model).items():
+    for name, field in fields_of(model).items():  # type: ignore[arg-type] # mypy does not take a class for hashable
         mapping.field(name, field)
     found: dict[str, Any] = mapping._collect_analysis()
     return found

@@ -353,4 +353,4 @@ def _like(field: Indexed, pattern: Any) -> Query:
 
 def _wild(pattern: str) -> str:
     # One of its own signs may be any letter here: what is found is looked at again.
-    return pattern.translate(str.maketrans({"%": "*", "_": "?", "*": "?", "\\": "?"}))
+    return pattern.translate(str.maketrans("%_*\\", "*???"))

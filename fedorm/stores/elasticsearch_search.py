@@ -39,7 +39,8 @@ def search_body(model: type[Any], wanted: Search) -> dict[str, Any]:
 
 def searched_fields(model: type[Any]) -> list[str]:
     """Return the fields that are analyzed as texts, those within included; all others when there is none."""
-    found = [path for path, field in _paths(fields_of(model)) if isinstance(field, dsl.Text)]
+    fields = fields_of(model)  # type: ignore[arg-type] # mypy does not take a class for hashable
+    found = [path for path, field in _paths(fields) if isinstance(field, dsl.Text)]
     return found or ["*"]
 
 

@@ -114,7 +114,8 @@ def id_of(model: type[BaseModel], text: str) -> Any:
 
 @lru_cache(maxsize=1024)
 def _adapter(model: type[BaseModel]) -> TypeAdapter[Any]:
-    return TypeAdapter(model.model_fields["id"].annotation)
+    annotation: Any = model.model_fields["id"].annotation
+    return TypeAdapter(annotation)
 
 
 @lru_cache(maxsize=1024)

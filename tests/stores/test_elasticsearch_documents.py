@@ -92,7 +92,7 @@ async def test_a_change_of_what_another_has_changed(fed: Federation) -> None:
 
 async def test_an_id_that_is_taken(fed: Federation) -> None:
     await put(fed, VolumeText(id=1, title="one"))
-    with pytest.raises(DuplicateKeyError, match="service 'search_index'.*VolumeText with the id '1'"):
+    with pytest.raises(DuplicateKeyError, match=r"service 'search_index'.*VolumeText with the id '1'"):
         await put(fed, VolumeText(id=1, title="another"), VolumeText(id=2, title="two"))
     async with fed.session() as session:
         assert [one.title for one in await session.find(VolumeText).to_list()] == ["one"]
@@ -202,7 +202,7 @@ async def test_searches_from_a_thread(library: Federation) -> None:
 
 async def test_only_an_index_is_searched(library: Federation) -> None:
     async with library.session() as session:
-        with pytest.raises(UnsupportedOperationError, match="service 'search_rows'.*ranks nothing"):
+        with pytest.raises(UnsupportedOperationError, match=r"service 'search_rows'.*ranks nothing"):
             await session.search(Volume, "shoes")
 
 

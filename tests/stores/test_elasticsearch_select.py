@@ -164,7 +164,7 @@ async def test_what_the_server_maps_counts(fed: Federation) -> None:
     store.forget_indices()
     assert await answer(fed, C.isbn == "A B") == ([1], 2)
     async with fed.session() as session:
-        with pytest.raises(UnsupportedOperationError, match="search_index.*field 'pages' holds a value of type str"):
+        with pytest.raises(UnsupportedOperationError, match=r"search_index.*field 'pages' holds a value of type str"):
             await session.execute(select(C.id).where(C.pages > 3))
 
 
