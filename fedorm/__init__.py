@@ -10,6 +10,7 @@ from fedorm.async_session import AsyncFederatedSession
 from fedorm.exc import (
     AuthenticationError,
     ConfigurationError,
+    CrossServiceForeignKeyError,
     CrossServiceRelationshipError,
     CrossServiceStatementError,
     DetachedError,
@@ -76,6 +77,7 @@ __all__ = [
     "MissingServiceError",
     "DuplicateTableError",
     "CrossServiceRelationshipError",
+    "CrossServiceForeignKeyError",
     "RelationshipError",
     "KeyTypeError",
     "UnknownColumnError",

@@ -10,6 +10,7 @@ from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
+from fedorm.options import FederatedLoad, Relationship
 from fedorm.outbox.events import Event
 from fedorm.session import FederatedSession
 from fedorm.stores.searching import SearchResult
@@ -53,6 +54,6 @@ class AsyncFederatedSession(AsyncSession):
         """Return the result of a query over any services as a ``pyarrow.Table``; of entities, their columns."""
         return await greenlet_spawn(self.sync_session.arrow, statement, parameters)
 
-    async def load(self, instances: Iterable[Any], *paths: Any) -> None:
+    async def load(self, instances: Iterable[Any], *paths: FederatedLoad | Relationship) -> None:
         """Load relationships of ``instances``: ``federated_load(...)`` options, or attributes."""
         await greenlet_spawn(self.sync_session.load, instances, *paths)

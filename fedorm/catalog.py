@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import Column, FromClause, MetaData, Table
 from sqlalchemy.sql import visitors
 
-from fedorm.exc import MissingServiceError, ModelError, UnknownServiceError
+from fedorm.exc import CrossServiceForeignKeyError, MissingServiceError, ModelError, UnknownServiceError
 
 SERVICE = "fedorm.service"
 """The key under which a MetaData's ``info`` and an engine's execution options name their service."""
@@ -18,6 +18,9 @@ SESSION = "_fedorm_session"
 
 STRATEGY = "join_strategy"
 """The execution option by which a user overrides how the planner joins."""
+
+
+_PLAIN = MetaData()
 
 
 class Catalog:
@@ -34,6 +37,31 @@ class Catalog:
         if service not in self._metadata:
             self._metadata[service] = MetaData(info={SERVICE: service})
         return self._metadata[service]
+
+    def metadata_like(self, service: str, base: MetaData) -> MetaData:
+        """Return the same with the schema and the naming convention of a base's own MetaData, if that has any."""
+        metadata = self.metadata(service)
+        for setting, default in (("naming_convention", _PLAIN.naming_convention), ("schema", _PLAIN.schema)):
+            wanted, has = getattr(base, setting), getattr(metadata, setting)
+            if wanted in (default, has):
+                continue
+            if has != default:
+                raise ModelError(f"models of service {service!r} have bases whose MetaData differ in their {setting}")
+            setattr(metadata, setting, wanted)
+        return metadata
+
+    def refuse_crossing_keys(self, services: Iterable[str]) -> None:
+        """Raise ``CrossServiceForeignKeyError`` for a foreign key of theirs to a table that another service owns."""
+        for service in services:
+            own = self.metadata(service).tables
+            for table in own.values():
+                for key in table.foreign_keys:
+                    target = key.target_fullname.rpartition(".")[0]
+                    owner = next((name for name, one in self._metadata.items() if target in one.tables), service)
+                    if target not in own and owner != service:
+                        raise CrossServiceForeignKeyError(
+                            column=str(key.parent), service=service, target=key.target_fullname, target_service=owner
+                        )
 
     @property
     def services(self) -> set[str]:

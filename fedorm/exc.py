@@ -75,6 +75,17 @@ class CrossServiceRelationshipError(ModelError):
         )
 
 
+class CrossServiceForeignKeyError(ModelError):
+    """A ``ForeignKey`` leads to a table of another service."""
+
+    def __init__(self, *, column: str, service: str, target: str, target_service: str) -> None:
+        super().__init__(
+            f"{column} of service {service!r} has a ForeignKey to {target} of service {target_service!r}, and no "
+            f"database can hold a key against another one: leave the ForeignKey() out, keep the index, and let a "
+            f"federated_relationship(local_key=...) lead there; await fed.orphans(...) counts keys that lead nowhere"
+        )
+
+
 class OutboxRuleError(ModelError):
     """The ``__outbox__`` of a model does not fit it, or cannot be kept by the model's service."""
 

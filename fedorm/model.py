@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import MetaData, event
 from sqlalchemy.ext.asyncio import AsyncAttrs
-from sqlalchemy.orm import DeclarativeBase, Mapper, RelationshipProperty
+from sqlalchemy.orm import DeclarativeBase, Mapper, RelationshipProperty, registry
 
 from fedorm.annotations import target_name
 from fedorm.catalog import catalog, check_service, service_of
@@ -19,7 +19,8 @@ class FederatedBase(AsyncAttrs, DeclarativeBase):
     """The base of every model over a table; ``__service__`` names the owner.
 
     A base of your own (``__abstract__ = True``) may carry ``__services__``, the names that are allowed: a model
-    with another one is then refused when its class is made.
+    with another one is then refused when its class is made. Its ``type_annotation_map``, and the naming convention and
+    the schema of its ``metadata``, are those of its models; the tables themselves are in ``metadata_of(service)``.
     """
 
     __abstract__ = True
@@ -29,11 +30,12 @@ class FederatedBase(AsyncAttrs, DeclarativeBase):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if cls.__dict__.get("__abstract__", False):
+            _take_type_map(cls)
             super().__init_subclass__(**kwargs)
             return
         service = check_service(cls)
         if "metadata" not in cls.__dict__:
-            cls.metadata = catalog.metadata(service)
+            cls.metadata = catalog.metadata_like(service, cls.metadata)
         table = cls.__dict__.get("__tablename__")
         if isinstance(table, str) and "__table__" not in cls.__dict__:
             _refuse_duplicate(cls, service, table)
@@ -53,12 +55,22 @@ class FederatedBase(AsyncAttrs, DeclarativeBase):
         return catalog.metadata(service)
 
 
+def _take_type_map(base: type[Any]) -> None:
+    """Give a base with a ``type_annotation_map`` a registry of its own, in which all models know each other's names."""
+    if "type_annotation_map" not in vars(base) or "registry" in vars(base):
+        return
+    above: registry = base.registry
+    known = {**above.type_annotation_map, **vars(base)["type_annotation_map"]}
+    own = registry(metadata=base.metadata, class_registry=above._class_registry, type_annotation_map=known)
+    base.registry = base._sa_registry = own
+
+
 _plain_relationships: list[tuple[type[Any], str, RelationshipProperty[Any]]] = []
 
 
 @event.listens_for(Mapper, "before_configured")
 def _refuse_crossing_relationships() -> None:
-    """Name the mend before SQLAlchemy fails on a join condition that cannot exist."""
+    """Name the mend before SQLAlchemy fails on a join condition, or a foreign key, that cannot exist."""
     for model, key, prop in _plain_relationships:
         target: Any = prop.argument
         if not isinstance(target, type):
@@ -77,6 +89,7 @@ def _refuse_crossing_relationships() -> None:
                 target=target.__name__,
                 target_service=service,
             )
+    catalog.refuse_crossing_keys(catalog.services)
 
 
 def _refuse_duplicate(model: type[Any], service: str, table: str) -> None:

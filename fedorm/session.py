@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import Executable, event
-from sqlalchemy.orm import InstanceState, ORMExecuteState, Session, SessionTransaction
+from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.orm.session import SessionTransactionOrigin
 from sqlalchemy.util import IdentitySet
 
@@ -20,7 +20,7 @@ from fedorm.entity import is_document
 from fedorm.exc import UnsupportedOperationError, UnsupportedQueryError
 from fedorm.loading import Loader
 from fedorm.measuring import execute_measured, measured
-from fedorm.options import FederatedLoad, federated_load
+from fedorm.options import FederatedLoad, Relationship, federated_load
 from fedorm.outbox.writing import EmittingSession, end_flush
 from fedorm.relationship import FederatedAttribute
 from fedorm.routing import RoutedSession
@@ -119,11 +119,13 @@ class FederatedSession(EmittingSession, RoutedSession):
             return merged
         return super().merge(instance, **options)
 
-    def get(self, entity: Any, ident: Any, **options: Any) -> Any:
+    def get(self, entity: type[T] | Mapper[T], ident: Any, **options: Any) -> T | None:
         """Return the object or document with a primary key, None without one."""
         if not is_document(entity):
             return super().get(entity, ident, **options)
-        found = self.documents.get(entity, ident, refresh=bool(options.get("populate_existing")))
+        found: T | None = self.documents.get(
+            cast("type[T]", entity), ident, refresh=bool(options.get("populate_existing"))
+        )
         if found is not None and options.get("options"):
             self.load([found], *options["options"])
         return found
@@ -321,7 +323,7 @@ class FederatedSession(EmittingSession, RoutedSession):
 
     # -- relationships and documents
 
-    def load(self, instances: Iterable[Any], *paths: Any) -> None:
+    def load(self, instances: Iterable[Any], *paths: FederatedLoad | Relationship) -> None:
         """Load relationships of ``instances``: ``federated_load(...)`` options, or attributes."""
         options = [path if isinstance(path, FederatedLoad) else federated_load(path) for path in paths]
         Loader(self).load(list(instances), options)

@@ -11,10 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from fedorm.cli.dead_letters import dead_letters, shown_key
+from fedorm.cli.examples import examples
+from fedorm.cli.exit_codes import ExitCode
 from fedorm.cli.failing import run
 from fedorm.cli.filling import filling
 from fedorm.cli.lines import write_line
-from fedorm.cli.rules import App, Rule, Rules, chosen, interruptible, ruled
+from fedorm.cli.rules import App, Each, Rule, Rules, chosen, interruptible, ruled
 from fedorm.cli.services import AsForm, AsJson, Form, form_of
 from fedorm.cli.setup import Setup, UsageError
 from fedorm.cli.tables import show_table
@@ -30,12 +32,16 @@ from fedorm.sync.strategies import EventDriven
 from fedorm.sync.sync import Sync
 from fedorm.sync.verifying import Verified
 
-sync = typer.Typer(no_args_is_help=True, help="Keep data in sync between services, by the rules of models.")
+sync = typer.Typer(
+    no_args_is_help=True,
+    help="Keep data in sync between services, by the rules of models.",
+    epilog=examples("fedorm sync run", "fedorm sync status --json"),
+)
 sync.add_typer(dead_letters, name="dead-letters")
 sync.add_typer(through)
 
 
-@sync.command("run", epilog="As in:  fedorm --models shop sync run")
+@sync.command("run", epilog=examples("fedorm sync run", "fedorm sync run --app shop.main:fed Order:OrderFact"))
 def run_rules(
     context: typer.Context,
     rules: Rules = None,
@@ -82,7 +88,7 @@ def run_rules(
     run(setup, work())
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync status --json")
+@sync.command(epilog=examples("fedorm sync status", "fedorm --models shop.models sync status --json"))
 def status(
     context: typer.Context, rules: Rules = None, app: App = None, format: AsForm = Form.TABLE, as_json: AsJson = False
 ) -> None:
@@ -104,7 +110,7 @@ def status(
         else:
             _show_status(setup, found)
         if any(one.state in ("failed", "unknown") or one.dead_letters for one in found):
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
@@ -130,7 +136,7 @@ def _show_status(setup: Setup, found: list[RuleStatus]) -> None:
             typer.echo(f"\n{one.name}: {_scrubbed(setup, one)}")
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync backfill Order:OrderFact")
+@sync.command(epilog=examples("fedorm sync backfill Order:OrderFact"))
 def backfill(context: typer.Context, rule: Rule, app: App = None) -> None:
     """Go through a rule's whole source and bring its target to what it should be.
 
@@ -152,45 +158,51 @@ def backfill(context: typer.Context, rule: Rule, app: App = None) -> None:
             f"written, {filled.deleted} deleted, {filled.failed} failed"
         )
         if filled.failed:
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync verify Order:OrderFact --repair")
+@sync.command(
+    epilog=examples("fedorm sync verify Order:OrderFact --json", "fedorm sync verify Order:OrderFact --repair")
+)
 def verify(
     context: typer.Context,
-    rule: Rule,
+    rules: Rules = None,
     app: App = None,
     repair: Annotated[bool, typer.Option("--repair", help="Mend rows that differ; the rule rests meanwhile.")] = False,
     sample: Annotated[int, typer.Option(help="How many rows that differ are listed at most.", min=0)] = 100,
     format: AsForm = Form.TABLE,
     as_json: AsJson = False,
 ) -> None:
-    """Compare a rule's source and target, and list the rows that differ.
+    """Compare the source and the target of each rule, and list the rows that differ.
 
     Ends with 0 when both agree, or all that differed was repaired, and else with 1.
     """
     setup: Setup = context.obj
 
     async def work() -> None:
+        told: list[dict[str, Any]] = []
+        is_json = form_of(format, as_json) is Form.JSON
         async with ruled(setup, app) as federation:
-            (name,) = chosen(federation, [rule])
-            found = await interruptible(
-                federation.sync.verify(name, repair=repair, sample=sample),
-                "nothing was changed" if not repair else f"what was repaired of {name} stays so",
-            )
-        if form_of(format, as_json) is Form.JSON:
-            typer.echo(dump(asdict(found) | {"equal": found.equal}))
-        else:
-            _show_verified(found)
-        if not found.equal:
-            raise typer.Exit(1)
+            names = chosen(federation, rules)
+            for name in names:
+                found = await interruptible(
+                    federation.sync.verify(name, repair=repair, sample=sample),
+                    "nothing was changed" if not repair else f"what was repaired of {name} stays so",
+                )
+                told.append(asdict(found) | {"equal": found.equal})
+                if not is_json:
+                    _show_verified(found, f"{name}: " if len(names) > 1 else "")
+        if is_json:
+            typer.echo(dump(told[0] if rules is not None and len(rules) == 1 else told))
+        if not all(one["equal"] for one in told):
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
 
-def _show_verified(found: Verified) -> None:
+def _show_verified(found: Verified, which: str) -> None:
     if found.differences:
         show_table(
             ["key", "is", "fields"],
@@ -202,39 +214,58 @@ def _show_verified(found: Verified) -> None:
         typer.echo(f"({number} rows, of which {len(found.differences)} are shown: see --sample)")
     kinds = f"{found.missing} missing, {found.different} different, {found.superfluous} superfluous"
     told = "equal" if not number and not found.failed else f"{kinds}, {found.failed} failed; {found.repaired} repaired"
-    typer.echo(f"{found.rows} row(s) compared: {told}")
+    typer.echo(f"{which}{found.rows} row(s) compared: {told}")
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync pause Order:OrderFact")
-def pause(context: typer.Context, rule: Rule, app: App = None) -> None:
-    """Let a rule rest, in whichever process, until  fedorm sync resume."""
-    _do(context.obj, rule, app, lambda rules, name: rules.pause(name), "is paused")
+@sync.command("advance-keys", epilog=examples("fedorm sync advance-keys"))
+def advance_keys(context: typer.Context, rules: Rules = None, app: App = None) -> None:
+    """Let the targets' databases give out no key that is taken, before others than the rules write to them.
 
-
-@sync.command(epilog="As in:  fedorm --models shop sync resume Order:OrderFact")
-def resume(context: typer.Context, rule: Rule, app: App = None) -> None:
-    """Let a paused rule go on."""
-    _do(context.obj, rule, app, lambda rules, name: rules.resume(name), "goes on")
-
-
-@sync.command(epilog="As in:  fedorm --models shop sync reset Order:OrderFact")
-def reset(context: typer.Context, rule: Rule, app: App = None) -> None:
-    """Forget how far a rule has come, and remove what it has made at its source, a replication slot for example.
-
-    Carried out again it begins with a new snapshot, and nothing is removed from its target before. Pause a rule that is
-    to be given up first, so that nobody carries it out meanwhile.
+    What a rule writes has its keys already, which a sequence does not notice: without this the first rows that are
+    inserted would get the same ones. Keys of rows that are gone from the source are not given out again, either.
     """
-    _do(context.obj, rule, app, lambda rules, name: rules.reset(name), "begins anew when it is carried out next")
+    setup: Setup = context.obj
+
+    async def work() -> None:
+        async with ruled(setup, app) as federation:
+            for name in chosen(federation, rules):
+                last = await federation.sync.advance_keys(name)
+                label = federation.sync.rule(name).target.label
+                typer.echo(f"{label} gives out no keys" if last is None else f"{label} gives out keys beyond {last}")
+
+    run(setup, work())
+
+
+@sync.command(epilog=examples("fedorm sync pause Order:OrderFact"))
+def pause(context: typer.Context, rules: Each, app: App = None) -> None:
+    """Let rules rest, in whichever process, until  fedorm sync resume."""
+    _do(context.obj, rules, app, lambda sync, name: sync.pause(name), "is paused")
+
+
+@sync.command(epilog=examples("fedorm sync resume Order:OrderFact"))
+def resume(context: typer.Context, rules: Each, app: App = None) -> None:
+    """Let paused rules go on."""
+    _do(context.obj, rules, app, lambda sync, name: sync.resume(name), "goes on")
+
+
+@sync.command(epilog=examples("fedorm sync reset Order:OrderFact"))
+def reset(context: typer.Context, rules: Each, app: App = None) -> None:
+    """Forget how far rules have come, and remove what they have made at the source, replication slots for example.
+
+    Carried out again they begin with a new snapshot, and nothing is removed from the target before. Pause rules that
+    are to be given up first, so that nobody carries them out meanwhile.
+    """
+    _do(context.obj, rules, app, lambda sync, name: sync.reset(name), "begins anew when it is carried out next")
 
 
 Doing = Callable[[Sync, str], Coroutine[Any, Any, None]]
 
 
-def _do(setup: Setup, rule: str, app: str | None, doing: Doing, told: str) -> None:
+def _do(setup: Setup, rules: list[str], app: str | None, doing: Doing, told: str) -> None:
     async def work() -> None:
         async with ruled(setup, app) as federation:
-            (name,) = chosen(federation, [rule])
-            await interruptible(doing(federation.sync, name), f"see how {name} is by  fedorm sync status")
-        typer.echo(f"{name} {told}")
+            for name in chosen(federation, rules):
+                await interruptible(doing(federation.sync, name), f"see how {name} is by  fedorm sync status")
+                typer.echo(f"{name} {told}")
 
     run(setup, work())

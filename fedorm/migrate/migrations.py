@@ -21,6 +21,10 @@ T = TypeVar("T")
 Services = Iterable[str] | str | None
 WAIT = 300.0
 """For how many seconds another process that migrates is waited for."""
+_ONE_HISTORY = (
+    "a database has one history. Name the service whose history it is, by  --service,  until the other one's URL leads "
+    "to a database of its own"
+)
 _OF_ALL = ("head", "heads", "base")
 
 
@@ -98,6 +102,7 @@ class Migrations:
         if not autogenerate:
             return await history.revision(message)
         async with self._opened([service]), locks_of([history], self._federation.stores, wait=WAIT, sync=self._sync):
+            await self._check_before(history)
             return await history.revision(message, autogenerate=True)
 
     # -- carrying them out
@@ -128,13 +133,14 @@ class Migrations:
     ) -> dict[str, list[str]]:
         done: dict[str, list[str]] = {}
         _check_name(histories, to)
+        self._check_apart(histories)
         stores = self._federation.stores
         async with (
             self._opened([one.service for one in histories]),
             locks_of(histories, stores, wait=wait, sync=self._sync),
         ):
             for history in histories:
-                await _check_before(history)
+                await self._check_before(history)
             for at, history in enumerate(histories):
                 try:
                     done[history.service] = await move(history)
@@ -147,13 +153,64 @@ class Migrations:
         """Say where these services stand, and change nothing else."""
         histories = self._chosen(services)
         _check_name(histories, to)
+        self._check_apart(histories)
         names = [one.service for one in histories]
         async with (
             self._opened(names),
             locks_of(histories, self._federation.stores, wait=WAIT, sync=self._sync),
         ):
             for history in histories:
+                await self._check_owner(history)
+            for history in histories:
                 await history.stamp(to)
+
+    async def _check_before(self, history: History) -> None:
+        """Refuse a database that is at a revision which its history does not have."""
+        await self._check_owner(history)
+        known = {one.id for one in history.revisions()}
+        unknown = [one for one in await history.current() if one not in known]
+        if unknown:
+            raise MigrationError(
+                f"service {history.service!r} is at revision {unknown[0]}, which {history.directory} does not have: "
+                f"get the revisions that it was migrated with, or say where it stands with  fedorm migrate stamp"
+            )
+
+    async def _check_owner(self, history: History) -> None:
+        """Refuse a database in which the history of another service is carried out."""
+        owner = await self._owner(history)
+        if owner is not None:
+            name, revision = owner
+            raise MigrationError(
+                f"service {history.service!r} is in the database of {name!r}, which is at revision {revision} of "
+                f"{name!r}: {_ONE_HISTORY}"
+            )
+
+    async def _owner(self, history: History) -> tuple[str, str] | None:
+        """Return the service whose history is carried out in the database of another one, and where it is."""
+        others = [one for one in map(self.history, self._beside(history.service)) if one.exists]
+        if not others:
+            return None
+        there = set(await history.current())
+        if history.exists:
+            there -= {one.id for one in history.revisions()}
+        for other in others:
+            if theirs := sorted(there & {one.id for one in other.revisions()}):
+                return other.service, theirs[0]
+        return None
+
+    def _check_apart(self, histories: list[History]) -> None:
+        """Refuse two histories of one database, where both would say in one table which revision it is at."""
+        names = [one.service for one in histories]
+        for name in names:
+            others = [one for one in self._beside(name) if one in names]
+            if others:
+                raise MigrationError(f"services {name!r} and {others[0]!r} are in one database: {_ONE_HISTORY}")
+
+    def _beside(self, service: str) -> list[str]:
+        """Return the other services that are in the same database."""
+        stores = self._federation.stores
+        place = stores[service].settings.place
+        return [name for name, one in stores.items() if name != service and one.settings.place == place]
 
     # -- asking
 
@@ -184,7 +241,12 @@ class Migrations:
         names = self.services(all_of_them if services is None else services)
         async with self._opened(names):
             for name in names:
-                found += await self.history(name).check()
+                history = self.history(name)
+                if services is not None:
+                    await self._check_owner(history)
+                elif await self._owner(history) is not None:
+                    continue  # Its tables are that one's.
+                found += await history.check()
         return found + relation_drifts(self._federation.stores, names)
 
     # -- opening
@@ -211,16 +273,6 @@ def _check_name(histories: list[History], to: str) -> None:
         )
     for history in histories:
         history.find(to)
-
-
-async def _check_before(history: History) -> None:
-    known = {one.id for one in history.revisions()}
-    unknown = [one for one in await history.current() if one not in known]
-    if unknown:
-        raise MigrationError(
-            f"service {history.service!r} is at revision {unknown[0]}, which {history.directory} does not have: "
-            f"get the revisions that it was migrated with, or say where it stands with  fedorm migrate stamp"
-        )
 
 
 async def _standing(histories: Iterable[History]) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 INI = """\
 # Alembic's settings for the service "{service}"; where its database is, the federation's own settings say.
 #   fedorm migrate --service {service} upgrade          or, by Alembic itself:
-#   FEDORM_CONFIG=fedorm.toml FEDORM_MODELS=shop.models alembic -c {directory}/alembic.ini upgrade head
+#   FEDORM_CONFIG=fedorm.toml alembic -c {directory}/alembic.ini upgrade head
+# FEDORM_MODELS names the modules with the models, where the settings do not.
 
 [alembic]
 script_location = %(here)s

@@ -21,6 +21,7 @@ from fedorm.stats import UNOBSERVED, Observer, Recorder
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.feeds import ChangeFeed
+from fedorm.stores.findings import Finding, Needs
 from fedorm.stores.positions import PositionLog
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.searching import Search, SearchResult
@@ -121,6 +122,10 @@ class Store(ABC):
     async def ping(self) -> None:
         """Get an answer from the server, or raise a ``StoreError``."""
 
+    def ping_sync(self, bridge: ThreadBridge) -> None:
+        """Do the same for threads, over what ``open_sync`` has opened."""
+        bridge.run(self.ping())
+
     @abstractmethod
     def open_sync(self, bridge: ThreadBridge) -> None:
         """Connect for sessions that are used by threads."""
@@ -154,6 +159,17 @@ class Store(ABC):
         started = time.perf_counter()
         await self.ping()
         return (time.perf_counter() - started) * 1000
+
+    async def version(self) -> str | None:
+        """Return the server's version in its own words; None where it has none."""
+        return None
+
+    async def findings(self, needs: Needs) -> list[Finding]:
+        """Return what an open service lacks of what its models need: version, privileges, settings, tables.
+
+        Asks, and changes nothing. What its log has to tell is asked of ``change_feed()``.
+        """
+        return []
 
     def missing_driver(self, package: str) -> MissingDriverError:
         """Make the error that says which extra brings ``package``."""

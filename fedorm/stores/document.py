@@ -17,6 +17,7 @@ class FederatedDocument(Entity, Document, metaclass=EntityMeta):
     """The base of every document model; ``__service__`` names the owner, ``Settings.name`` the collection."""
 
     __abstract__: ClassVar[bool] = True
+    __shares__: ClassVar[bool] = True
 
     @classmethod
     def _entity_finish(cls) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 from sqlalchemy import Table
@@ -14,10 +14,13 @@ from fedorm.exc import DuplicateTableError, ModelError
 from fedorm.relationship import FederatedAttribute, adopt_inherited, federated_attributes
 from fedorm.stores.base import collection_name
 
-_ModelMetaclass: type = type(BaseModel)
+if TYPE_CHECKING:  # By it a type checker knows the fields, and what the constructor takes.
+    from pydantic._internal._model_construction import ModelMetaclass as _ModelMetaclass
+else:
+    _ModelMetaclass = type(BaseModel)
 
 
-class EntityMeta(_ModelMetaclass):  # type: ignore[misc]
+class EntityMeta(_ModelMetaclass):
     """Keeps federated relationships out of pydantic's fields, and makes each model known."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> Any:
@@ -49,7 +52,8 @@ class EntityMeta(_ModelMetaclass):  # type: ignore[misc]
         """Return the collection as a table, so that the class can stand in a FROM."""
         table: Table | None = cls.__dict__.get("__document_table__")
         if table is None:
-            table = cls._entity_table()
+            model: Any = cls
+            table = model._entity_table()
             type.__setattr__(cls, "__document_table__", table)
         return table
 
@@ -78,6 +82,8 @@ class Entity:
     __service__: ClassVar[str]
     __services__: ClassVar[frozenset[str] | set[str] | None] = None
     __federated__: ClassVar[dict[str, FederatedAttribute]] = {}
+    __shares__: ClassVar[bool] = False
+    """Whether what is in a collection says which of several classes it is of."""
 
     @property
     def awaitable_attrs(self) -> AwaitableAttributes:
@@ -125,5 +131,5 @@ def _refuse_duplicate(model: type[Any], service: str) -> None:
     name = collection_name(model)
     owners = [other for other in siblings_of(model) if other is not model and collection_name(other) == name]
     # Inheritance may keep several classes in one collection: those below the one that was there first.
-    if owners and not issubclass(model, owners[0]):
+    if owners and not (model.__shares__ and issubclass(model, owners[0])):
         raise DuplicateTableError(service=service, table=name, model=model.__name__)

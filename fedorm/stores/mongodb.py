@@ -21,12 +21,12 @@ from fedorm.exc import (
     UnsupportedOperationError,
 )
 from fedorm.stores.base import Capability, DocumentReader, KeptDocuments, collection_name
-from fedorm.stores.beanie_models import BeanieModels
 from fedorm.stores.bson_types import class_filter, field_name
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.mongodb_errors import classify
+from fedorm.stores.mongodb_findings import MongoDBExamining
 from fedorm.stores.positions import PositionLog
 from fedorm.stores.reflecting import Wanted
 from fedorm.stores.rows import RowAccess, RowShape
@@ -45,7 +45,7 @@ class _Side:
     decisions: DocumentDecisions | None = None
 
 
-class MongoDBStore(BeanieModels):
+class MongoDBStore(MongoDBExamining):
     """A MongoDB database; transactions where the server is a replica set or a sharded cluster."""
 
     kind = "mongodb"
@@ -91,6 +91,10 @@ class MongoDBStore(BeanieModels):
         """Close the client."""
         await self._close(sync=False)
 
+    def ping_sync(self, bridge: ThreadBridge) -> None:
+        """Do the same over the client of the bridge's loop."""
+        bridge.run(self.ping(sync=True))
+
     def open_sync(self, bridge: ThreadBridge) -> None:
         """Connect a client of the bridge's loop."""
         bridge.run(self._open(sync=True))
@@ -99,10 +103,10 @@ class MongoDBStore(BeanieModels):
         """Close the client of the bridge's loop."""
         bridge.run(self._close(sync=True))
 
-    async def ping(self) -> None:
+    async def ping(self, *, sync: bool = False) -> None:
         """Run the ``ping`` command."""
-        async with self.named():
-            await self._side(sync=False).database.command("ping")
+        async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
+            await self._side(sync=sync).database.command("ping")
 
     async def _open(self, *, sync: bool) -> None:
         from beanie import init_beanie

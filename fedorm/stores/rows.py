@@ -82,6 +82,9 @@ class RowAccess(ABC):
     rounds_moments: ClassVar[bool] = True
     """Whether the database rounds moments with more digits than a column keeps, and does not cut them off."""
 
+    as_replica: bool = False
+    """Whether what is written was checked where it comes from: foreign keys are not looked at, where that can be."""
+
     def __init__(self, shape: RowShape) -> None:
         self.shape = shape
 

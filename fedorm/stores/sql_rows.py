@@ -67,6 +67,8 @@ class SQLRowAccess(SQLRowReading):
         connection = self.store.engine.connect().execution_options(**{WRITES: True})
         try:
             connection.begin()
+            if self.as_replica:
+                self.store.begin_as_replica(connection)
         except BaseException:
             connection.close()
             raise
@@ -88,9 +90,10 @@ class SQLRowAccess(SQLRowReading):
             connection.rollback()
         self._close(connection)
 
-    @staticmethod
-    def _close(connection: Connection) -> None:
+    def _close(self, connection: Connection) -> None:
         try:
+            if self.as_replica and not connection.invalidated:
+                self.store.end_as_replica(connection)
             connection.close()
         except Exception:
             connection.invalidate()

@@ -1,5 +1,6 @@
 """Keeping data in sync between services: rules on models, four strategies, one engine."""
 
+from fedorm.sync.copying import copy_service
 from fedorm.sync.errors import SyncRuleError, UnknownRuleError
 from fedorm.sync.replacing import Replacing
 from fedorm.sync.rule import SyncRule, sync_hook
@@ -14,5 +15,6 @@ __all__ = [
     "SyncRule",
     "SyncRuleError",
     "UnknownRuleError",
+    "copy_service",
     "sync_hook",
 ]

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Table, inspect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import configure_mappers
 from sqlalchemy.util import greenlet_spawn
 
 from fedorm.catalog import owner_of, service_of
 from fedorm.outbox.services import refusal_of
 from fedorm.stores.base import Capability
+from fedorm.stores.findings import Finding
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import SyncRuleError
 from fedorm.sync.homes import home_of
@@ -90,12 +92,13 @@ def _check_deletes(rules: Sequence[ResolvedRule]) -> None:
     for several in by_target.values():
         if len(several) < 2:
             continue
-        looking = [rule for rule in several if _looks_for_deletes(rule)]
+        looking = [rule for rule in several if _looks_for_deletes(rule) and not rule.declared.owns]
         if looking:
             names = ", ".join(repr(rule.name) for rule in several)
             raise SyncRuleError(
                 f"sync rules {names} write to {several[0].target.label}, and {looking[0].name!r} would remove there "
-                f"what its own source does not have: give it  detect_deletes=False"
+                f"what its own source does not have: give it  detect_deletes=False, or say which rows there are its "
+                f"own,  owns={{...}}"
             )
 
 
@@ -117,18 +120,25 @@ async def _is_there(sync: Sync, rule: ResolvedRule) -> bool:
 
     def ask() -> bool:
         with store.engine.connect() as connection:
-            return inspect(connection).has_table(table.name, schema=table.schema)
+            try:
+                return inspect(connection).has_table(table.name, schema=table.schema)
+            except DBAPIError:  # The user may not know; what the feed says is said of that, too.
+                return True
 
     return await greenlet_spawn(ask)
 
 
-async def check_server(sync: Sync, rule: ResolvedRule) -> list[str]:
+async def findings_of(sync: Sync, rule: ResolvedRule) -> list[Finding]:
     """Return what stands against a rule on its servers."""
     store, model = sync.store(rule.source.service), rule.source.model
     if isinstance(rule.strategy, EventDriven) and model is not None:
         refusal = refusal_of(store, [model])
-        return [] if refusal is None else [f"sync rule {rule.name!r}: {refusal}"]
+        return [] if refusal is None else [Finding(str(refusal), "")]
     if not isinstance(rule.strategy, CDC) or not await _is_there(sync, rule):
         return []
-    problems = [*await sync.feed(rule).problems(), *await sync.untold(rule)]
-    return [f"sync rule {rule.name!r}: {problem}" for problem in problems]
+    return [*await sync.feed(rule).findings(), *await sync.untold(rule)]
+
+
+async def check_server(sync: Sync, rule: ResolvedRule) -> list[str]:
+    """Return the same as sentences that name the rule."""
+    return [f"sync rule {rule.name!r}: {finding}" for finding in await findings_of(sync, rule)]

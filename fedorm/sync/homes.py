@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fedorm.stores.base import Capability, DocumentStore, Store
 from fedorm.stores.sql import SQLStore
@@ -41,6 +41,16 @@ def partition_positions(rule: ResolvedRule, partition: int, stores: Mapping[str,
     """Return where it is kept how far a partition of such a rule was written: always beside the target."""
     assert isinstance(rule.strategy, CDC)
     return _beside_target(f"{rule.name}#{rule.strategy.partitions}.{partition}", rule, stores)
+
+
+def fences_of(rule: ResolvedRule, partitions: Iterable[int], stores: Mapping[str, Store]) -> dict[int, Positions]:
+    """Return where a target keeps which relay was the last to write events of a partition of the source's outbox.
+
+    None where the target has no transactions, in which that and the rows would be one.
+    """
+    if Capability.TRANSACTIONS not in stores[rule.target.service].capabilities:
+        return {}
+    return {number: _beside_target(f"{rule.name}@{number}", rule, stores) for number in sorted(partitions)}
 
 
 def _beside_target(name: str, rule: ResolvedRule, stores: Mapping[str, Store]) -> Positions:

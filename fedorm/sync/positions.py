@@ -96,6 +96,7 @@ class SQLPositions(Positions):
         super().__init__(rule)
         self._kept = Kept(store, fedorm_sync_positions)
         self._within = within
+        self._is_there = False
 
     async def make(self) -> None:
         """Make the table."""
@@ -137,17 +138,21 @@ class SQLPositions(Positions):
             "epoch": epoch,
             "saved_at": time.time(),
         }
-        mine = update(table).where(table.c.rule == self.rule, table.c.epoch <= epoch).values(**values)
-        if connection.execute(mine).rowcount:
+        # No update first: for a row that is not there MySQL locks the gap, in which other rules want to insert theirs.
+        there = self._is_there or connection.scalar(select(table.c.epoch).where(table.c.rule == self.rule)) is not None
+        if not there:
+            connection.execute(insert(table).values(rule=self.rule, **values))
             return
-        if connection.execute(select(table.c.epoch).where(table.c.rule == self.rule)).one_or_none() is not None:
+        mine = update(table).where(table.c.rule == self.rule, table.c.epoch <= epoch).values(**values)
+        if not connection.execute(mine).rowcount:
             raise self.lost()
-        connection.execute(insert(table).values(rule=self.rule, **values))
+        self._is_there = True
 
     async def forget(self) -> None:
         """Delete the row."""
         table = self._kept.table
         gone = delete(table).where(table.c.rule == self.rule)
+        self._is_there = False
         await self._kept.write(lambda connection: connection.execute(gone))
 
 

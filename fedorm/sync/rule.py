@@ -29,10 +29,16 @@ class SyncRule:
     deleted. ``transform`` is given the mapped row, whose ``.source`` is the row it comes from, and returns what is to
     be written, or None; ``transform_batch`` does the same with a list, for a list as long. All three may be async.
     ``on_delete`` says what becomes of the copy of a row that is gone: it is deleted, stays, or gets the values of
-    ``mark``, ``{"active": False}``.
+    ``mark``, ``{"active": False}``, functions among them called, ``{"gone_at": now}``. If the row comes back its copy
+    gets the values of ``unmark``; without it the opposite of True or False, else None, or the field's default.
+
+    ``owns`` says which rows of a target that other rules fill, too, are this rule's, ``{"region": "north"}``: it writes
+    these values, and may remove rows that have them and whose source is gone without being told.
 
     ``load`` names relationships whose objects belong to the row, ``[Order.user, Order.items]``: it is synced again
-    when one of those changes. ``name`` is what the rule is called in commands and figures.
+    when one of those changes. ``name`` is what the rule is called in commands and figures. With ``as_replica`` a
+    target in PostgreSQL, MySQL or MariaDB does not look at its foreign keys, nor PostgreSQL at triggers: rules that
+    copy several tables keep no order between them.
     """
 
     to: Any
@@ -46,9 +52,12 @@ class SyncRule:
     transform_batch: Callable[[list[Any]], Any] | None = None
     on_delete: OnDelete = "delete"
     mark: Mapping[str, Any] = field(default_factory=dict)
+    unmark: Mapping[str, Any] = field(default_factory=dict)
+    owns: Mapping[str, Any] = field(default_factory=dict)
     load: Sequence[Any] = ()
     name: str | None = None
     make: Callable[[Any], Any] | None = None
+    as_replica: bool = False
     """What a ``sync_hook`` has decorated: is given an object of the source's model, and returns one of the target's."""
 
     def __post_init__(self) -> None:
@@ -56,6 +65,8 @@ class SyncRule:
             raise SyncRuleError(f"{self}: on_delete={self.on_delete!r}: 'delete', 'ignore' or 'mark'")
         if (self.on_delete == "mark") != bool(self.mark):
             raise SyncRuleError(f'{self}: on_delete="mark" goes with  mark={{"field": value}}')
+        if not self.unmark.keys() <= self.mark.keys():
+            raise SyncRuleError(f"{self}: unmark={dict(self.unmark)!r}: it is of fields that  mark  sets")
         if self.transform is not None and self.transform_batch is not None:
             raise SyncRuleError(f"{self}: either transform or transform_batch")
         if not isinstance(self.strategy, Strategy):
@@ -91,6 +102,8 @@ def sync_hook(
     key: Mapping[str, str] | None = None,
     on_delete: OnDelete = "delete",
     mark: Mapping[str, Any] | None = None,
+    unmark: Mapping[str, Any] | None = None,
+    owns: Mapping[str, Any] | None = None,
     load: Sequence[Any] = (),
     name: str | None = None,
 ) -> Callable[[F], F]:
@@ -100,7 +113,7 @@ def sync_hook(
     name if it is given none.
     """
 
-    def declare(function: F) -> F:
+    def decorate(function: F) -> F:
         rule = SyncRule(
             to=to,
             strategy=strategy,
@@ -108,14 +121,16 @@ def sync_hook(
             key=key,
             on_delete=on_delete,
             mark=mark or {},
+            unmark=unmark or {},
+            owns=owns or {},
             load=load,
             name=name or function.__name__,
             make=function,
         )
-        _declare(rule)
+        declare(rule)
         return function
 
-    return declare
+    return decorate
 
 
 _declared: list[SyncRule] = []
@@ -126,7 +141,8 @@ def declared_rules() -> list[SyncRule]:
     return list(_declared)
 
 
-def _declare(rule: SyncRule) -> None:
+def declare(rule: SyncRule) -> None:
+    """Make a rule one of all federations that have its services."""
     hear_for(rule)
     _declared.append(rule)
 
@@ -144,7 +160,7 @@ def _declared_on(model: type[Any]) -> None:
     for rule in rules:
         if not isinstance(rule, SyncRule):
             raise SyncRuleError(f"{model.__name__}.__sync__ holds {rule!r}, which is no SyncRule")
-        _declare(replace(rule, source=model))
+        declare(replace(rule, source=model))
 
 
 catalog.on_add(_declared_on)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from fedorm.exc import ConfigurationError, FedormError, FeedLostError, MissingDriverError, StoreError
+from fedorm.sagas.trying import may_pass
 from fedorm.sync.accounts import Accounts, Progress
 from fedorm.sync.carrying import Carrying, StoppedError, log
 from fedorm.sync.errors import LeaseLostError
@@ -86,16 +87,17 @@ class RuleRunner:
                 self._failures += 1
                 progress.errors += 1
                 progress.last_error = f"{type(error).__name__}: {error}"
-                may_pass = not isinstance(error, ConfigurationError | FeedLostError) and isinstance(error, FedormError)
-                progress.state = "retrying" if may_pass else "failed"
-                wait = self._pauses(self._failures) if may_pass else 60.0
-                level = log.warning if may_pass else log.error
+                known = isinstance(error, FedormError) and not isinstance(error, ConfigurationError | FeedLostError)
+                passes = known or may_pass(error)
+                progress.state = "retrying" if passes else "failed"
+                wait = self._pauses(self._failures) if passes else 60.0
+                level = log.warning if passes else log.error
                 level(
                     "sync rule %r: %s; again in %.1f s",
                     self.rule.name,
                     error,
                     wait,
-                    exc_info=not isinstance(error, FedormError),
+                    exc_info=not isinstance(error, FedormError) and not passes,
                 )
                 with suppress(StoppedError):
                     await carrying.rest(wait)

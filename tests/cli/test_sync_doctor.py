@@ -49,6 +49,7 @@ def account(shell: Shell, rule: str, **values: Any) -> None:
 def test_rules_that_are_well(shell: Shell) -> None:
     """All are told of, and which of them nobody carries out."""
     assert rules(shell) == (0, dict.fromkeys(("letters", "stamps", "visits"), ("new", None, None)))
+    shell("sync", "backfill", "stamps")
     account(shell, "letters", state="waiting", last_sync_at=time.time(), lag_seconds=0.1)
     account(shell, "stamps", state="streaming", last_sync_at=time.time(), lag_seconds=59.0)
     assert shell.rows("sync", "pause", "visits")
@@ -57,11 +58,12 @@ def test_rules_that_are_well(shell: Shell) -> None:
     )  # fmt: skip
     shown = shell.rows("doctor")
     lines = [[word.strip() for word in line.split("|")] for line in shown.splitlines()]
-    assert ["rule", "from", "to", "strategy", "state", "lag", "dead letters"] in lines
+    assert ["rule", "from", "to", "strategy", "state", "lag", "log not read", "dead letters"] in lines
     office, archive = BOTH
-    assert ["stamps", f"{office}.SoldStamp", f"{archive}.ListedStamp", "cdc", "streaming", "59.0 s", ""] in lines
+    assert ["stamps", f"{office}.SoldStamp", f"{archive}.ListedStamp", "cdc", "streaming", "59.0 s", "", ""] in lines
     assert "note: the sync rules visits are paused: fedorm sync resume\n" in shown
     assert "nobody carries out" not in shown
+    assert re.search(r"note: PostgreSQL keeps its log for the sync rules stamps \([\d,]+ bytes now\) until", shown)
 
 
 def test_rules_that_are_not_well(shell: Shell) -> None:
@@ -104,9 +106,9 @@ def test_a_server_that_is_not_set_up(shell: Shell) -> None:
     code, found = rules(shell)
     state, error, advice = found["stamps"]
     assert (code, state, "sold_stamps has no replica identity" in error) == (1, "new", True)
-    assert error.partition("run  ")[2] in shell.refusal("sync", "run", code=2)
+    assert advice == ("run  ALTER TABLE sold_stamps REPLICA IDENTITY DEFAULT;  until then the federation does not open")
+    assert f"{error}: {advice.partition(';')[0]}" in shell.refusal("sync", "run", code=2)
     assert not error.startswith("sync rule")
-    assert advice == "change that at the server: until then the federation does not open"
     assert [found[name][1] for name in ("letters", "visits")] == [None, None]
     asyncio.run(change("DEFAULT"))
     assert rules(shell)[0] == 0

@@ -121,7 +121,7 @@ class KeySuite(Suite):
             assert [link.target and link.target.code for link in links] == ["t1", "t2", None]
 
         def lazily(session: FederatedSession) -> list[Any]:
-            links = [session.get(models.link, number) for number in (1, 2, 3)]
+            links = [session.get_one(models.link, number) for number in (1, 2, 3)]
             return [link.target and link.target.code for link in links]
 
         assert await in_thread(fed, lazily) == ["t1", "t2", None]

@@ -44,7 +44,7 @@ class SessionSuite(Suite):
             with fed.sync_session() as session:
                 session.add(models.sample(id=number, text=f"thread {number}"))
                 session.commit()
-                return str(session.get(models.sample, number, populate_existing=True).text)
+                return str(session.get_one(models.sample, number, populate_existing=True).text)
 
         def all_at_once() -> list[str]:
             with fed, ThreadPoolExecutor(AT_ONCE) as pool:

@@ -169,6 +169,7 @@ CASES: Sequence[Case] = (
     Case("huge numbers in JSON", "document", [{"huge": 2**64 + 1}], Feature.HUGE_JSON_NUMBERS, equal=False),
     Case("enumerations", "color", [Color.RED, Color.GREEN]),
 )  # fmt: skip
+"""What a column of each type has to give back as it was given."""
 
 
 def exactly(value: Any) -> Any:

@@ -1,0 +1,6 @@
+# moving.py
+import shop.models  # noqa: F401 - whose tables are copied
+from fedorm.sync import copy_service
+
+copy_service("users", to="new_users")
+copy_service("catalogue", to="new_catalogue")

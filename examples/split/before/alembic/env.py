@@ -1,0 +1,26 @@
+import os
+
+from alembic import context
+from sqlalchemy import create_engine
+
+from shop.models import Base
+
+config = context.config
+target_metadata = Base.metadata
+
+
+def url() -> str:
+    return config.get_main_option("sqlalchemy.url") or os.environ["SHOP_URL"].replace("+asyncpg", "+psycopg")
+
+
+if context.is_offline_mode():
+    context.configure(url=url(), target_metadata=target_metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    engine = create_engine(url())
+    with engine.connect() as connection:
+        context.configure(connection=connection, target_metadata=target_metadata)
+        with context.begin_transaction():
+            context.run_migrations()
+    engine.dispose()
