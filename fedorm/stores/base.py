@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import MetaData, Table
 
@@ -22,6 +22,7 @@ from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.positions import PositionLog
+from fedorm.stores.readers import DocumentReader, KeptDocuments
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.searching import Search, SearchResult
 from fedorm.stores.writes import Writes
@@ -328,38 +329,6 @@ class DocumentStore(Store):
     def kept(self, *, sync: bool) -> KeptDocuments:
         """Return what puts everything back as it was, after a test."""
         raise self.error(UnsupportedOperationError, "cannot be put back as it was before a test")
-
-
-class KeptDocuments(Protocol):
-    """What was there before a test, and how to come back to that."""
-
-    async def remember(self) -> None:
-        """Read everything."""
-
-    async def restore(self) -> None:
-        """Write what differs from what was read."""
-
-
-class DocumentReader(Protocol):
-    """What a bound query needs of its session."""
-
-    async def before_reading(self, store: DocumentStore) -> Any:
-        """Flush what is pending; return the transaction to read in, None without one."""
-
-    async def before_writing(self, store: DocumentStore) -> Any:
-        """Flush what is pending; return the transaction to write in, None where the server has none."""
-
-    def adopt(self, store: DocumentStore, model: type[Any], raw: Sequence[dict[str, Any]]) -> list[Any]:
-        """Return the session's documents for what the database returned."""
-
-    async def load(self, documents: Sequence[Any], options: Sequence[Any]) -> None:
-        """Load the relationships that ``options`` name."""
-
-    def forget(self, model: type[Any]) -> None:
-        """Read the documents of ``model`` anew when they are used next."""
-
-    async def note_change(self, store: DocumentStore, model: type[Any], transaction: Any) -> None:
-        """Drop, with the commit of ``transaction``, what the result cache has read from the model's collection."""
 
 
 def collection_name(model: type[Any]) -> str:

@@ -15,10 +15,11 @@ from fedorm.bridge import ThreadBridge
 from fedorm.catalog import catalog
 from fedorm.config import ServiceSettings
 from fedorm.exc import ConfigurationError, ServiceTimeoutError, ServiceUnavailableError, UnsupportedOperationError
-from fedorm.stores.base import Capability, DocumentReader
+from fedorm.stores.base import Capability
 from fedorm.stores.conditions import Both, Compare, Condition, DocumentScan, Either, OneOf
 from fedorm.stores.matching import condition_from, ordered, predicate_of
 from fedorm.stores.pydantic_models import PydanticModels
+from fedorm.stores.readers import DocumentReader
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.searching import Search, SearchResult
 from fedorm.stores.writes import Writes

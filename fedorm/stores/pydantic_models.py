@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import Table
 
 from fedorm.exc import DocumentValidationError
-from fedorm.stores.base import DocumentReader, DocumentStore
+from fedorm.stores.base import DocumentStore
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.entity_find import EntityFind
 from fedorm.stores.plain_types import is_plain
+from fedorm.stores.readers import DocumentReader
 
 
 class PydanticModels(DocumentStore):
