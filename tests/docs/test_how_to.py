@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,17 @@ def test_units_and_containers() -> None:
 def test_home(tmp_path: Path) -> None:
     """The program prints what is printed below it."""
     do("index.md", tmp_path)
+
+
+def test_a_new_store(tmp_path: Path) -> None:
+    """The store is found by its entry point, loads, joins with another service, and passes two parts of the suite."""
+    pytest.importorskip("duckdb_engine")
+    (project,) = (block.code for block in blocks_of("how-to/new-store.md") if block.title == "pyproject.toml")
+    # What an installation would write; it would need the packages that build one.
+    found = tomllib.loads(project)["project"]
+    metadata = tmp_path / f"{found['name']}-{found['version']}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {found['name']}\nVersion: {found['version']}\n")
+    entries = [f"{name} = {place}" for name, place in found["entry-points"]["fedorm.stores"].items()]
+    (metadata / "entry_points.txt").write_text("\n".join(["[fedorm.stores]", *entries]))
+    do("how-to/new-store.md", tmp_path)
