@@ -144,7 +144,9 @@ async def test_a_row_that_an_index_refuses(fed: Federation) -> None:
         await access.write(None, Block(upserts=[row(1, "one") | {"number": 2**64}]), version=1)
     index, client = store.index_of(LedgerText), store.client(sync=False)
     await client.indices.delete(index=index)
-    await client.indices.create(index=index, mappings={"properties": {"id": {"type": "long"}, "name": {"type": "date"}}})
+    await client.indices.create(
+        index=index, mappings={"properties": {"id": {"type": "long"}, "name": {"type": "date"}}}
+    )
     with pytest.raises(RowError, match="LedgerText: document_parsing_exception"):
         await access.write(None, Block(upserts=[row(1, "no date"), row(2, "2024-01-01")]), version=1)
     assert await access.present([(1,), (2,)]) == {(2,)}
