@@ -14,6 +14,7 @@ setup:                 ## install the servers (as root, from Debian) and a virtu
 test: setup            ## run every test over real servers
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest examples/ecommerce/tests migrations/tests
+	$(BIN)/python -m pytest examples/split/tests
 
 test-latest:           ## run what does not need ClickHouse's driver on the latest SQLAlchemy
 	scripts/test-latest-sqlalchemy.sh

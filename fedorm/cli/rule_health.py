@@ -148,8 +148,8 @@ def _unlimited(kept: int | None) -> Iterator[Finding]:
     """Tell of a log that nothing limits: somebody may want it so."""
     if kept is not None:
         yield Finding(
-            f"PostgreSQL keeps its log for it until it is read ({kept:,} bytes now), so that the disk fills while nobody "
-            "carries it out",
+            f"PostgreSQL keeps its log for it until it is read ({kept:,} bytes now), so that the disk fills while "
+            "nobody carries it out",
             "set a limit by  CDC(most_retained=...)  or  max_slot_wal_keep_size",
             "lag",
             is_error=False,

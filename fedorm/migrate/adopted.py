@@ -52,7 +52,7 @@ def adopt(service: str, directory: Path, folder: Path) -> list[Path]:
     written.read_dict(sections)
     directory.mkdir(parents=True, exist_ok=True)
     with target.open("w", encoding="utf-8") as file:
-        file.write(_HEAD.format(service=service, folder=scripts))
+        file.write(_HEAD.format(service=service, folder=_relative(scripts, directory)))
         written.write(file)
     return [target]
 
@@ -103,8 +103,11 @@ def prepared(config: Config, engine: Engine, store: SQLStore) -> None:
 
 
 def _from_here(folder: Path, directory: Path) -> str:
-    relative = os.path.relpath(folder.absolute(), directory.absolute())
-    return f"%(here)s/{Path(relative).as_posix()}"
+    return f"%(here)s/{_relative(folder, directory)}"
+
+
+def _relative(folder: Path, directory: Path) -> str:
+    return Path(os.path.relpath(folder.absolute(), directory.absolute())).as_posix()
 
 
 def _url_for(env: str, engine: Engine, store: SQLStore) -> URL:

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine
 from fedorm.migrate.adopted import ADOPTED, adopt, prepared
 from fedorm.migrate.base import Drift, History, Report, Revision
 from fedorm.migrate.differences import described
-from fedorm.migrate.directives import tidied_or_none
+from fedorm.migrate.directives import tidied_or_none, tidied_plainly
 from fedorm.migrate.enum_operations import compared_enums
 from fedorm.migrate.environment import CONNECTION, OPTIONS, STORE, options_for
 from fedorm.migrate.errors import MigrationError, NoHistoryError
@@ -57,8 +57,10 @@ class AlembicHistory(History):
         """Write the settings, the ``env.py``, the template of revisions, and a folder for them."""
         if self.exists:
             return []
+        here = Path.cwd()  # The file is other machines', too.
+        place = self.directory.relative_to(here) if self.directory.is_relative_to(here) else self.directory
         files = {
-            "alembic.ini": INI.format(service=self.service, directory="/".join(self.directory.parts[-2:])),
+            "alembic.ini": INI.format(service=self.service, directory=place.as_posix()),
             "env.py": ENV.format(service=self.service),
             "script.py.mako": SCRIPT,
         }
@@ -141,7 +143,9 @@ class AlembicHistory(History):
             config = self._config_over(connection)
             if autogenerate:
                 config.attributes[OPTIONS] = {"process_revision_directives": tidied_or_none}
-            command.revision(config, message=message, autogenerate=autogenerate)
+            # The options are for fedorm's own env.py; what another one carries out has to be Alembic's own.
+            plain: Any = tidied_plainly if autogenerate and self.is_adopted else None
+            command.revision(config, message, autogenerate, process_revision_directives=plain)
 
         if autogenerate:
             await self._connected(write)
@@ -173,9 +177,10 @@ class AlembicHistory(History):
         before = await self.current() if self.is_adopted else []
         await self._connected(run)
         if not done and self.is_adopted:
-            done = await self._between(before)
-            for one in done if report is not None else ():
-                report(self.service, f"{'did' if one not in _ancestors(self.revisions(), before) else 'undid'} {one}")
+            done, was = await self._between(before), _ancestors(self.revisions(), before)
+            if report is not None:
+                for one in done:
+                    report(self.service, f"{'undid' if one in was else 'did'} {one}")
         return done
 
     async def _between(self, before: list[str]) -> list[str]:

@@ -78,3 +78,25 @@ class Backward:
     async def change(self, db: Collections) -> None:
 {backward}
 '''
+
+INDICES_SETTINGS = """\
+# Where the migrations of the service "{service}" are, carried out in the order of their names:
+#   fedorm migrate upgrade --service {service}
+path = "{path}"
+"""
+
+INDICES = '''\
+"""{message}"""
+
+from fedorm.stores.elasticsearch_schema import Indices
+
+
+class Forward:
+    async def change(self, es: Indices) -> None:
+{forward}
+
+
+class Backward:
+    async def change(self, es: Indices) -> None:
+{backward}
+'''

@@ -74,6 +74,8 @@ class Store(ABC):
     """What is said where it has no ``Capability.CHANGE_FEED``."""
     has_schema: ClassVar[bool] = True
     """Whether what it holds has a schema that migrations change."""
+    history: ClassVar[str] = ""
+    """Of a store without SQL, which history they are: a module of ``fedorm.migrate``, which is above, and its class."""
     commits_after_rows: ClassVar[bool] = False
     """Whether a session commits it after its SQL services: one that hardly ever refuses at the commit what it took."""
 
@@ -119,6 +121,10 @@ class Store(ABC):
     @abstractmethod
     async def ping(self) -> None:
         """Get an answer from the server, or raise a ``StoreError``."""
+
+    def ping_sync(self, bridge: ThreadBridge) -> None:
+        """Do the same for threads, over what ``open_sync`` has opened."""
+        bridge.run(self.ping())
 
     @abstractmethod
     def open_sync(self, bridge: ThreadBridge) -> None:

@@ -53,6 +53,7 @@ class ElasticsearchStore(PydanticModels):
 
     kind = "elasticsearch"
     extra = "elasticsearch"
+    history = "fedorm.migrate.index_history:IndexHistory"
     batch_size = 1_000
     most_keys = 10_000
     id_name = "_id"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +81,69 @@ async def drop_index(client: Any, name: str) -> None:
     for one in found:
         await client.indices.delete(index=one, ignore_unavailable=True)
     await client.options(ignore_status=404).indices.delete_index_template(name=name)
+
+
+class Indices:
+    """What a migration is given: names are those that documents declare, without the service's prefix.
+
+    ``client`` is the official one, for everything else.
+    """
+
+    def __init__(self, client: Any, prefix: str) -> None:
+        self.client, self._prefix = client, prefix
+
+    def name(self, index: str) -> str:
+        """Return the name on the server."""
+        return index_name(self._prefix, index)
+
+    async def create_index(self, name: str, *, mappings: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        """Make an index; one that is there stays as it is."""
+        await create_index(self.client, Index(self.name(name), mappings, settings))
+
+    async def drop_index(self, name: str) -> None:
+        """Delete an index with its documents, and its template."""
+        await drop_index(self.client, self.name(name))
+
+    async def add_fields(self, name: str, properties: Mapping[str, Any]) -> None:
+        """Add fields to a mapping."""
+        await self.client.indices.put_mapping(index=self.name(name), properties=dict(properties))
+
+    async def set_settings(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Change settings that an open index lets change."""
+        await self.client.indices.put_settings(index=self.name(name), settings=dict(settings))
+
+    async def put_template(
+        self, name: str, patterns: Sequence[str], *, mappings: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> None:
+        """Make or change the template of the indices whose names fit."""
+        names = tuple(self.name(one) for one in patterns)
+        await put_template(self.client, Index(self.name(name), mappings, settings, names))
+
+    async def drop_template(self, name: str) -> None:
+        """Delete a template."""
+        await self.client.options(ignore_status=404).indices.delete_index_template(name=self.name(name))
+
+    async def rebuild(self, name: str, *, mappings: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        """Copy an index into a new one, and let its name lead there, in one step; the old one is deleted.
+
+        Documents keep their versions, and those fields that the new mapping has. What is written to the old index
+        meanwhile is lost: pause the sync rules, and stop other writers.
+        """
+        index = self.name(name)
+        made = f"{index}-{datetime.datetime.now(datetime.UTC):%Y%m%d%H%M%S%f}"
+        await self.client.indices.create(index=made, mappings=dict(mappings), settings=dict(settings))
+        await self.client.indices.refresh(index=index)
+        source = {"index": index, "_source": sorted(mappings.get("properties", {}))}
+        try:
+            await self.client.options(request_timeout=3600).reindex(
+                source=source, dest={"index": made, "version_type": "external"}, refresh=True, timeout="1h"
+            )
+        except BaseException:
+            await self.client.indices.delete(index=made)
+            raise
+        there = await self.client.indices.get(index=index, features="aliases")
+        actions: list[dict[str, Any]] = [{"remove_index": {"index": one}} for one in there]
+        await self.client.indices.update_aliases(actions=[*actions, {"add": {"index": made, "alias": index}}])
 
 
 # -- comparing

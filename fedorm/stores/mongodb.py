@@ -50,6 +50,7 @@ class MongoDBStore(MongoDBExamining):
 
     kind = "mongodb"
     extra = "mongodb"
+    history = "fedorm.migrate.beanie_history:BeanieHistory"
     batch_size = 500
     most_keys = 2_000
     may_have = frozenset({Capability.TRANSACTIONS, Capability.CHANGE_FEED})
@@ -90,6 +91,10 @@ class MongoDBStore(MongoDBExamining):
         """Close the client."""
         await self._close(sync=False)
 
+    def ping_sync(self, bridge: ThreadBridge) -> None:
+        """Do the same over the client of the bridge's loop."""
+        bridge.run(self.ping(sync=True))
+
     def open_sync(self, bridge: ThreadBridge) -> None:
         """Connect a client of the bridge's loop."""
         bridge.run(self._open(sync=True))
@@ -98,10 +103,10 @@ class MongoDBStore(MongoDBExamining):
         """Close the client of the bridge's loop."""
         bridge.run(self._close(sync=True))
 
-    async def ping(self) -> None:
+    async def ping(self, *, sync: bool = False) -> None:
         """Run the ``ping`` command."""
-        async with self.named():
-            await self._side(sync=False).database.command("ping")
+        async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
+            await self._side(sync=sync).database.command("ping")
 
     async def _open(self, *, sync: bool) -> None:
         from beanie import init_beanie

@@ -17,6 +17,11 @@ _OLDEST = (4, 2)
 
 _READ, _WRITE = ("find",), ("insert", "update", "remove")
 _OWN = (*_READ, *_WRITE, "createCollection", "createIndex")
+_EVERYWHERE = ("AnyDatabase", "root")
+_ROLES = {
+    **dict.fromkeys(("read", "readAnyDatabase"), _READ),
+    **dict.fromkeys(("readWrite", "dbOwner", "readWriteAnyDatabase", "root"), _OWN),
+}
 
 
 class MongoDBExamining(BeanieModels):
@@ -55,9 +60,12 @@ class MongoDBExamining(BeanieModels):
 def _of_rights(told: Mapping[str, Any], needs: Needs, database: str) -> list[Finding]:
     """Compare the server's list of what the user may do with what is needed."""
     users = told.get("authenticatedUsers")
-    if not users or "authenticatedUserPrivileges" not in told:
+    if not users:
         return []  # Without access control all is allowed.
-    rights = _Rights(database, told["authenticatedUserPrivileges"])
+    privileges = told.get("authenticatedUserPrivileges") or _of_roles(told.get("authenticatedUserRoles") or [])
+    if privileges is None:
+        return []
+    rights = _Rights(database, privileges)
     names = sorted({collection_name(model) for model in needs.documents})
     written = [name for name in names if name in needs.written]
     others = [name for name in names if name not in needs.written]
@@ -67,6 +75,19 @@ def _of_rights(told: Mapping[str, Any], needs: Needs, database: str) -> list[Fin
         # Whether a model is written to is the application's to know.
         *_lacking(rights, others, _WRITE, users[0], "readWrite", is_error=False),
         *_lacking(rights, [one.name for one in needs.own], _OWN, users[0], "readWrite"),
+    ]
+
+
+def _of_roles(roles: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]] | None:
+    """Return what the server's own roles hold, for a server that lists roles alone; None where there are others."""
+    if any(role["role"] not in _ROLES for role in roles):
+        return None
+    return [
+        {
+            "resource": {"db": "" if role["role"].endswith(_EVERYWHERE) else role["db"], "collection": ""},
+            "actions": _ROLES[role["role"]],
+        }
+        for role in roles
     ]
 
 

@@ -72,7 +72,8 @@ class ReplicatingMySQL(Replicating):
 
     def generate_beyond(self, connection: Connection, key: Column[Any], value: int) -> None:
         """Set the table's counter."""
-        beyond = DDL("ALTER TABLE %(fullname)s AUTO_INCREMENT = %(next)s", context={"next": value + 1})  # type: ignore[no-untyped-call]
+        statement = "ALTER TABLE %(fullname)s AUTO_INCREMENT = %(next)s"
+        beyond = DDL(statement, context={"next": value + 1})  # type: ignore[no-untyped-call]
         connection.execute(beyond.against(key.table))
 
 

@@ -256,6 +256,14 @@ class SQLStore(Replicating, SQLExamining):
             wrapped = self.wrap(error)
             raise wrapped from (None if wrapped is error else error)
 
+    def ping_sync(self, bridge: ThreadBridge) -> None:
+        """Run ``SELECT 1`` over a pooled connection for threads; how long that may take is the driver's to say."""
+        try:
+            self._select_one(self.sync_engine)
+        except Exception as error:
+            wrapped = self.wrap(error)
+            raise wrapped from (None if wrapped is error else error)
+
     @staticmethod
     def _select_one(engine: Engine) -> None:
         with engine.connect() as connection:
@@ -269,13 +277,11 @@ class SQLStore(Replicating, SQLExamining):
 
     def open_sync(self, bridge: ThreadBridge) -> None:
         """Connect the engine for threads."""
-        engine = self.sync_engine
         try:
-            self._select_one(engine)
-        except Exception as error:
+            self.ping_sync(bridge)
+        except Exception:
             self.close_sync(bridge)
-            wrapped = self.wrap(error)
-            raise wrapped from (None if wrapped is error else error)
+            raise
 
     def close_sync(self, bridge: ThreadBridge) -> None:
         """Dispose of the engine for threads."""

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from fedorm import Federation
 from fedorm.cli.app import app
+from fedorm.cli.setup import Setup
 from fedorm.config import find_settings_file, settings_from_file
 from fedorm.exc import ConfigurationError
 
@@ -174,3 +175,12 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert (found.query.spill_directory, found.migrations.directory) == (tmp_path / "spill", tmp_path / "migrations")
     tls = found.services["h"].tls
     assert (tls and tls.ca, found.models) == (tmp_path / "ca.crt", ("firm.desks",))
+
+
+def test_no_password_of_an_application_is_shown(firm: Path) -> None:
+    """Nor one of a federation that ``--app`` names, whose settings are its own."""
+    url = "postgresql+asyncpg://me:hid%2Fden@localhost/x"
+    (firm / "firm_main.py").write_text(f"from fedorm import Federation\nfed = Federation({{'cli_firm': {url!r}}})\n")
+    setup = Setup()
+    assert list(setup.federation("firm_main").stores) == ["cli_firm"]
+    assert setup.scrub("hid%2Fden and hid/den") == "*** and ***"

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from examples.split.tests.commands import script
+
 SPLIT = Path(__file__).parent.parent
 REPOSITORY = SPLIT.parent.parent
 PAGE = REPOSITORY / "docs" / "how-to" / "split-a-monolith.md"
@@ -30,12 +32,16 @@ class Walk:
         commands = folder.parent / "bin"
         commands.mkdir()
         for name in ("fedorm", "alembic"):
-            (commands / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {name} "$@"\n')
+            (commands / name).write_text(script(folder.parent / "socket", name))
             (commands / name).chmod(0o755)
-        path = f"{commands}:/usr/bin:/bin"
+        environment = {**environment, "PATH": f"{commands}:/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY)}
+        serving = [sys.executable, "-m", "examples.split.tests.commands", str(folder.parent / "socket")]
+        self._server = subprocess.Popen(serving, stdout=subprocess.PIPE, env=environment)
+        assert self._server.stdout is not None
+        assert self._server.stdout.readline() == b"listening\n"
         self._shell = subprocess.Popen(
-            ["bash"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**environment, "PATH": path, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"},
+            ["bash"], cwd=folder, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
     def apply(self, step: str) -> None:
@@ -71,9 +77,9 @@ class Walk:
     def close(self) -> None:
         """End the shell, and what it has started."""
         self.run("kill $(jobs -p) 2> /dev/null; wait")
-        self._shell.stdin and self._shell.stdin.close()
-        self._shell.wait(30)
-        self._shell.stdout and self._shell.stdout.close()
+        self._server.terminate()
+        self._server.communicate()
+        self._shell.communicate()
 
 
 def shape(text: str) -> str:
@@ -87,5 +93,7 @@ def sources(folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".log":
             text = re.sub(r"^(Made|Create Date): .*$", "", path.read_text(), flags=re.MULTILINE)
+            if "versions" in path.parts:  # Alembic looks at indexes and keys in no fixed order.
+                text = "\n".join(sorted(text.splitlines()))
             found[shape(str(path.relative_to(folder)))] = shape(text)
     return found

@@ -15,7 +15,7 @@ from shutil import copytree, ignore_patterns
 import pytest
 
 from examples.split.after.shop import database as database_after
-from examples.split.after.shop import selling
+from examples.split.after.shop import models, selling
 from examples.split.before.shop import database as database_before
 from examples.split.before.shop import selling as selling_before
 from examples.split.tests.page import REPOSITORY, SPLIT, Walk, shape, sources
@@ -24,6 +24,8 @@ from fedorm.testing.servers import Server
 
 PRODUCTS = 5
 STOCK = 1_000_000
+OLD = 100
+"""Orders from before."""
 
 
 class Customers:
@@ -70,7 +72,7 @@ async def stock_before() -> None:
         for number in range(1, PRODUCTS + 1):
             async with sessions() as session:
                 await selling_before.add_product(session, "kitchen", f"product {number}", "2.50", STOCK)
-        for number in range(300):
+        for number in range(OLD):
             async with sessions() as session:
                 who = (f"old {number}@example.com", f"customer {number}", "DE", f"{number} Weg", "Berlin")
                 user = await selling_before.register(session, *who)
@@ -86,15 +88,15 @@ async def all_is_there(customers: Customers) -> None:
             for number, (product, quantity) in customers.bought.items():
                 page = await selling.order_page(session, number)
                 assert [(one.product.id, one.quantity) for one in page.items] == [(product, quantity)]
-            sold = dict.fromkeys(range(1, PRODUCTS + 1), 300 // PRODUCTS)
+        async with fed.session() as session:
+            sold = dict.fromkeys(range(1, PRODUCTS + 1), OLD // PRODUCTS)
             for product, quantity in customers.bought.values():
                 sold[product] += quantity
             pages = [await selling.product_page(session, number) for number in sold]
             assert [STOCK - page.stock for page in pages] == list(sold.values())
-            assert sum(len(page.reviews) for page in pages) == 300 + customers.registered
-        models = database_after.models
+            assert sum(len(page.reviews) for page in pages) == OLD + customers.registered
         for relationship in (models.Order.user, models.Order.address, models.Review.user, models.OrderItem.product):
-            assert (await fed.orphans(relationship)).count == 0
+            assert (await fed.orphans(relationship)).rows == 0
 
 
 @pytest.fixture
@@ -148,19 +150,31 @@ async def test_from_one_database_to_three(
     await asyncio.to_thread(run_tests, walk, postgresql_server)
     walk.apply("Step 2")
     await followed(walk, "Step 2")
+    for line in ("fedorm --models shop.models migrate downgrade --service orders -1", "fedorm migrate upgrade"):
+        assert (await asyncio.to_thread(walk.run, line))[0] == 0
     await followed(walk, "Step 3")
     walk.apply("Step 4")
+
+    def lead_to(urls: dict[str, str]) -> None:
+        for name, url in urls.items():
+            monkeypatch.setenv(name, url)
+
     async with customers.buying():
         await followed(walk, "Step 4")
     walk.apply("Step 5")
     await followed(walk, "Step 5")
     before = len(customers.bought)
-    for name in ("USERS_URL", "CATALOGUE_URL"):
-        monkeypatch.setenv(name, os.environ[f"NEW_{name}"])
+    old = os.environ["SHOP_URL"]
+    new = {name: os.environ[f"NEW_{name}"] for name in ("USERS_URL", "CATALOGUE_URL")}
+    lead_to(new)
     async with customers.buying():
         await asyncio.sleep(1)
     assert 0 < before < len(customers.bought)
-    await all_is_there(customers)
+    for line in ("$BACK sync verify", "$BACK sync advance-keys"):
+        assert (await asyncio.to_thread(walk.run, line))[0] == 0
+    for urls in (dict.fromkeys(new, old), new):  # The old tables would do as well.
+        lead_to(urls)
+        await all_is_there(customers)
     walk.apply("Step 6")
     await followed(walk, "Step 6")
     await all_is_there(customers)

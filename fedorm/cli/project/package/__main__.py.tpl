@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 
-from sqlalchemy import select
-
 from fedorm import Federation, federated_load
+from sqlalchemy import select
 
 from $package.models import Order, Product
 from $package.orders import place, spent

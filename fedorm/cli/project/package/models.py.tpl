@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from fedorm import Federated, FederatedBase, federated_relationship
 from sqlalchemy import Numeric, String
 from sqlalchemy.orm import Mapped, mapped_column
-
-from fedorm import Federated, FederatedBase, federated_relationship
 
 
 class User(FederatedBase):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
-
 from fedorm import AsyncFederatedSession
+from sqlalchemy import func, select
 
 from $package.models import Order, Product, User
 

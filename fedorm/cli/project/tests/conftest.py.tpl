@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from fedorm import Federation
 
 import $package.models  # noqa: F401 - its tables are made before the first test
-from fedorm import Federation
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from fedorm import Federation, federated_load
 from sqlalchemy import select
 
 from $package.models import Order, Product, User
 from $package.orders import place, spent
-from fedorm import Federation, federated_load
 
 
 async def test_an_order(federation: Federation) -> None:
@@ -20,9 +20,7 @@ async def test_an_order(federation: Federation) -> None:
         await place(session, email="ada@example.com", sku="tea", quantity=2)
         await session.commit()
     async with federation.session() as session:
-        order = await session.scalar(
-            select(Order).options(federated_load(Order.user), federated_load(Order.product))
-        )
+        order = await session.scalar(select(Order).options(federated_load(Order.user), federated_load(Order.product)))
         assert order is not None
         assert (order.user.email, order.product.name, order.quantity) == ("ada@example.com", "Green tea", 2)
 
@@ -30,10 +28,8 @@ async def test_an_order(federation: Federation) -> None:
 async def test_what_is_spent(federation: Federation) -> None:
     """A user who orders twice is one user; one statement adds up over all services."""
     async with federation.session() as session:
-        session.add_all([
-            Product(sku="tea", name="Green tea", price=Decimal("3.50")),
-            Product(sku="cup", name="A cup", price=Decimal("12.00")),
-        ])
+        session.add(Product(sku="tea", name="Green tea", price=Decimal("3.50")))
+        session.add(Product(sku="cup", name="A cup", price=Decimal("12.00")))
         await session.flush()
         await place(session, email="ada@example.com", sku="tea", quantity=2)
         await place(session, email="ada@example.com", sku="cup", quantity=1)
