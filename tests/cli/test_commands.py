@@ -164,9 +164,12 @@ def test_each_command_has_a_wrong_call() -> None:
 
 
 def test_exit_codes_are_documented() -> None:
-    """The table of the page has each code, and no other."""
+    """The table of the page has each code, and no other; commands end with those alone."""
     page = (REPOSITORY / "docs" / "cli.md").read_text()
     assert re.findall(r"^\| (\d+) \|", page, re.MULTILINE) == [str(int(code)) for code in ExitCode]
+    for file in (REPOSITORY / "fedorm" / "cli").glob("*.py"):
+        endings = re.findall(r"(?:typer\.Exit|sys\.exit)\((.*?)\)", file.read_text())
+        assert [one for one in endings if not one.startswith("ExitCode.")] == [], file
 
 
 def test_interrupted(kiosk: Path) -> None:
