@@ -26,6 +26,8 @@ from fedorm.testing.servers import RedisServer
 from fedorm.testing.servers.processes import free_port
 from fedorm.testing.tls import make_certificates
 from tests.stores.redis_models import BasketNote
+from tests.test_docs_pages import blocks
+from tests.test_readme import run
 
 
 class TestRedis(StoreSuite):
@@ -39,6 +41,12 @@ class TestRedis(StoreSuite):
     def outage(self) -> Iterator[Outage]:
         with RedisServer(durable=True) as server:
             yield ServerOutage(server, server.url())
+
+
+def test_the_page(tmp_path: Path) -> None:
+    """The program prints what is printed below it."""
+    (program,), (expected,) = blocks("redis.md", "python"), blocks("redis.md", "text")
+    assert run(program, tmp_path) == expected
 
 
 async def test_tls(tmp_path: Path) -> None:
