@@ -262,6 +262,10 @@ class DocumentStore(Store):
     def parse(self, model: type[Any], raw: dict[str, Any]) -> Any:
         """Make the document; raises ``DocumentValidationError``."""
 
+    def parse_many(self, model: type[Any], raw: Sequence[dict[str, Any]]) -> list[Any]:
+        """Make documents; override where some of the work is the same for all of them."""
+        return [self.parse(model, one) for one in raw]
+
     @abstractmethod
     def encode(self, document: Any) -> dict[str, Any]:
         """Return the document as the database holds it."""

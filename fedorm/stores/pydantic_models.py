@@ -51,6 +51,9 @@ class PydanticModels(DocumentStore):
 
     def invalid(self, model: type[Any], identity: Any, error: Any) -> DocumentValidationError:
         """Make the error that names the fields that do not fit, and leaves their values out."""
+        if not hasattr(error, "errors"):
+            problem = f"what is kept cannot be read: {error}"
+            return DocumentValidationError(problem, service=self.service, model=model.__name__, identity=identity)
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc']) or model.__name__}: {problem['msg']}"
             for problem in error.errors(include_input=False, include_url=False)

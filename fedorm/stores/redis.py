@@ -178,6 +178,13 @@ class RedisStore(PydanticModels):
         except ValueError as error:
             raise self.invalid(model, raw.get("id"), error) from error
 
+    def parse_many(self, model: type[Any], raw: Sequence[Raw]) -> list[Any]:
+        """Let the class make them all."""
+        try:
+            return self.codec(model).parse_many(raw)
+        except ValueError:
+            return super().parse_many(model, raw)  # Which names the one that does not fit.
+
     def encode(self, document: Any) -> Raw:
         """Return what Redis is to hold."""
         with self.fitting(type(document).__name__):
@@ -207,15 +214,16 @@ class RedisStore(PydanticModels):
     ) -> list[Raw]:
         """Return the records that are there, as they are kept; all are asked for in one round trip."""
         wanted = list(dict.fromkeys(ids))
-        own = transaction.records if transaction is not None else {}
         with self.fitting(codec.name):
-            keys = {identity: codec.key(identity) for identity in wanted}
-        asked = [identity for identity in wanted if keys[identity] not in own]
-        found: dict[Any, Raw | None] = {one: own[keys[one]] for one in wanted if keys[one] in own}
+            keys = codec.keys(wanted)
+        own: dict[bytes, Raw | None] = transaction.records if transaction is not None else {}
+        mine = [own[key] for key in keys if key in own]
+        if mine:
+            rest = [(one, key) for one, key in zip(wanted, keys, strict=True) if key not in own]
+            wanted, keys = [one for one, _ in rest], [key for _, key in rest]
         async with self.named():
-            answers = await self.client(sync=sync).records(codec, [keys[identity] for identity in asked])
-        found |= {one: codec.raw(one, answer) for one, answer in zip(asked, answers, strict=True)}
-        return [raw for one in wanted if (raw := found[one]) is not None]
+            answers = await self.client(sync=sync).records(codec, keys)
+        return [raw for raw in mine if raw is not None] + codec.raw_many(wanted, answers)
 
     async def identities(self, codec: Keys, *, transaction: Any = None, sync: bool = False) -> list[Any]:
         """Return the ids of all records of a class, by SCAN."""
