@@ -8,14 +8,14 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks import sync_backfill, sync_peers, sync_stream
+from benchmarks import sync_backfill, sync_peers, sync_search, sync_stream
 from benchmarks.measure import Pair
 from benchmarks.places import Kind, Places, started
 from benchmarks.sync_stream import CaughtUp, Latencies, Memory, Stream
 from benchmarks.synced import Source
-from fedorm.testing.servers import ClickHouseServer
+from fedorm.testing.servers import ClickHouseServer, ElasticsearchServer
 
-PARTS = ("sync-backfill", "sync-stream", "sync-memory", "sync-peers")
+PARTS = ("sync-backfill", "sync-search", "sync-stream", "sync-memory", "sync-peers")
 OFFERED = 1_000
 """Changes a second, when it is looked at how soon each is there."""
 SECONDS = 15.0
@@ -62,6 +62,8 @@ async def section(rounds: int, parts: tuple[str, ...] = PARTS) -> list[str]:
     with _servers() as servers:
         if "sync-backfill" in parts:
             await _backfill(page, servers, max(3, rounds // 3))
+        if "sync-search" in parts:
+            await _search(page, servers, max(5, rounds // 2))
         if "sync-stream" in parts:
             await _stream(page, servers, max(1, rounds // 5))
         if "sync-memory" in parts:
@@ -103,6 +105,30 @@ async def _backfill(page: _Page, servers: Servers, rounds: int) -> None:
         source.close()
         measured = await sync_backfill.measured(urls, rounds)
         page.add(f"| {name}; by hand | {_rates(measured, rows)} | 0.5 | {_load()} |")
+
+
+async def _search(page: _Page, servers: Servers, rounds: int) -> None:
+    rows = sync_search.ROWS
+    page.add(
+        "",
+        f"### A backfill of {rows:,} documents in Elasticsearch",
+        "",
+        "The server is noida-db, a program that speaks Elasticsearch's protocol, and takes most of the time. By hand: "
+        "the official client's `async_bulk()`, given rows as a cursor of asyncpg's brings them, and given actions that "
+        f"are in memory already; {sync_search.CHUNK:,} a request, as the backfill sends them. {rounds} times each way.",
+        "",
+        "| fedorm; against | fedorm, rows a second | by hand | rate in that by hand | bar | load |",
+        "| --- | --- | --- | --- | --- | --- |",
+    )
+    with ElasticsearchServer() as server:
+        source = await servers.places.filled("postgresql", "bench_sync_source", _nothing)
+        table = Source("postgresql", source)
+        table.make(rows)
+        table.close()
+        urls = {"sync_source": source, "sync_texts": server.url("bench")}
+        for name, alone in (("a cursor and async_bulk()", False), ("async_bulk() alone", True)):
+            measured = await sync_search.measured(urls, rounds, alone=alone)
+            page.add(f"| PostgreSQL to Elasticsearch; {name} | {_rates(measured, rows)} | 0.7 | {_load()} |")
 
 
 def _rates(measured: Pair, rows: int) -> str:

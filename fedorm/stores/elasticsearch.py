@@ -17,8 +17,8 @@ from fedorm.config import ServiceSettings
 from fedorm.exc import ConfigurationError, ServiceTimeoutError, ServiceUnavailableError, UnsupportedOperationError
 from fedorm.stores.base import Capability
 from fedorm.stores.conditions import Both, Compare, Condition, DocumentScan, Either, OneOf
+from fedorm.stores.elasticsearch_findings import ElasticsearchExamining
 from fedorm.stores.matching import condition_from, ordered, predicate_of
-from fedorm.stores.pydantic_models import PydanticModels
 from fedorm.stores.readers import DocumentReader
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.searching import Search, SearchResult
@@ -45,7 +45,7 @@ class _Side:
     """Indices that are known to be there."""
 
 
-class ElasticsearchStore(PydanticModels):
+class ElasticsearchStore(ElasticsearchExamining):
     """The indices of an Elasticsearch cluster whose names begin with the URL's path, all of them without one.
 
     It has no transactions: a session sends what it holds at the commit, in one request a class, before the services
@@ -117,18 +117,12 @@ class ElasticsearchStore(PydanticModels):
         """Do the same over the client of the bridge's loop."""
         bridge.run(self.ping(sync=True))
 
-    async def version(self) -> str | None:
-        """Ask who it is."""
-        async with self.named():
-            return str((await self.client(sync=False).info())["version"]["number"])
-
     async def _open(self, *, sync: bool) -> None:
         from fedorm.stores.elasticsearch_client import made_client
 
         self._sides[sync] = _Side(made_client(self.service, self.settings, self.sent))
         try:
-            async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
-                await self.client(sync=sync).info()
+            await self.ping(sync=sync)
         except BaseException:
             await self._close(sync=sync)
             raise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 BULK = 1_000
 """Rows of one bulk request."""
+_AT_ONCE = 2
+"""Requests that are under way at a time."""
 _REPEATS = 5
 _LONGEST_WRITE = 60.0
 
@@ -145,21 +148,22 @@ class ElasticsearchRowAccess(EntityRows):
         if not block:
             return
         with self._valid_rows():
-            deletes = [self._id(key) for key in block.deletes]
-            upserts = [self._encoded(row) for row in block.upserts]
+            upserts = [] if self._whole else [self._encoded(row) for row in block.upserts]
             changes = [self._changed(key, values) for key, values in block.changes]
         try:
             async with self._named():
                 await self.store.ensure_index(self.model, sync=False)
-                numbered = {"version": version, "version_type": "external_gte"}
-                operations: list[tuple[Any, ...]] = [({"delete": {"_id": one, **numbered}},) for one in deletes]
-                if self._whole:
-                    operations += [({"index": {"_id": one, **numbered}}, source) for one, source in upserts]
-                await self._send(operations)
-                parts = [(*one, True) for one in upserts] if not self._whole else []
-                await self._merge([*parts, *((*one, False) for one in changes if one[1])])
+                await self._send(self._operations(block, {"version": version, "version_type": "external_gte"}))
+                await self._merge([*((*one, True) for one in upserts), *((*one, False) for one in changes if one[1])])
         finally:
             await self._tell()
+
+    def _operations(self, block: Block, numbered: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+        for key in block.deletes:
+            yield ({"delete": {"_id": self._id(key), **numbered}},)
+        for row in block.upserts if self._whole else ():
+            id_, source = self._encoded(row)
+            yield {"index": {"_id": id_, **numbered}}, source
 
     def _encoded(self, row: Values) -> tuple[str, dict[str, Any]]:
         document = self._document(row)
@@ -173,12 +177,28 @@ class ElasticsearchRowAccess(EntityRows):
         with _unfit():
             return self._id(key), {names[name]: encoded(value) for name, value in valid.items()}
 
-    async def _send(self, operations: Sequence[tuple[Any, ...]]) -> None:
-        for batch in batches(operations, BULK):
-            lines = [line for one in batch for line in one]
-            answer = await self._client.bulk(index=self._index, operations=lines)
-            if answer["errors"]:
-                self._raise([next(iter(one.values())) for one in answer["items"]])
+    async def _send(self, operations: Iterator[tuple[Any, ...]]) -> None:
+        """Send requests while those that follow are made."""
+        waiting: set[asyncio.Task[None]] = set()
+        try:
+            for batch in batches(operations, BULK):
+                if len(waiting) == _AT_ONCE:
+                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.gather(*done)
+                waiting.add(asyncio.create_task(self._request([line for one in batch for line in one])))
+                await asyncio.sleep(0)  # It is sent.
+            await asyncio.gather(*waiting)
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def _request(self, lines: Sequence[Any]) -> None:
+        # What went well need not be told.
+        told = ["errors", "items.*.error", "items.*.status"]
+        answer = await self._client.bulk(index=self._index, operations=lines, filter_path=told)
+        if answer["errors"]:
+            self._raise([next(iter(one.values())) for one in answer["items"]])
 
     async def _merge(self, parts: Sequence[tuple[str, dict[str, Any], bool]]) -> None:
         """Put fields into documents as they are now; into new ones where ``parts`` say so."""

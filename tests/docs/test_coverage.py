@@ -27,6 +27,7 @@ RUN = {
     "brokers.md": ["tests.test_brokers_relayed:test_the_page"],
     "caching.md": ["tests.test_docs_pages:test_keeping_results"],
     "documents.md": ["tests.query.test_documents_page:test_the_page"] * 8,
+    "elasticsearch.md": ["tests.stores.test_elasticsearch_page:test_the_page"],
     "frameworks.md": [
         "tests.test_docs_pages:test_fastapi",
         "tests.test_docs_pages:test_flask",

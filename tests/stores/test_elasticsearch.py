@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from fedorm import ConfigurationError, Federation
+from fedorm.config import ServiceSettings
+from fedorm.stores.elasticsearch import ElasticsearchStore
+from fedorm.stores.elasticsearch_client import hosts_of
+from fedorm.stores.findings import Needs
 from fedorm.testing.compliance import Feature, Gap, Lost, Outage, Refused, ServerOutage, StoreSuite
 from fedorm.testing.servers import ElasticsearchServer
+from tests.stores.searched import VolumeText
 
 IS_ELASTICS = "FEDORM_TEST_ELASTICSEARCH_URL" in os.environ
 """Whether the tests were given a server: it is Elastic's then, and not noida-db."""
@@ -43,3 +51,44 @@ class TestElasticsearch(StoreSuite):
     def outage(self) -> Iterator[Outage]:
         with ElasticsearchServer() as server:
             yield End(server, server.url("compliance"))
+
+
+async def test_what_doctor_asks(fed_of_volumes: Federation) -> None:
+    """An index whose mapping is another than its class says is told of, and what to do."""
+    store: Any = fed_of_volumes.stores["search_index"]
+    needs = Needs(documents=[VolumeText])
+    assert (await store.findings(needs), str(await store.version())[:2]) == ([], "8.")
+    await store.client(sync=False).indices.put_mapping(
+        index=store.index_of(VolumeText), properties={"x": {"type": "long"}}
+    )
+    assert [str(one) for one in await store.findings(needs)] == [
+        "index volumes: no model declares field x: "
+        "run  fedorm migrate revision --service search_index --autogenerate  and upgrade"
+    ]
+
+
+@pytest.fixture
+async def fed_of_volumes(elasticsearch_url: str, no_stray_tasks: None) -> AsyncIterator[Federation]:
+    async with Federation({"search_index": elasticsearch_url}) as fed:
+        await fed.create_all()
+        yield fed
+
+
+def test_addresses() -> None:
+    """Nodes, a user, encryption and a prefix are in the URL; what it cannot say is refused, without the password."""
+
+    def store(url: str, **options: Any) -> ElasticsearchStore:
+        return ElasticsearchStore("s", ServiceSettings(url=SecretStr(url), **options))
+
+    one = store("elasticsearch+https://me:p%40ss@a:1,b/shop?refresh=true")
+    assert (one.prefix, one.refresh, hosts_of(one.settings)) == (
+        "shop-",
+        "true",
+        (["https://a:1", "https://b:9200"], ("me", "p@ss")),
+    )
+    assert hosts_of(store("elasticsearch://a", tls=True).settings) == (["https://a:9200"], None)
+    with pytest.raises(
+        ConfigurationError, match="refresh is 'soon', and can be one of wait_for, true, false"
+    ) as raised:
+        store("elasticsearch://me:secret@a?refresh=soon")
+    assert "secret" not in str(raised.value)

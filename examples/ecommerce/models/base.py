@@ -11,16 +11,7 @@ from sqlalchemy.orm import mapped_column
 
 from fedorm import FederatedBase
 
-SERVICES = frozenset(
-    {
-        "users",
-        "orders",
-        "payments",
-        "inventory",
-        "analytics",
-        "carts",
-    }
-)
+SERVICES = frozenset({"users", "orders", "payments", "inventory", "analytics", "carts", "search"})
 
 
 class ShopBase(FederatedBase):
