@@ -13,7 +13,8 @@ import pytest
 from tests.docs.pages import REPOSITORY, Block, blocks_of, pages
 
 DONE = {
-    "index.md": "tests.docs.test_how_to:test_home",
+    "index.md": "tests.docs.test_how_to:test_programs",
+    "how-to/relationships.md": "tests.docs.test_how_to:test_programs",
     "how-to/testing.md": "tests.docs.test_how_to:test_testing",
     "how-to/new-store.md": "tests.docs.test_how_to:test_a_new_store",
     **{
