@@ -192,21 +192,24 @@ class DocumentIdentityMap:
         self, store: DocumentStore, model: type[Any], raw: Sequence[dict[str, Any]], *, refresh: bool = False
     ) -> list[Any]:
         """Return the session's documents for what the database returned; fresh values go into expired ones."""
-        name, service, documents = store.collection_of(model), store.service, []
-        for one in raw:
-            key = (service, name, one[store.id_name])
-            entry = self.tracked.get(key)
-            if entry is None:
-                entry = self.doomed.get(key)
-            if entry is None:
-                document = store.parse(model, one)
-                self._own(document)
-                document.__dict__.pop(TOUCHED, None)
-                entry = self.tracked[key] = Tracked(document, store, key, one)
-            elif refresh or (entry.expired and not (entry.suspect() and entry.changed())):
-                entry.restore(one)
-            documents.append(entry.document)
-        return documents
+        name, service, id_name, tracked = store.collection_of(model), store.service, store.id_name, self.tracked
+        keys: list[Identity] = [(service, name, one[id_name]) for one in raw]
+        new = dict(zip(keys, raw, strict=True))
+        doomed = {key: entry for key in keys if (entry := self.doomed.get(key)) is not None} if self.doomed else {}
+        if tracked or doomed:
+            for key in list(new):
+                entry = tracked.get(key) or doomed.get(key)
+                if entry is not None:
+                    one = new.pop(key)
+                    if refresh or (entry.expired and not (entry.suspect() and entry.changed())):
+                        entry.restore(one)
+        reference = self._reference
+        for (key, one), document in zip(new.items(), store.parse_many(model, list(new.values())), strict=True):
+            state = document.__dict__
+            state[OWNER] = reference
+            state.pop(TOUCHED, None)
+            tracked[key] = Tracked(document, store, key, one)
+        return [(tracked.get(key) or doomed[key]).document for key in keys]
 
     # -- expiring
 

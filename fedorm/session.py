@@ -353,11 +353,7 @@ class FederatedSession(EmittingSession, RoutedSession):
     def search(
         self, model: type[Any], query: Any = None, *, options: Sequence[Any] = (), **wanted: Any
     ) -> SearchResult[Any]:
-        """Return the documents that fit best: ``session.search(Product, "red shoes", size=20)``.
-
-        ``query`` is a text, or a query of ``elasticsearch.dsl``; ``options`` are ``federated_load(...)``; ``size``,
-        ``offset``, ``sort``, ``highlight`` and ``aggregations`` are those of ``fedorm.stores.searching.Search``.
-        """
+        """Return what fits a text or a query best; ``wanted`` is the rest of ``fedorm.stores.searching.Search``."""
         return search(self, model, Search(query, **wanted), options)
 
     def _find(self, model: type[Any], conditions: Sequence[Any]) -> Any:

@@ -8,8 +8,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-from elasticsearch import ConflictError
-
 from fedorm.catalog import catalog
 from fedorm.migrate.files import FileHistory, loaded
 from fedorm.migrate.indices import changes, compared
@@ -17,6 +15,7 @@ from fedorm.migrate.leases import leased
 from fedorm.migrate.templates import INDICES, INDICES_SETTINGS
 from fedorm.stores.elasticsearch import ElasticsearchStore
 from fedorm.stores.elasticsearch_schema import Index, Indices, declared, present
+from fedorm.stores.elasticsearch_writing import put_unless_changed
 
 OWN = "fedorm-migrations"
 """The index, without the prefix, of which revision the others are at."""
@@ -54,7 +53,7 @@ class IndexHistory(FileHistory):
         return [str(name).removesuffix(".py")] if name else []
 
     async def _run(self, path: Path, side: str, after: str | None) -> None:
-        found = getattr(loaded(path), side, None)
+        found: Any = getattr(loaded(path), side, None)
         indices = Indices(self._client, self._store.prefix)
         try:
             async with self._store.named():
@@ -108,12 +107,4 @@ class _Lease:
         return await self._client.options(ignore_status=404).get(index=self._index, id=_LOCK)
 
     async def _put(self, owner: str, until: float, before: Any) -> bool:
-        options: dict[str, Any] = {"op_type": "create"}
-        if before is not None:
-            options = {"if_seq_no": before["_seq_no"], "if_primary_term": before["_primary_term"]}
-        document = {"owner": owner, "until": until}
-        try:
-            await self._client.index(index=self._index, id=_LOCK, document=document, **options)
-        except ConflictError:
-            return False
-        return True
+        return await put_unless_changed(self._client, self._index, _LOCK, {"owner": owner, "until": until}, before)

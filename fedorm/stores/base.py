@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import MetaData, Table
 
@@ -18,11 +17,12 @@ from fedorm.catalog import catalog
 from fedorm.config import ServiceSettings
 from fedorm.exc import ConfigurationError, MissingDriverError, StoreError, TwoPhaseError, UnsupportedOperationError
 from fedorm.stats import UNOBSERVED, Observer, Recorder
+from fedorm.stores.answering import Answering
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.feeds import ChangeFeed
-from fedorm.stores.findings import Finding, Needs
 from fedorm.stores.positions import PositionLog
+from fedorm.stores.readers import DocumentReader, KeptDocuments
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.searching import Search, SearchResult
 from fedorm.stores.writes import Writes
@@ -53,7 +53,7 @@ class Capability(enum.Enum):
     SEARCH = "ranks what it finds by relevance"
 
 
-class Store(ABC):
+class Store(Answering):
     """One service's database: its lifetime, its health, its schema.
 
     A store is opened once for asynchronous use (``open``/``close``) and, apart from that, once for use by threads
@@ -119,14 +119,6 @@ class Store(ABC):
         """Close every connection; closing twice is harmless."""
 
     @abstractmethod
-    async def ping(self) -> None:
-        """Get an answer from the server, or raise a ``StoreError``."""
-
-    def ping_sync(self, bridge: ThreadBridge) -> None:
-        """Do the same for threads, over what ``open_sync`` has opened."""
-        bridge.run(self.ping())
-
-    @abstractmethod
     def open_sync(self, bridge: ThreadBridge) -> None:
         """Connect for sessions that are used by threads."""
 
@@ -153,23 +145,6 @@ class Store(ABC):
     def keys_per_statement(self, width: int) -> int:
         """Return how many keys of ``width`` columns one statement looks up at most."""
         return max(1, self.batch_size // width)
-
-    async def round_trip(self) -> float:
-        """Return how long an answer takes, in milliseconds."""
-        started = time.perf_counter()
-        await self.ping()
-        return (time.perf_counter() - started) * 1000
-
-    async def version(self) -> str | None:
-        """Return the server's version in its own words; None where it has none."""
-        return None
-
-    async def findings(self, needs: Needs) -> list[Finding]:
-        """Return what an open service lacks of what its models need: version, privileges, settings, tables.
-
-        Asks, and changes nothing. What its log has to tell is asked of ``change_feed()``.
-        """
-        return []
 
     def missing_driver(self, package: str) -> MissingDriverError:
         """Make the error that says which extra brings ``package``."""
@@ -261,6 +236,10 @@ class DocumentStore(Store):
     def parse(self, model: type[Any], raw: dict[str, Any]) -> Any:
         """Make the document; raises ``DocumentValidationError``."""
 
+    def parse_many(self, model: type[Any], raw: Sequence[dict[str, Any]]) -> list[Any]:
+        """Make documents; override where some of the work is the same for all of them."""
+        return [self.parse(model, one) for one in raw]
+
     @abstractmethod
     def encode(self, document: Any) -> dict[str, Any]:
         """Return the document as the database holds it."""
@@ -350,38 +329,6 @@ class DocumentStore(Store):
     def kept(self, *, sync: bool) -> KeptDocuments:
         """Return what puts everything back as it was, after a test."""
         raise self.error(UnsupportedOperationError, "cannot be put back as it was before a test")
-
-
-class KeptDocuments(Protocol):
-    """What was there before a test, and how to come back to that."""
-
-    async def remember(self) -> None:
-        """Read everything."""
-
-    async def restore(self) -> None:
-        """Write what differs from what was read."""
-
-
-class DocumentReader(Protocol):
-    """What a bound query needs of its session."""
-
-    async def before_reading(self, store: DocumentStore) -> Any:
-        """Flush what is pending; return the transaction to read in, None without one."""
-
-    async def before_writing(self, store: DocumentStore) -> Any:
-        """Flush what is pending; return the transaction to write in, None where the server has none."""
-
-    def adopt(self, store: DocumentStore, model: type[Any], raw: Sequence[dict[str, Any]]) -> list[Any]:
-        """Return the session's documents for what the database returned."""
-
-    async def load(self, documents: Sequence[Any], options: Sequence[Any]) -> None:
-        """Load the relationships that ``options`` name."""
-
-    def forget(self, model: type[Any]) -> None:
-        """Read the documents of ``model`` anew when they are used next."""
-
-    async def note_change(self, store: DocumentStore, model: type[Any], transaction: Any) -> None:
-        """Drop, with the commit of ``transaction``, what the result cache has read from the model's collection."""
 
 
 def collection_name(model: type[Any]) -> str:

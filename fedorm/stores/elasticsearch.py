@@ -15,10 +15,11 @@ from fedorm.bridge import ThreadBridge
 from fedorm.catalog import catalog
 from fedorm.config import ServiceSettings
 from fedorm.exc import ConfigurationError, ServiceTimeoutError, ServiceUnavailableError, UnsupportedOperationError
-from fedorm.stores.base import Capability, DocumentReader
+from fedorm.stores.base import Capability
 from fedorm.stores.conditions import Both, Compare, Condition, DocumentScan, Either, OneOf
 from fedorm.stores.matching import condition_from, ordered, predicate_of
 from fedorm.stores.pydantic_models import PydanticModels
+from fedorm.stores.readers import DocumentReader
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.searching import Search, SearchResult
 from fedorm.stores.writes import Writes
@@ -107,10 +108,19 @@ class ElasticsearchStore(PydanticModels):
         """Close the client of the bridge's loop."""
         bridge.run(self._close(sync=True))
 
-    async def ping(self) -> None:
+    async def ping(self, *, sync: bool = False) -> None:
         """Ask who it is."""
         async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
-            await self.client(sync=False).info()
+            await self.client(sync=sync).info()
+
+    def ping_sync(self, bridge: ThreadBridge) -> None:
+        """Do the same over the client of the bridge's loop."""
+        bridge.run(self.ping(sync=True))
+
+    async def version(self) -> str | None:
+        """Ask who it is."""
+        async with self.named():
+            return str((await self.client(sync=False).info())["version"]["number"])
 
     async def _open(self, *, sync: bool) -> None:
         from fedorm.stores.elasticsearch_client import made_client

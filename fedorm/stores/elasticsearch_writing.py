@@ -120,3 +120,12 @@ def reason_of(error: Mapping[str, Any]) -> str:
     cause = error.get("caused_by") or {}
     more = f" ({cause['reason']})" if cause.get("reason") else ""
     return f"{error.get('type', 'error')}: {error.get('reason', '')}{more}"
+
+
+async def put_unless_changed(client: Any, index: str, id_: str, document: dict[str, Any], before: Any) -> bool:
+    """Write one document in place of ``before``, as it was got, None if it was not there; False if that has changed."""
+    options: dict[str, Any] = {"op_type": "create"}
+    if before is not None:
+        options = {"if_seq_no": before["_seq_no"], "if_primary_term": before["_primary_term"]}
+    answer = await client.options(ignore_status=CONFLICT).index(index=index, id=id_, document=document, **options)
+    return "error" not in answer.body

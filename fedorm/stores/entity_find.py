@@ -10,7 +10,8 @@ from fedorm.stores.matching import condition_from
 
 if TYPE_CHECKING:
     from fedorm.bridge import Bridge
-    from fedorm.stores.base import DocumentReader, DocumentStore
+    from fedorm.stores.base import DocumentStore
+    from fedorm.stores.readers import DocumentReader
 
 
 class EntityFind:

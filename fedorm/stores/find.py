@@ -10,8 +10,8 @@ from beanie.odm.queries.find import FindMany
 
 if TYPE_CHECKING:
     from fedorm.bridge import Bridge
-    from fedorm.stores.base import DocumentReader
     from fedorm.stores.mongodb import MongoDBStore
+    from fedorm.stores.readers import DocumentReader
 
 
 class _BoundModel:

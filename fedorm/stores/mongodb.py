@@ -20,7 +20,7 @@ from fedorm.exc import (
     StaleDocumentError,
     UnsupportedOperationError,
 )
-from fedorm.stores.base import Capability, DocumentReader, KeptDocuments, collection_name
+from fedorm.stores.base import Capability, collection_name
 from fedorm.stores.bson_types import class_filter, field_name
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
@@ -28,6 +28,7 @@ from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.mongodb_errors import classify
 from fedorm.stores.mongodb_findings import MongoDBExamining
 from fedorm.stores.positions import PositionLog
+from fedorm.stores.readers import DocumentReader, KeptDocuments
 from fedorm.stores.reflecting import Wanted
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.writes import Writes

@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import Table
 
 from fedorm.exc import DocumentValidationError
-from fedorm.stores.base import DocumentReader, DocumentStore
+from fedorm.stores.base import DocumentStore
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.entity_find import EntityFind
 from fedorm.stores.plain_types import is_plain
+from fedorm.stores.readers import DocumentReader
 
 
 class PydanticModels(DocumentStore):
@@ -50,6 +51,9 @@ class PydanticModels(DocumentStore):
 
     def invalid(self, model: type[Any], identity: Any, error: Any) -> DocumentValidationError:
         """Make the error that names the fields that do not fit, and leaves their values out."""
+        if not hasattr(error, "errors"):
+            problem = f"what is kept cannot be read: {error}"
+            return DocumentValidationError(problem, service=self.service, model=model.__name__, identity=identity)
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc']) or model.__name__}: {problem['msg']}"
             for problem in error.errors(include_input=False, include_url=False)

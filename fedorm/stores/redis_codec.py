@@ -54,6 +54,13 @@ class Keys(ABC):
         """Return the key of a record."""
         return self.prefix + id_text(identity)
 
+    def keys(self, ids: Sequence[Any]) -> list[bytes]:
+        """Return the keys of many records."""
+        prefix, kinds = self.prefix, set(map(type, ids))
+        if kinds == {int} and min(ids) >= -(2**63) and max(ids) < 2**63:
+            return [b"%b%d" % (prefix, one) for one in ids]
+        return [prefix + id_text(one) for one in ids]
+
     def identity(self, key: bytes) -> Any:
         """Return the ``id`` that a key is of. Raises ``ValueError`` for one that no record of the class has."""
         text = key[len(self.prefix) :]
@@ -71,6 +78,13 @@ class Keys(ABC):
             return None
         raw["id"] = identity
         return raw
+
+    def raw_many(self, ids: Sequence[Any], found: Sequence[Any]) -> list[Raw]:
+        """Return those records of what Redis has answered that are there."""
+        if self.is_json:
+            return [{"id": one, DOCUMENT: text} for one, text in zip(ids, found, strict=True) if text is not None]
+        made = [self.raw(one, answer) for one, answer in zip(ids, found, strict=True)]
+        return [raw for raw in made if raw is not None]
 
     def document(self, raw: Raw) -> dict[str, Any]:
         """Return what a JSON text says. Raises ``ValueError`` for what is no object."""
@@ -123,6 +137,16 @@ class Codec(Keys):
             else:
                 values[name] = value if form == "bytes" else from_json(value)
         return self._validate(values, by_name=True)
+
+    def parse_many(self, raw: Sequence[Raw]) -> list[Any]:
+        """Do the same for many."""
+        if self.is_json:
+            validate = self._validate_json
+            with suppress(ValidationError):
+                records = [validate(one[DOCUMENT], by_name=True) for one in raw]
+                if [record.id for record in records] == [one["id"] for one in raw]:
+                    return records
+        return [self.parse(one) for one in raw]
 
     def encode(self, record: Any) -> Raw:
         """Return what is kept of a record. Raises ``ValueError`` for what cannot be kept."""

@@ -54,6 +54,7 @@ RUN = {
         "tests.query.test_queries_page:test_the_limits",
         "tests.query.test_queries_page:test_the_page",
     ],
+    "redis.md": ["tests.stores.test_redis:test_the_page"],
     "sagas.md": ["tests.test_docs_pages:test_sagas"],
     "sync.md": ["tests.test_docs_pages:test_keeping_data_in_sync"] * 2,
     "sync-brokers.md": ["tests.sync.test_brokers:test_the_page"],

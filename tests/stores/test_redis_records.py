@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from decimal import Decimal
@@ -14,10 +12,8 @@ from typing import Any
 import pytest
 from redis import Redis
 from sqlalchemy import func, select, text
-from typer.testing import CliRunner
 
 from fedorm import (
-    AuthenticationError,
     ConfigurationError,
     DuplicateKeyError,
     DuplicateTableError,
@@ -26,18 +22,15 @@ from fedorm import (
     FederationOpenError,
     ModelError,
     PartialCommitError,
-    ServiceUnavailableError,
     StaleDocumentError,
     TwoPhaseError,
     UnsupportedOperationError,
     federated_load,
 )
-from fedorm.cli.app import app
 from fedorm.exc import FedormError, RowError, StoreError
 from fedorm.sync import CDC, SyncRule, SyncRuleError
 from fedorm.testing.rolling_back import rolled_back
 from fedorm.testing.servers import RedisServer
-from fedorm.testing.servers.processes import free_port
 from tests.stores.redis_models import DAY, Basket, BasketLine, BasketNote, BasketOwner, BasketPage, BasketVisit
 
 
@@ -358,32 +351,3 @@ async def test_what_is_no_source(fed: Federation, empty_redis_url: str) -> None:
     fed = Federation({"basket_guests": empty_redis_url})
     with pytest.raises(FederationOpenError, match=r"takes no event into its transactions.*BasketGuest cannot have"):
         await fed.open()
-
-
-def test_doctor(empty_redis_url: str, tmp_path: Path) -> None:
-    """It is up; or it says why not, and never the password."""
-    away = f"rediss://:hidden@127.0.0.1:{free_port()}/0"
-    wrong = re.sub(r":[^:@]+@", ":hidden@", empty_redis_url)
-    for name, url in (("up", empty_redis_url), ("away", away), ("wrong", wrong), ("odd", "redis://:hidden@host:x/0")):
-        (tmp_path / f"{name}.toml").write_text(f'[services.baskets]\nurl = "{url}"\nconnect_timeout = 2\n')
-    found = {}
-    for name in ("up", "away", "wrong", "odd"):
-        result = CliRunner().invoke(app, ["--config", str(tmp_path / f"{name}.toml"), "doctor", "--format", "json"])
-        assert "hidden" not in result.output
-        assert result.exit_code == (0 if name == "up" else 1)
-        found[name] = result.output
-    assert json.loads(found["up"])["state"] == "up"
-    assert "service 'baskets' at rediss://" in found["away"]
-    assert "invalid username-password pair" in found["wrong"]
-    assert "is not usable" in found["odd"] or "port" in found["odd"].lower()
-
-
-async def test_who_does_not_answer(empty_redis_url: str) -> None:
-    """A wrong password and a server that is not there are told apart."""
-    wrong = Federation({"baskets": re.sub(r":[^:@]+@", ":hidden@", empty_redis_url)})
-    away = Federation({"baskets": f"redis://127.0.0.1:{free_port()}"})
-    for fed, kind in ((wrong, AuthenticationError), (away, ServiceUnavailableError)):
-        with pytest.raises(FederationOpenError) as raised:
-            await fed.open()
-        assert type(raised.value.failures["baskets"]) is kind
-        assert "hidden" not in str(raised.value)
