@@ -3,7 +3,7 @@ VENV ?= .venv
 export VENV
 BIN = $(VENV)/bin
 
-.PHONY: demo setup test test-latest crash lint check hunt bench clean
+.PHONY: demo setup test test-latest crash lint docs check hunt bench clean
 
 demo:                  ## run the flights example on embedded servers, from pip alone
 	scripts/demo.sh
@@ -35,6 +35,11 @@ lint:                  ## ruff, mypy and import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: export NO_MKDOCS_2_WARNING = 1
+docs:                  ## build the documentation into site/; a link that leads nowhere is an error
+	$(BIN)/python scripts/figures.py
+	$(BIN)/python -m mkdocs build --strict
+
 check: test test-latest lint
 
 bench: export DEPENDENCY_GROUP = bench
@@ -42,4 +47,4 @@ bench: setup           ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv .venv-latest .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf site .venv .venv-latest .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import federated, hops, opening, relations, relay, sync, writes
+from benchmarks import federated, hops, opening, records, relations, relay, sync, writes
 from benchmarks.measure import Pair
 from benchmarks.places import serve
 from fedorm.testing.servers import ClickHouseServer, MariaDBServer, MongoDBServer, PostgreSQLServer
@@ -19,7 +19,7 @@ from fedorm.testing.servers import ClickHouseServer, MariaDBServer, MongoDBServe
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 PACKAGES = (
     *("fedorm", "sqlalchemy", "asyncpg", "aiomysql", "beanie", "pymongo", "clickhouse-sqlalchemy"),
-    *("psycopg", "mysql-replication", "clickhouse-driver"),
+    *("psycopg", "mysql-replication", "clickhouse-driver", "redis"),
     *("sqlglot", "duckdb", "pyarrow", "connectorx", "polars"),
 )
 """Whose versions the page names."""
@@ -86,6 +86,7 @@ async def measure(rounds: int) -> str:
     selects = await federated.section(federated.LINES, rounds)
     written = [*await writes.section(rounds), "", *await relay.section(max(1, rounds // 5))]
     synced = await sync.section(rounds)
+    recorded = await records.section(rounds)
     with (
         PostgreSQLServer() as postgresql,
         MariaDBServer() as mariadb,
@@ -147,6 +148,8 @@ async def measure(rounds: int) -> str:
         *written,
         "",
         *synced,
+        "",
+        *recorded,
     ]
     return "\n".join(lines) + "\n"
 
@@ -154,7 +157,7 @@ async def measure(rounds: int) -> str:
 def main() -> None:
     """Parse the command line and write the page, or run what it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    lines = ("federated", *federated.LINES, "writes", "relay", "sync", *sync.PARTS, "serve")
+    lines = ("federated", *federated.LINES, "writes", "relay", "records", "sync", *sync.PARTS, "serve")
     parser.add_argument(
         "lines",
         nargs="*",
@@ -171,6 +174,8 @@ def main() -> None:
         serve()
     elif options.lines == ["writes"]:
         asyncio.run(writes.section(options.rounds))
+    elif options.lines == ["records"]:
+        asyncio.run(records.section(options.rounds))
     elif options.lines == ["relay"]:
         asyncio.run(relay.section(options.rounds))
     elif parts := sync.PARTS if options.lines == ["sync"] else tuple(one for one in options.lines if one in sync.PARTS):

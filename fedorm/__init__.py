@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -53,11 +54,15 @@ from fedorm.session import FederatedSession
 
 if TYPE_CHECKING:
     from fedorm.stores.document import FederatedDocument
+    from fedorm.stores.elasticsearch_document import FederatedSearchDocument
+    from fedorm.stores.redis_records import FederatedRecord
 
 __all__ = [
     "Federation",
     "FederatedBase",
     "FederatedDocument",
+    "FederatedRecord",
+    "FederatedSearchDocument",
     "Federated",
     "federated_relationship",
     "federated_load",
@@ -103,20 +108,26 @@ __all__ = [
     "StaleDocumentError",
 ]
 
-if find_spec("beanie") is None:
-    del __all__[
-        __all__.index("FederatedDocument")
-    ]  # Without its driver it cannot be had, and import * must not fail for it.
+_ENTITIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "FederatedDocument": ("fedorm.stores.document", "mongodb", ("beanie", "pymongo", "bson")),
+    "FederatedRecord": ("fedorm.stores.redis_records", "redis", ()),
+    "FederatedSearchDocument": ("fedorm.stores.elasticsearch_document", "elasticsearch", ("elasticsearch",)),
+}
+"""The base classes of stores that have one: the module, the extra, and the packages that this brings for the module."""
+
+for _name, (_, _, _packages) in _ENTITIES.items():
+    if _packages and find_spec(_packages[0]) is None:
+        __all__.remove(_name)  # Without its driver it cannot be had, and import * must not fail for it.
 
 
 def __getattr__(name: str) -> Any:
     # Beanie takes half a second to import, and is an extra: only who declares documents pays for it.
-    if name != "FederatedDocument":
+    if name not in _ENTITIES:
         raise AttributeError(f"module 'fedorm' has no attribute {name!r}")
+    module, extra, packages = _ENTITIES[name]
     try:
-        from fedorm.stores.document import FederatedDocument
+        return getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        if error.name not in ("beanie", "pymongo", "bson"):
+        if error.name not in packages:
             raise
-        raise MissingDriverError(service="documents", package=str(error.name), extra="mongodb") from error
-    return FederatedDocument
+        raise MissingDriverError(service=name, package=str(error.name), extra=extra) from error

@@ -128,7 +128,7 @@ class Agreement:
         return located(service, self._log(service).token())
 
     def _keeps_log(self, service: str) -> bool:
-        return Capability.TRANSACTIONS in self._store(service).capabilities
+        return self._store(service).keeps_own
 
     def _log(self, service: str) -> DecisionLog:
         session = self._session
@@ -172,7 +172,9 @@ class Agreement:
         rows = [one for one in self._session.held.values() if type(one).__service__ == service]
         try:
             if not rows or not isinstance(store, SQLStore):
-                raise ValueError("a MongoDB server has transactions in a replica set alone")
+                raise ValueError(
+                    "it has no transactions, and no row is known by which a recovery could see what it has got"
+                )
             arrival = arrival_of(rows)
             with store.bind_for(sync=self._session.uses_threads).connect() as connection:
                 if arrival.has_come(connection):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -10,8 +10,10 @@ from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
+from fedorm.options import FederatedLoad, Relationship
 from fedorm.outbox.events import Event
 from fedorm.session import FederatedSession
+from fedorm.stores.searching import SearchResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +30,12 @@ class AsyncFederatedSession(AsyncSession):
     def find(self, model: type[Any], *conditions: Any) -> Any:
         """Return a Beanie query bound to this session: ``await session.find(Product, Product.price > 2).to_list()``."""
         return self.sync_session.find(model, *conditions)
+
+    async def search(
+        self, model: type[Any], query: Any = None, *, options: Sequence[Any] = (), **wanted: Any
+    ) -> SearchResult[Any]:
+        """Return the documents that fit best, as ``FederatedSession.search()`` does."""
+        return await greenlet_spawn(self.sync_session.search, model, query, options=options, **wanted)
 
     def emit(
         self, what: Event | BaseModel, *, service: str | None = None, key: Any = None, type: str | None = None
@@ -46,6 +54,6 @@ class AsyncFederatedSession(AsyncSession):
         """Return the result of a query over any services as a ``pyarrow.Table``; of entities, their columns."""
         return await greenlet_spawn(self.sync_session.arrow, statement, parameters)
 
-    async def load(self, instances: Iterable[Any], *paths: Any) -> None:
+    async def load(self, instances: Iterable[Any], *paths: FederatedLoad | Relationship) -> None:
         """Load relationships of ``instances``: ``federated_load(...)`` options, or attributes."""
         await greenlet_spawn(self.sync_session.load, instances, *paths)

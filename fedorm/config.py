@@ -16,11 +16,18 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from fedorm.exc import ConfigurationError
 
+FILE = "fedorm.toml"
+"""The name of the settings' file, as it is looked for."""
+FILE_VARIABLE = "FEDORM_CONFIG"
+"""The environment variable that names the settings' file."""
+
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _CREDENTIALS_TEMPLATE = re.compile(r"(?<=://)(?:\$\{[^}]*\}|\$(?!\{)|[^/?#@$])*(?=@)")
 _CREDENTIALS = re.compile(r"(?<=://)(?P<user>[^/?#@:]*):(?P<password>.*)@", re.DOTALL)
 """Up to the last "@": rather too much is hidden than a part of a password that was not percent-encoded is shown."""
 _ENCODED_CREDENTIALS = re.compile(r"://[^/?#@:]*:[^:/?#@\[\]]*@[^@?/]+(/[^@?]*)?(\?|$)")
+_RELATIVE_FILE = re.compile(r"(?P<start>(?:sqlite|chdb)(?:\+\w+)?:///)(?!/|:memory:|file:|[A-Za-z]:[/\\])(?=[^?])")
+"""The URL of a database that is a file, up to a path that is not absolute."""
 
 
 class TLSSettings(BaseModel):
@@ -101,7 +108,8 @@ class ServiceSettings(BaseModel):
         if ":memory:" in rest or not rest.strip("/"):
             return f"memory {uuid4()}"
         own = rest.startswith(("/", "localhost", "127.", "[::1]"))
-        return f"{self.backend} {f'{socket.gethostname()} {Path.cwd()} ' if own else ''}{rest}"
+        here = "" if rest.startswith("//") else f"{Path.cwd()} "  # An absolute path is the same from everywhere.
+        return f"{self.backend} {f'{socket.gethostname()} {here}' if own else ''}{rest}"
 
     @property
     def identity(self) -> str:
@@ -173,6 +181,15 @@ class FederationSettings(BaseModel):
     query: QuerySettings = QuerySettings()
     transactions: TransactionSettings = TransactionSettings()
     migrations: MigrationSettings = MigrationSettings()
+    models: tuple[str, ...] = ()
+    """The modules that declare models, as in ``import``, for the command line."""
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _several(cls, models: Any) -> Any:
+        if isinstance(models, str):
+            raise ValueError('write a list, as in  models = ["shop.models"]')
+        return models
 
     @field_validator("services")
     @classmethod
@@ -183,7 +200,7 @@ class FederationSettings(BaseModel):
         return services
 
 
-_TABLES = tuple(name for name in FederationSettings.model_fields if name != "services")
+_TABLES = tuple(name for name in FederationSettings.model_fields if name not in ("services", "models"))
 
 
 def address_of(url: str) -> str:
@@ -196,10 +213,8 @@ def _encode(password: str) -> str:
     return quote(password, safe="%!$&'()*+,;=~")
 
 
-def settings_from_mapping(
-    services: Mapping[str, Any], more: Mapping[str, Mapping[str, Any]] | None = None
-) -> FederationSettings:
-    """Validate ``{name: url | {"url": ..., "pool_size": ...}}``, and ``more`` tables: ``cache``, ``query``, ...
+def settings_from_mapping(services: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> FederationSettings:
+    """Validate ``{name: url | {"url": ..., "pool_size": ...}}``, and ``more``: ``cache``, ``query``, ``models``, ...
 
     Raises ``ConfigurationError`` naming service and setting; no value is repeated, as it may be a secret.
     """
@@ -227,12 +242,32 @@ def with_options(
     return services.model_copy(update={name: getattr(changed, name) for name in given})
 
 
+def find_settings_file(start: str | os.PathLike[str] | None = None) -> Path:
+    """Return the file that FEDORM_CONFIG names, else the nearest ``fedorm.toml`` in ``start`` or a folder above it.
+
+    ``start`` is the working directory unless it is given. Raises ``ConfigurationError`` that says where it was looked
+    for.
+    """
+    named = os.environ.get(FILE_VARIABLE)
+    if named:
+        return Path(named)
+    folder = Path(start or os.curdir).absolute()
+    folders = [folder, *folder.parents]
+    for one in folders:
+        if os.path.isfile(one / FILE):
+            return one / FILE
+    raise ConfigurationError(
+        f"there is no {FILE} in {', '.join(map(str, folders))}: write one with a table [services.<name>] for each "
+        f"service, name it with --config or {FILE_VARIABLE}, or begin a project with  fedorm new <name>"
+    )
+
+
 def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
     """Read ``[services.<name>]`` tables from a TOML file, with ``${VARIABLE}`` and ``${VARIABLE:-default}``.
 
     In the place of a URL's user or password a variable's value is taken literally and need not be percent-encoded.
-    Relative TLS paths are taken from the file's folder. Raises ``ConfigurationError`` for a file that is missing
-    or not TOML, and for a variable that is not set.
+    Relative paths, of SQLite's and chDB's files too, are taken from the file's folder. Raises ``ConfigurationError``
+    for a file that is missing or not TOML, and for a variable that is not set.
     """
     file = Path(path)
     try:
@@ -244,17 +279,38 @@ def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
     services = document.get("services")
     if not isinstance(services, dict) or not services:
         raise ConfigurationError(f'{file} has no service: write  [services.orders]  and  url = "..."  into it')
+    folder = file.parent.resolve()
     expanded = {name: _expand(entry, f"{file}: services.{name}") for name, entry in services.items()}
-    for entry in expanded.values():
-        if isinstance(entry, dict) and isinstance(entry.get("tls"), dict):
-            for option in {"ca", "cert", "key"} & entry["tls"].keys():
-                if isinstance(entry["tls"][option], str):
-                    entry["tls"][option] = file.absolute().parent / entry["tls"][option]
+    placed = {name: _placed(entry, folder) for name, entry in expanded.items()}
     more = {name: _expand(document[name], f"{file}: {name}") for name in _TABLES if name in document}
     histories = more.setdefault("migrations", {})
     if isinstance(histories, dict):
-        histories["directory"] = file.absolute().parent / str(histories.get("directory", "migrations"))
-    return settings_from_mapping(expanded, more)
+        histories["directory"] = folder / str(histories.get("directory", "migrations"))
+    query = more.get("query")
+    if isinstance(query, dict) and isinstance(query.get("spill_directory"), str):
+        query["spill_directory"] = folder / query["spill_directory"]
+    if "models" in document:
+        more["models"] = _expand(document["models"], f"{file}: models")
+    return settings_from_mapping(placed, more)
+
+
+def _placed(entry: Any, folder: Path) -> Any:
+    """Return a service's settings with the paths that are relative in its file's folder."""
+    if isinstance(entry, str):
+        return _RELATIVE_FILE.sub(lambda found: f"{found['start']}{folder.as_posix()}/", entry, count=1)
+    if not isinstance(entry, dict):
+        return entry
+    placed = dict(entry)
+    if isinstance(placed.get("url"), str):
+        placed["url"] = _placed(placed["url"], folder)
+    if isinstance(placed.get("tls"), dict):
+        paths = {name: folder / placed["tls"][name] for name in ("ca", "cert", "key") if _is_path(placed["tls"], name)}
+        placed["tls"] = placed["tls"] | paths
+    return placed
+
+
+def _is_path(settings: dict[str, Any], name: str) -> bool:
+    return isinstance(settings.get(name), str)
 
 
 def _expand(value: Any, where: str) -> Any:

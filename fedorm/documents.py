@@ -9,8 +9,9 @@ from sqlalchemy.util import greenlet_spawn
 
 from fedorm.exc import UnsupportedOperationError
 from fedorm.identity_map import DocumentIdentityMap
-from fedorm.stores.base import Capability, DocumentStore, Writes, batches
+from fedorm.stores.base import Capability, DocumentStore, batches
 from fedorm.stores.branches import new_log
+from fedorm.stores.writes import Writes
 from fedorm.tracked import TOUCHED, Snapshot, Tracked, Write
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sqlalchemy import Table
 from sqlalchemy.orm import configure_mappers
@@ -18,7 +17,7 @@ from sqlalchemy.orm import configure_mappers
 from fedorm.async_session import AsyncFederatedSession
 from fedorm.bridge import AsyncBridge, Bridge, ThreadBridge, Turns
 from fedorm.catalog import catalog
-from fedorm.config import FederationSettings, settings_from_file, with_options
+from fedorm.config import FederationSettings, find_settings_file, settings_from_file, with_options
 from fedorm.exc import (
     FederationOpenError,
     FedormError,
@@ -26,6 +25,7 @@ from fedorm.exc import (
     StoreError,
     UnknownServiceError,
 )
+from fedorm.health import Health, WithHealth
 from fedorm.migrate.migrations import WithMigrations
 from fedorm.observed import ObservedStores
 from fedorm.orphans import Orphans, find_orphans
@@ -47,19 +47,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What a service answered: ``round_trip`` in milliseconds, or the ``error`` for which it did not."""
-
-    service: str
-    address: str
-    state: Literal["up", "down"]
-    round_trip: float | None
-    error: StoreError | None
+__all__ = ["Federation", "Health"]
 
 
-class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas, WithMigrations):
+class Federation(ObservedStores, RecoveringStores, WithHealth, WithSync, WithSagas, WithMigrations):
     """The services of an application by name; use it with ``async with``, or with ``with`` in code that is not async.
 
     ``services`` maps each name to a URL or to a table of settings: ``{"url": ..., "pool_size": 10, "timeout": 30}``.
@@ -109,9 +100,13 @@ class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas, WithMigr
         self.migrations_order = settings.migrations.order
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Make a federation from a TOML file with a table ``[services.<name>]`` for each service."""
-        return cls(settings_from_file(path))
+    def from_file(cls, path: str | os.PathLike[str] | None = None) -> Self:
+        """Make a federation from a TOML file with a table ``[services.<name>]`` for each service.
+
+        Without ``path`` it is the file that FEDORM_CONFIG names, else the nearest ``fedorm.toml`` in the working
+        directory or a folder above it. Raises ``ConfigurationError``.
+        """
+        return cls(settings_from_file(find_settings_file() if path is None else path))
 
     # -- lifetime
 
@@ -305,19 +300,6 @@ class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas, WithMigr
 
     # -- looking after the services
 
-    async def health(self) -> dict[str, Health]:
-        """Ask every service at once how it is."""
-        self._require_open()
-
-        async def ask(store: Store) -> Health:
-            try:
-                took = await store.round_trip()
-            except StoreError as error:
-                return Health(store.service, store.address, "down", None, error)
-            return Health(store.service, store.address, "up", took, None)
-
-        return {state.service: state for state in await asyncio.gather(*map(ask, self.stores.values()))}
-
     async def create_all(self) -> None:
         """Make the tables, collections and indexes that are not there, in every service."""
         await self._everywhere(lambda store: store.create_all)
@@ -335,7 +317,10 @@ class Federation(ObservedStores, RecoveringStores, WithSync, WithSagas, WithMigr
         self._require_open()
         configure_mappers()
         done = await asyncio.gather(
-            *(method(store)(catalog.metadata(name), catalog.documents(name)) for name, store in self.stores.items()),
+            *(
+                method(store)(catalog.metadata(name), store.models() if isinstance(store, DocumentStore) else [])
+                for name, store in self.stores.items()
+            ),
             return_exceptions=True,
         )
         _raise_first(done)

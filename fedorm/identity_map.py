@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import InvalidRequestError
 
-from fedorm.exc import StaleDocumentError
+from fedorm.exc import StaleDocumentError, UnsupportedOperationError
 from fedorm.stores.base import DocumentStore
 from fedorm.tracked import TOUCHED, Identity, Tracked, fields_of
 
@@ -41,8 +41,11 @@ class DocumentIdentityMap:
             yield entry.document
 
     def store_of(self, model: type[Any]) -> DocumentStore:
-        """Return the store of a document model. Raises ``UnknownServiceError``."""
-        return cast(DocumentStore, self._session.store_of(model))
+        """Return the store of a document model. Raises ``UnknownServiceError``, and for a store of another kind."""
+        store = self._session.store_of(model)
+        if not isinstance(store, DocumentStore) or not issubclass(model, store.entity_base()):
+            raise store.error(UnsupportedOperationError, f"({store.kind}) does not hold objects as {model.__name__} is")
+        return store
 
     def identity_of(self, document: Any, store: DocumentStore) -> Identity:
         """Return the key of the identity map."""
@@ -189,21 +192,24 @@ class DocumentIdentityMap:
         self, store: DocumentStore, model: type[Any], raw: Sequence[dict[str, Any]], *, refresh: bool = False
     ) -> list[Any]:
         """Return the session's documents for what the database returned; fresh values go into expired ones."""
-        name, service, documents = store.collection_of(model), store.service, []
-        for one in raw:
-            key = (service, name, one["_id"])
-            entry = self.tracked.get(key)
-            if entry is None:
-                entry = self.doomed.get(key)
-            if entry is None:
-                document = store.parse(model, one)
-                self._own(document)
-                document.__dict__.pop(TOUCHED, None)
-                entry = self.tracked[key] = Tracked(document, store, key, one)
-            elif refresh or (entry.expired and not (entry.suspect() and entry.changed())):
-                entry.restore(one)
-            documents.append(entry.document)
-        return documents
+        name, service, id_name, tracked = store.collection_of(model), store.service, store.id_name, self.tracked
+        keys: list[Identity] = [(service, name, one[id_name]) for one in raw]
+        new = dict(zip(keys, raw, strict=True))
+        doomed = {key: entry for key in keys if (entry := self.doomed.get(key)) is not None} if self.doomed else {}
+        if tracked or doomed:
+            for key in list(new):
+                entry = tracked.get(key) or doomed.get(key)
+                if entry is not None:
+                    one = new.pop(key)
+                    if refresh or (entry.expired and not (entry.suspect() and entry.changed())):
+                        entry.restore(one)
+        reference = self._reference
+        for (key, one), document in zip(new.items(), store.parse_many(model, list(new.values())), strict=True):
+            state = document.__dict__
+            state[OWNER] = reference
+            state.pop(TOUCHED, None)
+            tracked[key] = Tracked(document, store, key, one)
+        return [(tracked.get(key) or doomed[key]).document for key in keys]
 
     # -- expiring
 

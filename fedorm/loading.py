@@ -265,7 +265,8 @@ class Loader:
         documents = session.documents
         store = documents.store_of(hop.target)
         wanted: Sequence[Key] = load.keys
-        if hop.to_primary_key and attribute.where is None and not self._refresh:
+        known = documents.tracked or documents.pending
+        if known and hop.to_primary_key and attribute.where is None and not self._refresh:
             wanted = []
             name = store.collection_of(hop.target)
             for key in load.keys:

@@ -7,7 +7,14 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, UserDefinedOption, defaultload, selectinload
+from sqlalchemy.orm import (
+    InstrumentedAttribute,
+    QueryableAttribute,
+    RelationshipProperty,
+    UserDefinedOption,
+    defaultload,
+    selectinload,
+)
 from sqlalchemy.orm.strategy_options import _AbstractLoad
 
 from fedorm.catalog import service_of
@@ -16,6 +23,8 @@ from fedorm.exc import RelationshipError
 from fedorm.relationship import FederatedAttribute
 from fedorm.relationship_sql import declared
 
+Relationship = FederatedAttribute | QueryableAttribute[Any]
+"""What a class has for a relationship to another service, or within its own; of an alias, too."""
 Step = FederatedAttribute | InstrumentedAttribute[Any]
 Keys = tuple[str, ...]
 """The names of attributes, each leading to the class of the next."""
@@ -40,7 +49,7 @@ class FederatedLoad(UserDefinedOption):
         return f"federated_load({', '.join(str(step) for step in self.path)})"
 
 
-def federated_load(*path: Any) -> FederatedLoad:
+def federated_load(*path: Relationship) -> FederatedLoad:
     """Return an option that loads a path of relationships, federated and ordinary ones mixed, at any depth.
 
     ``select(Order).options(federated_load(Order.items, OrderItem.product, Product.supplier))``. Each federated step
@@ -49,17 +58,17 @@ def federated_load(*path: Any) -> FederatedLoad:
     """
     if not path:
         raise RelationshipError("federated_load() needs at least one relationship: federated_load(Order.user)")
-    path = tuple(map(declared, path))
-    for step in path:
+    steps: tuple[Step, ...] = tuple(map(declared, path))
+    for step in steps:
         ordinary = isinstance(step, InstrumentedAttribute) and isinstance(step.property, RelationshipProperty)
         if not ordinary and not isinstance(step, FederatedAttribute):
             raise RelationshipError(f"federated_load({step}): this is not a relationship")
-    for step, after in itertools.pairwise(path):
+    for step, after in itertools.pairwise(steps):
         if not issubclass(target(step), owner(after)) and not issubclass(owner(after), target(step)):
             raise RelationshipError(
                 f"federated_load(): {step} leads to {target(step).__name__}, and {after} does not start there"
             )
-    return FederatedLoad(path)
+    return FederatedLoad(steps)
 
 
 def owner(step: Step) -> type[Any]:

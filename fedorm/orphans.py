@@ -12,7 +12,6 @@ from fedorm.entity import is_document, primary_key
 from fedorm.exc import RelationshipError
 from fedorm.relationship import FederatedAttribute, convert_key
 from fedorm.stores.base import DocumentStore, batches
-from fedorm.stores.bson_types import field_name
 from fedorm.stores.sql import SQLStore
 
 
@@ -62,13 +61,10 @@ async def _count_keys(
     session: AsyncFederatedSession, model: type[Any], names: tuple[str, ...]
 ) -> dict[tuple[Any, ...], int]:
     if is_document(model):
-        stored = {name: field_name(model, name) for name in names}
-        grouped = (
-            await session.find(model)
-            .aggregate([{"$group": {"_id": {name: f"${field}" for name, field in stored.items()}, "n": {"$sum": 1}}}])
-            .to_list()
-        )
-        keys = {tuple(one["_id"].get(name) for name in names): one["n"] for one in grouped}
+        documents = session.sync_session.documents
+        store = documents.store_of(model)
+        transaction = await documents.before_reading(store)
+        keys = await store.count_keys(model, names, transaction=transaction)
         return {key: number for key, number in keys.items() if None not in key}
     columns = [getattr(model, name) for name in names]
     statement = select(*columns, func.count()).where(*(column.is_not(None) for column in columns)).group_by(*columns)
@@ -84,7 +80,7 @@ async def _existing(
     store = session.sync_session.store_of(model)
     if isinstance(store, DocumentStore):
         raw = await store.find_keys(model, names, keys)
-        return {tuple(one.get(field_name(model, name)) for name in names) for one in raw}
+        return {store.key_of(model, one, names) for one in raw}
     assert isinstance(store, SQLStore)
     mapper = inspect(model)
     columns: list[Any] = [mapper.column_attrs[name].columns[0] for name in names]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import Executable, event
-from sqlalchemy.orm import InstanceState, ORMExecuteState, Session, SessionTransaction
+from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.orm.session import SessionTransactionOrigin
 from sqlalchemy.util import IdentitySet
 
@@ -20,13 +20,15 @@ from fedorm.entity import is_document
 from fedorm.exc import UnsupportedOperationError, UnsupportedQueryError
 from fedorm.loading import Loader
 from fedorm.measuring import execute_measured, measured
-from fedorm.options import FederatedLoad, federated_load
+from fedorm.options import FederatedLoad, Relationship, federated_load
 from fedorm.outbox.writing import EmittingSession, end_flush
 from fedorm.relationship import FederatedAttribute
 from fedorm.routing import RoutedSession
+from fedorm.searching import search
 from fedorm.statements import execute_federated, insert_in_blocks, needs_dispatch, refuse_crossing, route_to_several
 from fedorm.stats import Meter
 from fedorm.stores.base import Capability, DocumentStore, Store
+from fedorm.stores.searching import Search, SearchResult
 from fedorm.transaction import FederatedTransaction
 
 if TYPE_CHECKING:
@@ -117,11 +119,13 @@ class FederatedSession(EmittingSession, RoutedSession):
             return merged
         return super().merge(instance, **options)
 
-    def get(self, entity: Any, ident: Any, **options: Any) -> Any:
+    def get(self, entity: type[T] | Mapper[T], ident: Any, **options: Any) -> T | None:
         """Return the object or document with a primary key, None without one."""
         if not is_document(entity):
             return super().get(entity, ident, **options)
-        found = self.documents.get(entity, ident, refresh=bool(options.get("populate_existing")))
+        found: T | None = self.documents.get(
+            cast("type[T]", entity), ident, refresh=bool(options.get("populate_existing"))
+        )
         if found is not None and options.get("options"):
             self.load([found], *options["options"])
         return found
@@ -319,7 +323,7 @@ class FederatedSession(EmittingSession, RoutedSession):
 
     # -- relationships and documents
 
-    def load(self, instances: Iterable[Any], *paths: Any) -> None:
+    def load(self, instances: Iterable[Any], *paths: FederatedLoad | Relationship) -> None:
         """Load relationships of ``instances``: ``federated_load(...)`` options, or attributes."""
         options = [path if isinstance(path, FederatedLoad) else federated_load(path) for path in paths]
         Loader(self).load(list(instances), options)
@@ -343,10 +347,14 @@ class FederatedSession(EmittingSession, RoutedSession):
 
     def find(self, model: type[Any], *conditions: Any) -> Any:
         """Return a query over a document model: ``session.find(Product, Product.price > 2).sort("-price").all()``."""
-        from fedorm.stores.find import SyncFind
-
         query = self._find(model, conditions)
-        return SyncFind(query, self.bridge, self._autoflush) if self.uses_threads else query
+        return query.for_threads(self.bridge, self._autoflush) if self.uses_threads else query
+
+    def search(
+        self, model: type[Any], query: Any = None, *, options: Sequence[Any] = (), **wanted: Any
+    ) -> SearchResult[Any]:
+        """Return what fits a text or a query best; ``wanted`` is the rest of ``fedorm.stores.searching.Search``."""
+        return search(self, model, Search(query, **wanted), options)
 
     def _find(self, model: type[Any], conditions: Sequence[Any]) -> Any:
         store = self.store_of(model)

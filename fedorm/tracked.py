@@ -6,7 +6,8 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from fedorm.stores.base import DocumentStore, Writes
+from fedorm.stores.base import DocumentStore
+from fedorm.stores.writes import Delete, Update, Writes
 
 Identity = tuple[str, str, Any]
 """Service, collection and ``id``."""
@@ -43,7 +44,7 @@ class Tracked:
         """Say whether the fields differ from what the database holds."""
         store, raw = self.store, self.raw
         encoded = store.encode(self.document)
-        # What the database holds may be written otherwise than Beanie writes it: compare like with like.
+        # What the database holds may be written otherwise than the class writes it: compare like with like.
         if encoded == raw or raw is None or encoded == store.encode(store.parse(type(self.document), raw)):
             self.document.__dict__.pop(TOUCHED, None)
             return False
@@ -105,12 +106,12 @@ class Write:
     def describe(self, writes: Writes, store: DocumentStore) -> None:
         """Add the insert, update or delete of one document to ``writes``."""
         document, old = self.entry.document, self.entry.raw
-        where: dict[str, Any] = {"_id": old["_id"] if old else document.id}
-        revision = store.new_revision(type(document))
+        revision, expected = store.new_revision(type(document)), {}
         if revision is not None and old is not None:
-            where["revision_id"] = old.get("revision_id")
+            expected["revision_id"] = old.get("revision_id")
         if self.event == "delete":
-            writes.deletes.append(where)
+            assert old is not None
+            writes.deletes.append(Delete(old[store.id_name], expected, old))
             return
         if revision is not None:
             document.__dict__["revision_id"] = revision
@@ -122,13 +123,8 @@ class Write:
         plain = store.encode(store.parse(type(document), old))
         change = {name: value for name, value in encoded.items() if name not in plain or plain[name] != value}
         gone = plain.keys() - encoded.keys()
-        update: dict[str, Any] = {}
-        if change:
-            update["$set"] = change
-        if gone:
-            update["$unset"] = dict.fromkeys(gone, "")
-        writes.updates.append((where, update))
         self.raw = {name: value for name, value in {**old, **encoded}.items() if name not in gone}
+        writes.updates.append(Update(old[store.id_name], expected, change, gone, old, self.raw))
 
 
 def fields_of(document: Any) -> dict[str, Any]:

@@ -28,8 +28,9 @@ class FederatedTransaction(SessionTransaction):
     """A session's transaction over all the services it has touched.
 
     Everything is flushed before anything is committed. Then the services commit one by one: those that hold documents
-    first, then the others, each in the order of their names, so that two sessions never end in different orders. In a
-    session with ``twophase`` they commit together, by an ``Agreement``, when more than one has been written to.
+    first, then the SQL services, last those that ``commits_after_rows``, each in the order of their names, so that two
+    sessions never end in different orders. In a session with ``twophase`` they commit together, by an ``Agreement``,
+    when more than one has been written to.
     """
 
     def __init__(self, session: Any, origin: SessionTransactionOrigin, parent: Any = None) -> None:
@@ -183,7 +184,9 @@ class FederatedTransaction(SessionTransaction):
         documents = self._owner.documents.commits() if self._owner.has_documents else []
         # A document store may refuse at its commit what it took before, for a conflict or because the transaction
         # took too long; a database that has flushed hardly ever does.
-        return documents + rows
+        stores = self._owner.stores
+        first = [step for step in documents if not stores[step[0]].commits_after_rows]
+        return first + rows + [step for step in documents if stores[step[0]].commits_after_rows]
 
     def _parts(self) -> dict[str, Part]:
         parts: dict[str, Part] = {}

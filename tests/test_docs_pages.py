@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,17 @@ def test_what_a_test_has_done_is_undone(tmp_path: Path) -> None:
     assert "2 passed" in done.stdout, done.stdout
 
 
+def test_an_application_in_the_tests_own_loop(tmp_path: Path) -> None:
+    """The application answers a client that is in its loop, and has opened its federation."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("httpx2")
+    application, *_, calling = blocks("frameworks.md", "python")
+    called = calling.replace("        ...", "        print((await client.get('/health')).json()['state'])")
+    main = f"async def main():\n{textwrap.indent(called, '    ')}\nimport asyncio\nasyncio.run(main())\n"
+    program = f"from httpx2 import ASGITransport, AsyncClient\n{application}\n{main}"
+    assert run(program, tmp_path) == "up\n"
+
+
 WITH_FLASK = """
 import asyncio
 
@@ -160,18 +172,19 @@ async def make_tables():
 
 asyncio.run(make_tables())
 client = (app := create_app()).test_client()
-print(client.post("/customers/Ada?sku=tea").json, client.get("/customers/1").json)
+print(client.post("/customers/Ada?sku=tea").json, client.post("/customers/Bob?sku=sold-out").status_code)
+print(client.get("/customers/1").json, client.get("/customers/2").status_code, client.get("/health").status_code)
 db.close(app)
 """
 
 
 def test_flask(tmp_path: Path) -> None:
-    """The application keeps what is committed, and its async view reads it."""
+    """The application keeps what is to be kept, and nothing of what is refused."""
     pytest.importorskip("flask")
     models = re.findall(r"^class .*?\n\n", blocks("frameworks.md", "python")[0], re.MULTILINE | re.DOTALL)
     imported = "from sqlalchemy.orm import Mapped, mapped_column\nfrom fedorm import *\n"
     program = imported + "".join(models) + blocks("frameworks.md", "python")[1] + WITH_FLASK
-    assert run(program, tmp_path) == "{'id': 1} ['tea']\n"
+    assert run(program, tmp_path) == "{'id': 1} 409\n['tea'] 500 200\n"
 
 
 WITH_DJANGO = """

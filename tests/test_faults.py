@@ -33,6 +33,7 @@ from fedorm import (
     federated_load,
     federated_relationship,
 )
+from fedorm.stores.sql import SQLStore
 from fedorm.testing.servers import MariaDBServer, MongoDBServer, PostgreSQLServer, Server
 from fedorm.testing.servers.processes import free_port
 from tests.models import Order, Product, User
@@ -378,6 +379,23 @@ async def test_a_server_that_says_nothing_any_more(own_server: Server, no_stray_
             own_server.resume()
         health = await fed.health()
         assert health["frozen"].state == "up"
+
+
+@pytest.mark.parametrize("own_server", ["mysql"], indirect=True)
+def test_a_server_that_says_nothing_to_threads(own_server: Server) -> None:
+    """It is waited for as long; one more who asks waits for the same answer, and holds no other connection."""
+    with Federation({"frozen": {"url": own_server.url(), "connect_timeout": 1}}) as fed:
+        own_server.suspend()
+        try:
+            assert [fed.sync_health()["frozen"].state for _ in range(3)] == ["down"] * 3
+            store = fed.stores["frozen"]
+            assert isinstance(store, SQLStore)
+            assert store.sync_engine.pool.checkedout() == 1  # type: ignore[attr-defined]
+        finally:
+            own_server.resume()
+        while fed.sync_health()["frozen"].state != "up":
+            pass  # pytest's own limit ends it.
+        assert store.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("own_server", ["postgresql", "mysql"], indirect=True)

@@ -1,65 +1,81 @@
-"""What a type checker knows of a user's models; mypy reads this file, and the test runs it."""
+"""What type checkers know of a user's code: ``tests/typed/library.py`` is right, ``mistakes.py`` has what they refuse.
+
+Users have mypy or pyright, so both read the same files, strict. The pyright here is basedpyright, which has all in its
+wheel; the package ``pyright`` would fetch its program from npm. Neither reads anything but files, so both work offline.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import assert_type
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import Mapped, aliased, mapped_column
+import pytest
+from sqlalchemy.orm import Mapped, mapped_column
 
-from fedorm import (
-    AsyncFederatedSession,
-    Federated,
-    FederatedBase,
-    FederatedSession,
-    Federation,
-    federated_load,
-    federated_relationship,
-)
+from fedorm import Federated, FederatedBase, federated_relationship
 from fedorm.relationship import FederatedAttribute
 
+TYPED = Path(__file__).parent / "typed"
+REPOSITORY = TYPED.parents[1]
+Errors = dict[str, set[int]]
+"""Numbers of lines by the names of files."""
 
-class Author(FederatedBase):
-    __service__ = "typed_authors"
-    __tablename__ = "authors"
+
+def refused() -> Errors:
+    """The lines that say of themselves that they are wrong."""
+    lines = (TYPED / "mistakes.py").read_text().splitlines()
+    return {"mistakes.py": {number for number, line in enumerate(lines, 1) if "  # refused: " in line}}
+
+
+def by_file(errors: list[tuple[str, int]]) -> Errors:
+    found: Errors = {}
+    for file, number in errors:
+        found.setdefault(Path(file).name, set()).add(number)
+    return found
+
+
+def test_mypy() -> None:
+    """Strict, it finds the mistakes and nothing else."""
+    pytest.importorskip("mypy")
+    run = [sys.executable, "-m", "mypy", "--no-error-summary", str(TYPED / "library.py"), str(TYPED / "mistakes.py")]
+    done = subprocess.run(run, cwd=REPOSITORY, capture_output=True, text=True, timeout=280, check=False)
+    errors = re.findall(r"^[^:\n]*tests/typed/(\w+\.py):(\d+): error: ", done.stdout, re.MULTILINE)
+    assert by_file([(file, int(number)) for file, number in errors]) == refused(), done.stdout + done.stderr
+
+
+def test_pyright() -> None:
+    """Strict, it finds the mistakes, and neither errors nor unknown types elsewhere."""
+    pytest.importorskip("basedpyright")
+    run = [
+        sys.executable,
+        "-m",
+        "basedpyright",
+        "--outputjson",
+        "--pythonpath",
+        sys.executable,
+        "--project",
+        str(TYPED),
+    ]
+    done = subprocess.run(run, cwd=REPOSITORY, capture_output=True, text=True, timeout=280, check=False)
+    told = json.loads(done.stdout)
+    assert told["summary"]["filesAnalyzed"] == 2
+    errors = [(one["file"], one["range"]["start"]["line"] + 1) for one in told["generalDiagnostics"]]
+    assert by_file(errors) == refused(), done.stdout
+
+
+class TypedPerson(FederatedBase):
+    __service__ = "typed_people"
+    __tablename__ = "people"
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    books: Federated[list[Book]] = federated_relationship(remote_key="author_id")
-
-
-class Book(FederatedBase):
-    __service__ = "typed_books"
-    __tablename__ = "books"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    author_id: Mapped[int]
-    author: Federated[Author] = federated_relationship(local_key="author_id")
-    editor: Federated[Author | None] = federated_relationship(local_key="author_id")
-
-
-async def use(fed: Federation, session: AsyncFederatedSession, plain: FederatedSession) -> None:
-    statement = select(Book).options(federated_load(Book.author, Author.books))
-    books = (await session.scalars(statement)).all()
-    assert_type(books, Sequence[Book])
-    assert_type(books[0].author, Author)
-    assert_type(books[0].editor, Author | None)
-    assert_type(books[0].author.books, list[Book])
-    assert_type(books[0].author.books[0].author.name, str)
-    assert_type(await session.get(Book, 1), Book | None)
-    assert_type(plain.scalars(select(Author)).one(), Author)
-    assert_type(fed.session(), AsyncFederatedSession)
-    books[0].author = Author(name="x")
-    assert_type(Book.author.has(Author.name == "x"), ColumnElement[bool])
-    assert_type(Author.books.any(), ColumnElement[bool])
-    assert_type(Book.author == books[0].author, ColumnElement[bool])
-    joined = select(Book.id, Author.name).join(Book.author).outerjoin(Author.books.of_type(aliased(Book)))
-    await session.execute(joined)
-    await session.scalars(select(Book).join(Author, Book.author).where(~Author.books.any(), Book.author != None))  # noqa: E711
+    boss_id: Mapped[int | None]
+    boss: Federated[TypedPerson | None] = federated_relationship(local_key="boss_id")
 
 
 def test_on_the_class_it_is_what_loads_it() -> None:
-    """Book.author is the attribute that federated_load() takes."""
-    attribute = Book.author
-    assert_type(attribute, FederatedAttribute)
+    """On the class it is the attribute that federated_load() takes, as the checkers take it to be."""
+    attribute = TypedPerson.boss
     assert isinstance(attribute, FederatedAttribute)
-    assert attribute.hop.target is Author
+    assert attribute.hop.target is TypedPerson

@@ -1,6 +1,7 @@
 """The library in Django.
 
-``python -m examples.web.django_app create-tables``, then ``uvicorn examples.web.django_app:app``.
+``python -m examples.web.django_app create-tables``, then ``uvicorn examples.web.django_app:app``, or, without its async
+view, ``gunicorn examples.web.django_app:wsgi``.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ if not settings.configured:
             "readers": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
         },
         DATABASE_ROUTERS=["fedorm.integrations.django.router.FedormRouter"],
-        FEDORM={"SERVICES": SERVICES},
+        FEDORM={"SERVICES": SERVICES, "TRANSACTIONS": True},
     )
 
 from django.core.management import execute_from_command_line
+from django.core.wsgi import get_wsgi_application
 from django.http import Http404, JsonResponse
-from django.urls import path
+from django.urls import include, path
 
 from fedorm.integrations.django.asgi import get_asgi_application
 from fedorm.integrations.django.sessions import federation
@@ -44,9 +46,9 @@ def enrol(request: Any, number: int) -> JsonResponse:
     session.add(Reader(id=number, name=name))
     session.flush()
     if session.get(Loan, book) is not None:
+        request.fedorm.set_rollback()
         return JsonResponse({"error": f"{book} is lent"}, status=409)
     session.add(Loan(book=book, reader_id=number))
-    session.commit()
     return JsonResponse({"name": name, "books": [book]}, status=201)
 
 
@@ -58,8 +60,22 @@ async def card(request: Any, number: int) -> JsonResponse:
     return JsonResponse({"name": found.name, "books": [loan.book for loan in found.loans]})
 
 
-urlpatterns = [path("enrol/<int:number>", enrol), path("readers/<int:number>", card)]
+def card_without_async(request: Any, number: int) -> JsonResponse:
+    """Show the same in a view that servers of WSGI can run, too."""
+    found = request.fedorm.session.get(Reader, number, options=[federated_load(Reader.loans)])
+    if found is None:
+        raise Http404
+    return JsonResponse({"name": found.name, "books": [loan.book for loan in found.loans]})
+
+
+urlpatterns = [
+    path("enrol/<int:number>", enrol),
+    path("readers/<int:number>", card),
+    path("cards/<int:number>", card_without_async),
+    path("", include("fedorm.integrations.django.urls")),
+]
 app = get_asgi_application()
+wsgi = get_wsgi_application()
 
 
 async def create_tables() -> None:

@@ -8,7 +8,7 @@ from flask import Flask, abort, request
 
 from examples.web.models import SERVICES, Loan, Reader
 from fedorm import federated_load
-from fedorm.integrations.flask import Fedorm
+from fedorm.integrations.flask import Fedorm, blueprint
 
 db = Fedorm()
 
@@ -17,7 +17,8 @@ def create_app() -> Flask:
     """Make the application."""
     app = Flask(__name__)
     app.config["FEDORM_SERVICES"] = SERVICES
-    db.init_app(app, async_views=True)
+    db.init_app(app, async_views=True, transactions=True)
+    app.register_blueprint(blueprint())
 
     @app.cli.command("create-tables")
     def create_tables() -> None:
@@ -38,7 +39,6 @@ def create_app() -> Flask:
         if db.session.get(Loan, book) is not None:
             abort(409)
         db.session.add(Loan(book=book, reader_id=number))
-        db.session.commit()
         return {"name": name, "books": [book]}, 201
 
     @app.get("/readers/<int:number>")

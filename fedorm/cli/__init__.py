@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
+from fedorm.cli.exit_codes import ExitCode
+
 _PACKAGES = ("typer", "rich")
 
 
@@ -21,7 +23,7 @@ def main() -> None:
             f"run  pip install 'fedorm[cli]'",
             file=sys.stderr,
         )
-        sys.exit(2)
+        sys.exit(ExitCode.MISUSED)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # A table shows what the terminal's encoding does not have.
     app(prog_name="fedorm")

@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
+from fedorm.cli.completing import service_names
 from fedorm.cli.doctor import doctor
+from fedorm.cli.examples import examples
 from fedorm.cli.explain import explain
 from fedorm.cli.migrate import migrate
+from fedorm.cli.new import new
 from fedorm.cli.outbox import outbox
 from fedorm.cli.recover import recover
 from fedorm.cli.saga import saga
@@ -24,6 +27,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # They may show the values of variables, and so a password.
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
+    epilog=examples(
+        "fedorm new shop",
+        "fedorm doctor",
+        "fedorm --config deploy/fedorm.toml --models shop.models sync status",
+        'fedorm sql "select count(*) from users.users"',
+    ),
 )
 
 
@@ -37,13 +46,21 @@ def _show_version(wanted: bool) -> None:
 def common(
     context: typer.Context,
     config: Annotated[
-        Path,
-        typer.Option("--config", "-c", envvar="FEDORM_CONFIG", help="The file of the services' settings."),
-    ] = Path("fedorm.toml"),
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            envvar="FEDORM_CONFIG",
+            help="The file of the services' settings; by default the nearest fedorm.toml, from here upward.",
+        ),
+    ] = None,
     models: Annotated[
         list[str] | None,
         typer.Option(
-            "--models", "-m", envvar="FEDORM_MODELS", help="A module that declares models, as in import. Repeatable."
+            "--models",
+            "-m",
+            envvar="FEDORM_MODELS",
+            help="A module that declares models, as in import, instead of those that the settings name. Repeatable.",
         ),
     ] = None,
     reflect: Annotated[
@@ -52,7 +69,8 @@ def common(
             "--reflect",
             "-r",
             metavar="SERVICE",
-            help="A service whose tables are read from its database. Repeatable; without --models, all are.",
+            help="A service whose tables are read from its database. Repeatable; without models, all are.",
+            autocompletion=service_names,
         ),
     ] = None,
     trace: Annotated[bool, typer.Option("--traceback", help="Show where in the code an error comes from.")] = False,
@@ -67,11 +85,24 @@ def common(
     )
 
 
-app.command()(services)
-app.command()(doctor)
-app.command()(recover)
-app.command()(sql)
-app.command()(explain)
+app.command(epilog=examples("fedorm new shop", "fedorm new shop services/shop"))(new)
+app.command(epilog=examples("fedorm services", "fedorm services --json"))(services)
+app.command(epilog=examples("fedorm doctor", "fedorm --models shop.models doctor --json"))(doctor)
+app.command(epilog=examples("fedorm recover --dry-run", "fedorm recover --older-than 300 --json"))(recover)
+app.command(
+    epilog=examples(
+        'fedorm sql "select * from users.users order by id limit 10"',
+        'fedorm sql --param country=DE --json "select id from users.users where country = :country"',
+        "fedorm sql --file report.sql --format parquet --output report.parquet",
+    )
+)(sql)
+app.command(
+    epilog=examples(
+        'fedorm explain "select u.id, o.total from users.users u join orders.orders o on o.user_id = u.id"',
+        "fedorm explain --analyze --file report.sql",
+        "fedorm explain --file report.sql --format svg --output plan.svg",
+    )
+)(explain)
 app.add_typer(outbox, name="outbox")
 app.add_typer(saga, name="saga")
 app.add_typer(migrate, name="migrate")

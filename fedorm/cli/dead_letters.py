@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fedorm.cli.examples import examples
+from fedorm.cli.exit_codes import ExitCode
 from fedorm.cli.failing import run
 from fedorm.cli.rules import App, Rule, Rules, chosen, interruptible, ruled
 from fedorm.cli.services import AsForm, AsJson, Form, form_of
@@ -15,13 +17,17 @@ from fedorm.cli.values import dump
 from fedorm.cli.watching import moment
 from fedorm.sync.dead_letters import DeadLetter
 
-dead_letters = typer.Typer(no_args_is_help=True, help="See the rows that could not be synced, and look after them.")
+dead_letters = typer.Typer(
+    no_args_is_help=True,
+    help="See the rows that could not be synced, and look after them.",
+    epilog=examples("fedorm sync dead-letters list --json"),
+)
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The rows' ids, as listed.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The rows' ids, as listed.")]
 All = Annotated[bool, typer.Option("--all", help="All of the rule's.")]
 
 
-@dead_letters.command("list", epilog="As in:  fedorm --models shop sync dead-letters list Order:OrderFact --json")
+@dead_letters.command("list", epilog=examples("fedorm sync dead-letters list Order:OrderFact --json"))
 def list_letters(
     context: typer.Context, rules: Rules = None, app: App = None, format: AsForm = Form.TABLE, as_json: AsJson = False
 ) -> None:
@@ -54,7 +60,7 @@ def list_letters(
     run(setup, work())
 
 
-@dead_letters.command(epilog="As in:  fedorm --models shop sync dead-letters retry Order:OrderFact --all")
+@dead_letters.command(epilog=examples("fedorm sync dead-letters retry Order:OrderFact --all"))
 def retry(context: typer.Context, rule: Rule, ids: Ids = None, all: All = False, app: App = None) -> None:
     """Read rows anew and sync them as they are now. Ends with 1 when one of them fails again, or is not there."""
     setup: Setup = context.obj
@@ -69,14 +75,12 @@ def retry(context: typer.Context, rule: Rule, ids: Ids = None, all: All = False,
             left = await _ids(federation, name, wanted)
         typer.echo(f"{len(before - left)} row(s) synced, {len(left)} failed again")
         if left or len(before) < len(set(wanted or ())):
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
 
-@dead_letters.command(
-    epilog="As in:  fedorm --models shop sync dead-letters drop Order:OrderFact 948caf212373ecd9c2d5ac2b4c1e217a"
-)
+@dead_letters.command(epilog=examples("fedorm sync dead-letters drop Order:OrderFact 948caf212373ecd9c2d5ac2b4c1e217a"))
 def drop(context: typer.Context, rule: Rule, ids: Ids = None, all: All = False, app: App = None) -> None:
     """Give up rows that could not be synced; they come again when they change. Ends with 1 when one is not there."""
     setup: Setup = context.obj
@@ -88,7 +92,7 @@ def drop(context: typer.Context, rule: Rule, ids: Ids = None, all: All = False, 
             number = await federation.sync.drop_dead_letters(name, wanted)
         typer.echo(f"{number} row(s) dropped")
         if number < len(set(wanted or ())):
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 

@@ -14,6 +14,7 @@ from rich.tree import Tree
 from fedorm.cli.asking import Output, Parameters, Statement, StatementFile, destination, prepared, read_statement
 from fedorm.cli.failing import run
 from fedorm.cli.parameters import parse_parameters
+from fedorm.cli.services import AsJson
 from fedorm.cli.setup import Setup
 from fedorm.cli.tables import console, printable
 
@@ -39,6 +40,7 @@ def explain(
         bool, typer.Option("--analyze", "-a", help="Run it, and say how many rows each step had and how long it took.")
     ] = False,
     format: Annotated[Drawing, typer.Option("--format", "-F", help="How the plan is written.")] = Drawing.TEXT,
+    as_json: AsJson = False,
     output: Output = None,
 ) -> None:
     """Show which service is asked what for a query, and why."""
@@ -53,11 +55,12 @@ def explain(
     async def show() -> None:
         explanation = await work()
         terminal = console()
-        if format is Drawing.TEXT and output is None and terminal.is_terminal:
+        drawing = Drawing.JSON if as_json else format
+        if drawing is Drawing.TEXT and output is None and terminal.is_terminal:
             terminal.print(plan_tree(explanation.root))
             return
         with destination(output) as to:
-            to.write(written(explanation, format).encode("utf-8"))
+            to.write(written(explanation, drawing).encode("utf-8"))
 
     run(setup, show())
 

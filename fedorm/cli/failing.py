@@ -1,4 +1,4 @@
-"""How a command ends: 0 when it is done, 1 when a statement or a service failed, 2 when it was called wrongly."""
+"""How a command ends when something goes wrong: one line on stderr, and an exit code."""
 
 from __future__ import annotations
 
@@ -13,8 +13,16 @@ from typing import Any, TypeVar
 import typer
 from sqlalchemy import exc as sa_exc
 
+from fedorm.cli.exit_codes import ExitCode
 from fedorm.cli.setup import Setup, UsageError
-from fedorm.exc import ConfigurationError, FederationOpenError, FedormError, UnroutedStatementError
+from fedorm.exc import (
+    ConfigurationError,
+    FederationOpenError,
+    FedormError,
+    UnknownServiceError,
+    UnroutedStatementError,
+)
+from fedorm.sync.errors import UnknownRuleError
 
 T = TypeVar("T")
 
@@ -22,6 +30,7 @@ _CLASS = re.compile(r"^<class '(?:\w+\.)*(\w+)'>: ")
 _LINE_END = re.compile(r"\s*[\r\n]\s*")
 _NOTE = "service: "
 """How a store writes down which service an error of the driver comes from."""
+_MISUSES = (UsageError, ConfigurationError, UnknownServiceError, UnknownRuleError)
 _NO_TABLE = "the statement names no table, so that no service can be asked: name one as  service.table"
 
 
@@ -32,14 +41,14 @@ def run(setup: Setup, work: Coroutine[Any, Any, T]) -> T:
     except BrokenPipeError:
         # Who reads has had enough, as head does. Python must not complain when it ends and flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(1) from None
+        raise typer.Exit(ExitCode.FAILED) from None
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
         if setup.trace:
             typer.echo(setup.scrub("".join(traceback.format_exception(error))), err=True)
         typer.echo(f"fedorm: {setup.scrub(one_line(error))}", err=True)
-        raise typer.Exit(2 if isinstance(error, UsageError | ConfigurationError) else 1) from None
+        raise typer.Exit(ExitCode.MISUSED if isinstance(error, _MISUSES) else ExitCode.FAILED) from None
 
 
 def one_line(error: BaseException) -> str:

@@ -8,6 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from fedorm.cli.completing import service_names
+from fedorm.cli.examples import examples
+from fedorm.cli.exit_codes import ExitCode
 from fedorm.cli.failing import run
 from fedorm.cli.services import AsForm, AsJson, Form, form_of, write_list
 from fedorm.cli.setup import Setup, UsageError
@@ -17,13 +20,25 @@ from fedorm.migrate.migrations import WAIT, Migrations
 
 migrate = typer.Typer(
     no_args_is_help=True,
-    help="Carry out the migrations of the services, each of which has a history of its own. The models have to be "
-    "named by --models.",
+    help="Carry out the migrations of the services, each of which has a history of its own. The models are those of "
+    "the settings, or of --models.",
+    epilog=examples("fedorm migrate upgrade", "fedorm migrate check --json"),
 )
 
-Service = Annotated[list[str] | None, typer.Option("--service", "-s", help="Only this service. Repeatable.")]
-OneService = Annotated[str, typer.Option("--service", "-s", help="The service.")]
-To = Annotated[str, typer.Argument(metavar="REVISION", help="An id, head, heads, base, +1 or -1.")]
+Service = Annotated[
+    list[str] | None,
+    typer.Option("--service", "-s", help="Only this service. Repeatable.", autocompletion=service_names),
+]
+OneService = Annotated[str, typer.Option("--service", "-s", help="The service.", autocompletion=service_names)]
+
+
+def _revision(given: str) -> str:
+    if given.startswith("--"):  # Unknown options get here, as -1 has to.
+        raise typer.BadParameter(f"there is no option {given}")
+    return given
+
+
+To = Annotated[str, typer.Argument(metavar="REVISION", help="An id, head, heads, base, +1 or -1.", callback=_revision)]
 Wait = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for another process that migrates.")
 ]
@@ -41,11 +56,11 @@ def _migrations(setup: Setup, *services: str) -> Migrations:
     for name in services:
         if name not in federation.stores:
             known = ", ".join(federation.stores)
-            raise UsageError(f"--service {name}: {setup.config} has no such service; it has {known}")
+            raise UsageError(f"--service {name}: {setup.source} has no such service; it has {known}")
     return federation.migrate
 
 
-@migrate.command(epilog="As in:  fedorm migrate init")
+@migrate.command(epilog=examples("fedorm migrate init", "fedorm migrate init --service orders"))
 def init(context: typer.Context, service: Service = None) -> None:
     """Begin the histories of all services, or of some: their folders and settings. What is there stays as it is."""
     setup: Setup = context.obj
@@ -60,7 +75,7 @@ def init(context: typer.Context, service: Service = None) -> None:
     run(setup, work())
 
 
-@migrate.command(epilog="As in:  fedorm migrate adopt --service users alembic/")
+@migrate.command(epilog=examples("fedorm migrate adopt --service users alembic/"))
 def adopt(
     context: typer.Context,
     service: OneService,
@@ -78,9 +93,7 @@ def adopt(
     run(setup, work())
 
 
-@migrate.command(
-    epilog="As in:  fedorm --models shop.models migrate revision -s orders -m 'Add a total' --autogenerate"
-)
+@migrate.command(epilog=examples("fedorm migrate revision --service orders -m 'Add a total' --autogenerate"))
 def revision(
     context: typer.Context,
     service: OneService,
@@ -99,7 +112,9 @@ def revision(
     run(setup, work())
 
 
-@migrate.command(epilog="As in:  fedorm --models shop.models migrate upgrade", context_settings=_SIGNED)
+@migrate.command(
+    epilog=examples("fedorm migrate upgrade", "fedorm migrate upgrade --service orders +1"), context_settings=_SIGNED
+)
 def upgrade(context: typer.Context, to: To = "heads", service: Service = None, wait: Wait = WAIT) -> None:
     """Carry out the revisions of all services, or of some, that were not carried out yet, up to one or to the newest.
 
@@ -115,7 +130,10 @@ def upgrade(context: typer.Context, to: To = "heads", service: Service = None, w
     run(setup, work())
 
 
-@migrate.command(epilog="As in:  fedorm migrate downgrade --service orders -1", context_settings=_SIGNED)
+@migrate.command(
+    epilog=examples("fedorm migrate downgrade --service orders -1", "fedorm migrate downgrade --all base"),
+    context_settings=_SIGNED,
+)
 def downgrade(
     context: typer.Context,
     to: To,
@@ -135,7 +153,7 @@ def downgrade(
     run(setup, work())
 
 
-@migrate.command(epilog="As in:  fedorm migrate stamp --service orders head")
+@migrate.command(epilog=examples("fedorm migrate stamp --service orders head"))
 def stamp(context: typer.Context, to: To, service: Service = None) -> None:
     """Write down that databases are at a revision, and change nothing else."""
     setup: Setup = context.obj
@@ -149,7 +167,7 @@ def stamp(context: typer.Context, to: To, service: Service = None) -> None:
     run(setup, work())
 
 
-@migrate.command(epilog="As in:  fedorm migrate current --json")
+@migrate.command(epilog=examples("fedorm migrate current --json"))
 def current(
     context: typer.Context, service: Service = None, format: AsForm = Form.TABLE, as_json: AsJson = False
 ) -> None:
@@ -163,12 +181,12 @@ def current(
         rows = [(name, ", ".join(there[name]) or None, sorted(there[name]) == sorted(heads[name])) for name in there]
         write_list(["service", "revision", "newest"], rows, form_of(format, as_json))
         if not all(newest for _, _, newest in rows):
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
 
-@migrate.command(epilog="As in:  fedorm migrate history --service orders")
+@migrate.command(epilog=examples("fedorm migrate history --service orders", "fedorm migrate history --json"))
 def history(
     context: typer.Context, service: Service = None, format: AsForm = Form.TABLE, as_json: AsJson = False
 ) -> None:
@@ -188,7 +206,7 @@ def history(
     run(setup, work())
 
 
-@migrate.command(epilog="As in:  fedorm migrate heads")
+@migrate.command(epilog=examples("fedorm migrate heads"))
 def heads(
     context: typer.Context, service: Service = None, format: AsForm = Form.TABLE, as_json: AsJson = False
 ) -> None:
@@ -200,12 +218,12 @@ def heads(
         rows = [(name, one) for name, ids in found.items() for one in ids]
         write_list(["service", "revision"], rows, form_of(format, as_json), "no revisions")
         if any(len(ids) > 1 for ids in found.values()):
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
 
-@migrate.command(epilog="As in:  fedorm --models shop.models migrate check")
+@migrate.command(epilog=examples("fedorm migrate check", "fedorm --models shop.models migrate check --json"))
 def check(
     context: typer.Context, service: Service = None, format: AsForm = Form.TABLE, as_json: AsJson = False
 ) -> None:
@@ -227,12 +245,16 @@ def check(
                     typer.echo(f"{one.service}.{one.table}" if one.table else one.service)
                 typer.echo(f"  {setup.scrub(one.what)}")
         if found:
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
 
-@migrate.command(epilog="As in:  fedorm migrate sql --service orders > upgrade.sql")
+@migrate.command(
+    epilog=examples(
+        "fedorm migrate sql --service orders > upgrade.sql", "fedorm migrate sql --service orders --from 0001"
+    )
+)
 def sql(
     context: typer.Context,
     to: To = "heads",

@@ -9,19 +9,32 @@ from typing import Annotated
 
 import typer
 
+from fedorm.cli.completing import service_names
+from fedorm.cli.examples import examples
+from fedorm.cli.exit_codes import ExitCode
 from fedorm.cli.failing import run
-from fedorm.cli.services import AsForm, AsJson, Form, form_of
+from fedorm.cli.services import AsForm, AsJson, Form, form_of, write_list
 from fedorm.cli.setup import Setup, UsageError
 from fedorm.cli.tables import show_table
 from fedorm.cli.values import dump
+from fedorm.cli.watching import moment
 from fedorm.relay.handlers import declared
 
-outbox = typer.Typer(no_args_is_help=True, help="Hand the events of outboxes on, and look after them.")
+outbox = typer.Typer(
+    no_args_is_help=True,
+    help="Hand the events of outboxes on, and look after them.",
+    epilog=examples("fedorm outbox run", "fedorm outbox status --json"),
+)
 
-Service = Annotated[list[str] | None, typer.Option("--service", "-s", help="Only this service's outbox. Repeatable.")]
-OneService = Annotated[str | None, typer.Option("--service", "-s", help="Only this service's outbox.")]
+Service = Annotated[
+    list[str] | None,
+    typer.Option("--service", "-s", help="Only this service's outbox. Repeatable.", autocompletion=service_names),
+]
+OneService = Annotated[
+    str | None, typer.Option("--service", "-s", help="Only this service's outbox.", autocompletion=service_names)
+]
 Target = Annotated[str | None, typer.Option("--target", "-t", help="Only this target.")]
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The events' ids.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The events' ids.")]
 All = Annotated[bool, typer.Option("--all", help="All that were put aside.")]
 App = Annotated[
     str | None,
@@ -29,7 +42,12 @@ App = Annotated[
 ]
 
 
-@outbox.command("run")
+@outbox.command(
+    "run",
+    epilog=examples(
+        "fedorm --models shop.handlers outbox run", "fedorm outbox run --app shop.main:fed --service orders"
+    ),
+)
 def run_relay(
     context: typer.Context,
     app: App = None,
@@ -49,6 +67,11 @@ def run_relay(
         async with setup.opened(app) as federation:
             if app is None:
                 federation.outbox.add(*declared())
+            if not federation.outbox.targets:
+                raise UsageError(
+                    "there is nothing to hand events on to: name the modules that declare handlers, with --models, or "
+                    "a federation that has targets, with --app"
+                )
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, federation.outbox.stop)
@@ -58,7 +81,7 @@ def run_relay(
     run(setup, work())
 
 
-@outbox.command()
+@outbox.command(epilog=examples("fedorm outbox status", "fedorm outbox status --json"))
 def status(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJson = False) -> None:
     """Count the events that wait, by service. Ends with 1 when one was put aside or a service does not answer."""
     setup: Setup = context.obj
@@ -91,12 +114,41 @@ def status(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJson 
                 typer.echo(f"\n{event.id} {event.type} {event.key}: put aside by {event.target} at {at}")
                 typer.echo(f"  after {event.attempts} tries: {setup.scrub(event.error or '')}")
         if failed or any(one.error for one in found):
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
 
-@outbox.command()
+@outbox.command("list", epilog=examples("fedorm outbox list", "fedorm outbox list --service orders --json"))
+def list_put_aside(
+    context: typer.Context,
+    service: OneService = None,
+    target: Target = None,
+    format: AsForm = Form.TABLE,
+    as_json: AsJson = False,
+) -> None:
+    """List the events that were put aside, with the errors they have failed with."""
+    setup: Setup = context.obj
+
+    async def work() -> None:
+        async with setup.opened() as federation:
+            found = await federation.outbox.failed(service, target=target)
+        rows = [
+            (
+                *(one.service, one.target, one.id, one.type, one.key, moment(one.failed_at), one.attempts),
+                setup.scrub(one.error or ""),
+            )
+            for one in found
+        ]
+        names = ["service", "target", "id", "type", "key", "put aside at", "attempts", "error"]
+        if form_of(format, as_json) is Form.JSON:
+            names[5] = "failed_at"
+        write_list(names, rows, form_of(format, as_json), "no events were put aside")
+
+    run(setup, work())
+
+
+@outbox.command(epilog=examples("fedorm outbox retry --all --target mailer", "fedorm outbox retry 0193a1b2c3d47e5f"))
 def retry(
     context: typer.Context, ids: Ids = None, all: All = False, service: OneService = None, target: Target = None
 ) -> None:
@@ -104,7 +156,7 @@ def retry(
     _look_after("retry", context.obj, ids, all, service, target)
 
 
-@outbox.command()
+@outbox.command(epilog=examples("fedorm outbox drop 0193a1b2c3d47e5f"))
 def drop(
     context: typer.Context, ids: Ids = None, all: All = False, service: OneService = None, target: Target = None
 ) -> None:
@@ -117,12 +169,12 @@ def _look_after(
 ) -> None:
     async def work() -> None:
         if every == bool(ids):
-            raise UsageError("name events by their ids, as in  fedorm outbox status,  or all of them by --all")
+            raise UsageError("name events by their ids, as in  fedorm outbox list,  or all of them by --all")
         async with setup.opened() as federation:
             method = federation.outbox.retry if what == "retry" else federation.outbox.drop
             number = await method(ids or None, service=service, target=target)
         typer.echo(f"{number} event(s): {'handed on anew' if what == 'retry' else 'dropped'}")
         if ids and not number:
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())

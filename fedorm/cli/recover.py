@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from fedorm.cli.exit_codes import ExitCode
 from fedorm.cli.failing import one_line, run
-from fedorm.cli.services import AsForm, AsJson, Form, advice, form_of, write_list
+from fedorm.cli.service_health import advice
+from fedorm.cli.services import AsForm, AsJson, Form, form_of, write_list
 from fedorm.cli.setup import Setup
 from fedorm.cli.tables import show_table
 from fedorm.federation import Federation
@@ -43,7 +45,7 @@ def recover(
         report = await federation.recover_where_possible(older_than, dry_run=dry_run)
         (_write_json if form_of(format, as_json) is Form.JSON else _show)(setup, report)
         if not report.is_complete:
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 

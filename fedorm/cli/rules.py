@@ -10,17 +10,22 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from fedorm.cli.completing import rule_names
+from fedorm.cli.exit_codes import ExitCode
 from fedorm.cli.setup import Setup, UsageError
 from fedorm.federation import Federation
 from fedorm.sync.resolving import ResolvedRule
 
 T = TypeVar("T")
 
-Rule = Annotated[str, typer.Argument(metavar="RULE", help="The rule's name, as in  fedorm sync status.")]
-Rules = Annotated[
-    list[str] | None, typer.Argument(metavar="[RULE]...", help="Rules by their names; all where none is named.")
+Rule = Annotated[
+    str, typer.Argument(metavar="RULE", help="The rule's name, as in  fedorm sync status.", autocompletion=rule_names)
 ]
-Each = Annotated[list[str], typer.Argument(metavar="RULE...", help="Rules by their names.")]
+Rules = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="RULE", help="Rules by their names; all where none is named.", autocompletion=rule_names),
+]
+Each = Annotated[list[str], typer.Argument(metavar="RULE", help="Rules by their names.", autocompletion=rule_names)]
 App = Annotated[
     str | None,
     typer.Option("--app", metavar="MODULE:NAME", help="A federation, with its rules, instead of that of --config."),
@@ -73,7 +78,7 @@ async def interruptible(work: Coroutine[Any, Any, T], told: str) -> T:
         if not task.cancelled():
             raise
         typer.echo(f"fedorm: interrupted: {told}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(ExitCode.FAILED) from None
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fedorm.cli.examples import examples
+from fedorm.cli.exit_codes import ExitCode
 from fedorm.cli.failing import run
 from fedorm.cli.lines import log_lines
 from fedorm.cli.services import AsForm, AsJson, Form, form_of, write_list
@@ -19,7 +21,11 @@ from fedorm.sagas import SagaState, State
 from fedorm.sagas.sagas import GRACE, LEASE, WEEK
 from fedorm.sagas.steps import declared_names
 
-saga = typer.Typer(no_args_is_help=True, help="End the sagas that a crash has left, and look after them.")
+saga = typer.Typer(
+    no_args_is_help=True,
+    help="End the sagas that a crash has left, and look after them.",
+    epilog=examples("fedorm saga run", "fedorm saga list --json"),
+)
 
 App = Annotated[
     str | None,
@@ -27,7 +33,9 @@ App = Annotated[
 ]
 
 
-@saga.command("run", epilog="As in:  fedorm --models shop.steps saga run")
+@saga.command(
+    "run", epilog=examples("fedorm --models shop.steps saga run", "fedorm --models shop.steps saga run --once")
+)
 def run_sagas(
     context: typer.Context,
     app: App = None,
@@ -65,12 +73,12 @@ def run_sagas(
             left = [one for one in await federation.sagas.unfinished() if one.until < now]
         typer.echo(f"{len(ended)} saga(s){_by_state(ended)}; {len(left)} left")
         if left:
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
 
-@saga.command(epilog="As in:  fedorm saga status --format json")
+@saga.command(epilog=examples("fedorm saga status --json"))
 def status(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJson = False) -> None:
     """Count the sagas of each service by their state. Ends with 1 where compensations fail."""
     setup: Setup = context.obj
@@ -86,12 +94,12 @@ def status(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJson 
             ["service", *(state.value for state in State), "failing"], rows, form_of(format, as_json), "no sagas"
         )
         if failing:
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
 
-@saga.command("list", epilog="As in:  fedorm saga list --format json")
+@saga.command("list", epilog=examples("fedorm saga list --json"))
 def list_unfinished(context: typer.Context, format: AsForm = Form.TABLE, as_json: AsJson = False) -> None:
     """List the sagas that are not over: their age, the step that is next, and the last error."""
     setup: Setup = context.obj
@@ -115,7 +123,7 @@ def list_unfinished(context: typer.Context, format: AsForm = Form.TABLE, as_json
     run(setup, work())
 
 
-@saga.command(epilog="As in:  fedorm saga forget --older-than 86400")
+@saga.command(epilog=examples("fedorm saga forget --older-than 86400"))
 def forget(
     context: typer.Context,
     older_than: Annotated[

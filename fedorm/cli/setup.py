@@ -7,11 +7,18 @@ import importlib
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedorm.config import FederationSettings, ServiceSettings, settings_from_file
+from fedorm.config import (
+    FILE,
+    FILE_VARIABLE,
+    FederationSettings,
+    ServiceSettings,
+    find_settings_file,
+    settings_from_file,
+)
 from fedorm.exc import ConfigurationError
 from fedorm.federation import Federation
 from fedorm.stores.base import Capability
@@ -26,7 +33,8 @@ class UsageError(Exception):
 class Setup:
     """The options that go for all commands."""
 
-    config: Path
+    config: Path | None = None
+    """The settings' file; None: it is looked for."""
     models: tuple[str, ...] = ()
     reflect: tuple[str, ...] = ()
     trace: bool = False
@@ -34,22 +42,61 @@ class Setup:
     """Settings in the place of a file's, where a framework's own command has called."""
     settings: FederationSettings | None = field(default=None, init=False)
     """What was read from the file, for messages that must not show its passwords."""
+    _file: Path | None = field(default=None, init=False)
+
+    @property
+    def file(self) -> Path:
+        """The settings' file, which is looked for once. Raises ``ConfigurationError``."""
+        if self._file is None:
+            file = self.config or find_settings_file()
+            if not file.exists():
+                where = "" if file.is_absolute() else f" in {Path.cwd()}"
+                raise ConfigurationError(
+                    f"there is no file {file}{where}: write one with a table [services.<name>] for each service, or "
+                    f"name another by --config or {FILE_VARIABLE}; without them the nearest {FILE} is used, from the "
+                    f"working directory upward"
+                )
+            self._file = file
+        return self._file
+
+    @property
+    def source(self) -> str:
+        """Where the settings are from, for messages."""
+        return "the application" if self.given is not None else str(self.file)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules with models: those of --models, else those of the settings."""
+        if self.models or self.given is not None or self.settings is None:
+            return self.models  # A framework has imported its own.
+        return self.settings.models
 
     def read(self) -> FederationSettings:
         """Read the settings and import the models.
 
         Raises ``ConfigurationError`` and ``UsageError``.
         """
-        if self.given is None and not self.config.exists():
-            raise ConfigurationError(
-                f"there is no file {self.config}: write one with a table [services.<name>] for each service, "
-                f"or name it with --config or FEDORM_CONFIG"
-            )
-        self.settings = self.given or settings_from_file(self.config)
-        _look_here()
-        for name in self.models:
-            _import(name)
+        self.settings = self.given or settings_from_file(self.file)
+        self._look_around()
+        for name in self.modules:
+            _import(name, f"--models {name}" if self.models else f"{self.source}: models: {name}")
         return self.settings
+
+    def _look_around(self) -> None:
+        """Let modules be imported from the settings' folder, and from where the command is called.
+
+        An installed script looks in neither. Where the file was found, its folder alone is right: in a package's own
+        folder, further down, modules may have the names of others, as of Python's own.
+        """
+        beside = None
+        with suppress(ConfigurationError):
+            if self.given is None:
+                beside = str(self.file.parent.resolve())
+        first = beside if beside is not None and self.config is None else os.getcwd()
+        if first not in sys.path:
+            sys.path.insert(0, first)
+        if beside is not None and beside not in sys.path:
+            sys.path.append(beside)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Federation]:
@@ -57,13 +104,13 @@ class Setup:
         federation = Federation(self.read())
         for name in self.reflect:
             if name not in federation.stores:
-                raise UsageError(f"--reflect {name}: {self.config} has no such service")
+                raise UsageError(f"--reflect {name}: {self.source} has no such service")
         for store in federation.stores.values():
             if isinstance(store, SQLStore) and Capability.WHOLE_QUERIES in store.capabilities:
                 # It gets whole statements, in which any function may be called, also one that writes.
                 store.engine.update_execution_options(postgresql_readonly=True)
         async with federation:
-            reflected = self.reflect or (() if self.models or self.given else federation.stores)
+            reflected = self.reflect or (() if self.modules or self.given else federation.stores)
             await asyncio.gather(*map(federation.reflect, reflected))
             yield federation
 
@@ -75,7 +122,12 @@ class Setup:
 
     def federation(self, app: str | None = None) -> Federation:
         """Return the same without opening it."""
-        return Federation(self.read()) if app is None else _named(app)
+        if app is None:
+            return Federation(self.read())
+        self._look_around()
+        federation = _named(app)
+        self.settings = federation.settings
+        return federation
 
     def scrub(self, text: str) -> str:
         """Return text without any service's password, nor the cache's."""
@@ -87,16 +139,8 @@ class Setup:
         return text
 
 
-def _look_here() -> None:
-    """Let modules be imported from where the command is called: an installed script does not look there."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-
-
 def _named(app: str) -> Federation:
     module, _, name = app.partition(":")
-    _look_here()
     try:
         found = importlib.import_module(module)
         for part in (name or "fed").split("."):
@@ -108,12 +152,12 @@ def _named(app: str) -> Federation:
     return found
 
 
-def _import(name: str) -> None:
+def _import(name: str, named_by: str) -> None:
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise UsageError(f"--models {name}: it imports {error.name}, which is not installed") from error
-        raise UsageError(f"--models {name}: there is no such module in {os.getcwd()}, nor installed") from error
+            raise UsageError(f"{named_by}: it imports {error.name}, which is not installed") from error
+        raise UsageError(f"{named_by}: there is no such module beside the settings or here, nor installed") from error
     except Exception as error:
-        raise UsageError(f"--models {name}: cannot be imported: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{named_by}: cannot be imported: {type(error).__name__}: {error}") from error

@@ -14,6 +14,7 @@ import typer
 from fedorm.cli.asking import Output, Parameters, Statement, StatementFile, destination, prepared, read_statement
 from fedorm.cli.failing import run
 from fedorm.cli.parameters import parse_parameters
+from fedorm.cli.services import AsJson
 from fedorm.cli.setup import Setup, UsageError
 from fedorm.cli.tables import console, show_table, write_plain
 from fedorm.cli.writers import CSVWriter, JSONLinesWriter, JSONWriter, Writer, refuse_duplicates
@@ -45,6 +46,7 @@ def sql(
     file: StatementFile = None,
     param: Parameters = None,
     format: Annotated[Format, typer.Option("--format", "-F", help="How the rows are written.")] = Format.TABLE,
+    as_json: AsJson = False,
     output: Output = None,
     limit_display: Annotated[
         int | None,
@@ -61,17 +63,18 @@ def sql(
 
     async def work() -> None:
         values = parse_parameters(param or ())
-        if format is Format.PARQUET and output is None and sys.stdout.isatty():
+        written = Format.JSON if as_json else format
+        if written is Format.PARQUET and output is None and sys.stdout.isatty():
             raise UsageError("--format parquet is no text: write it to a file with --output, or into a pipe")
         query = prepared(read_statement(statement, file), values)
         async with setup.reading() as federation, federation.session() as session:
-            match format:
+            match written:
                 case Format.TABLE:
                     await _show(session, query, values, output, limit_display)
                 case Format.PARQUET:
                     await _write_parquet(session, query, values, output)
                 case _:
-                    await _write(session, query, values, format, output, null)
+                    await _write(session, query, values, written, output, null)
 
     run(setup, work())
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from fedorm.cli.dead_letters import dead_letters, shown_key
+from fedorm.cli.examples import examples
+from fedorm.cli.exit_codes import ExitCode
 from fedorm.cli.failing import run
 from fedorm.cli.filling import filling
 from fedorm.cli.lines import write_line
@@ -30,12 +32,16 @@ from fedorm.sync.strategies import EventDriven
 from fedorm.sync.sync import Sync
 from fedorm.sync.verifying import Verified
 
-sync = typer.Typer(no_args_is_help=True, help="Keep data in sync between services, by the rules of models.")
+sync = typer.Typer(
+    no_args_is_help=True,
+    help="Keep data in sync between services, by the rules of models.",
+    epilog=examples("fedorm sync run", "fedorm sync status --json"),
+)
 sync.add_typer(dead_letters, name="dead-letters")
 sync.add_typer(through)
 
 
-@sync.command("run", epilog="As in:  fedorm --models shop sync run")
+@sync.command("run", epilog=examples("fedorm sync run", "fedorm sync run --app shop.main:fed Order:OrderFact"))
 def run_rules(
     context: typer.Context,
     rules: Rules = None,
@@ -82,7 +88,7 @@ def run_rules(
     run(setup, work())
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync status --json")
+@sync.command(epilog=examples("fedorm sync status", "fedorm --models shop.models sync status --json"))
 def status(
     context: typer.Context, rules: Rules = None, app: App = None, format: AsForm = Form.TABLE, as_json: AsJson = False
 ) -> None:
@@ -104,7 +110,7 @@ def status(
         else:
             _show_status(setup, found)
         if any(one.state in ("failed", "unknown") or one.dead_letters for one in found):
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
@@ -130,7 +136,7 @@ def _show_status(setup: Setup, found: list[RuleStatus]) -> None:
             typer.echo(f"\n{one.name}: {_scrubbed(setup, one)}")
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync backfill Order:OrderFact")
+@sync.command(epilog=examples("fedorm sync backfill Order:OrderFact"))
 def backfill(context: typer.Context, rule: Rule, app: App = None) -> None:
     """Go through a rule's whole source and bring its target to what it should be.
 
@@ -152,12 +158,14 @@ def backfill(context: typer.Context, rule: Rule, app: App = None) -> None:
             f"written, {filled.deleted} deleted, {filled.failed} failed"
         )
         if filled.failed:
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync verify Order:OrderFact --repair")
+@sync.command(
+    epilog=examples("fedorm sync verify Order:OrderFact --json", "fedorm sync verify Order:OrderFact --repair")
+)
 def verify(
     context: typer.Context,
     rules: Rules = None,
@@ -174,7 +182,8 @@ def verify(
     setup: Setup = context.obj
 
     async def work() -> None:
-        equal = True
+        told: list[dict[str, Any]] = []
+        is_json = form_of(format, as_json) is Form.JSON
         async with ruled(setup, app) as federation:
             names = chosen(federation, rules)
             for name in names:
@@ -182,13 +191,13 @@ def verify(
                     federation.sync.verify(name, repair=repair, sample=sample),
                     "nothing was changed" if not repair else f"what was repaired of {name} stays so",
                 )
-                equal = equal and found.equal
-                if form_of(format, as_json) is Form.JSON:
-                    typer.echo(dump(asdict(found) | {"equal": found.equal}))
-                else:
+                told.append(asdict(found) | {"equal": found.equal})
+                if not is_json:
                     _show_verified(found, f"{name}: " if len(names) > 1 else "")
-        if not equal:
-            raise typer.Exit(1)
+        if is_json:
+            typer.echo(dump(told[0] if rules is not None and len(rules) == 1 else told))
+        if not all(one["equal"] for one in told):
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 
@@ -208,7 +217,7 @@ def _show_verified(found: Verified, which: str) -> None:
     typer.echo(f"{which}{found.rows} row(s) compared: {told}")
 
 
-@sync.command("advance-keys", epilog="As in:  fedorm --models moving sync advance-keys")
+@sync.command("advance-keys", epilog=examples("fedorm sync advance-keys"))
 def advance_keys(context: typer.Context, rules: Rules = None, app: App = None) -> None:
     """Let the targets' databases give out no key that is taken, before others than the rules write to them.
 
@@ -227,19 +236,19 @@ def advance_keys(context: typer.Context, rules: Rules = None, app: App = None) -
     run(setup, work())
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync pause Order:OrderFact")
+@sync.command(epilog=examples("fedorm sync pause Order:OrderFact"))
 def pause(context: typer.Context, rules: Each, app: App = None) -> None:
     """Let rules rest, in whichever process, until  fedorm sync resume."""
     _do(context.obj, rules, app, lambda sync, name: sync.pause(name), "is paused")
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync resume Order:OrderFact")
+@sync.command(epilog=examples("fedorm sync resume Order:OrderFact"))
 def resume(context: typer.Context, rules: Each, app: App = None) -> None:
     """Let paused rules go on."""
     _do(context.obj, rules, app, lambda sync, name: sync.resume(name), "goes on")
 
 
-@sync.command(epilog="As in:  fedorm --models shop sync reset Order:OrderFact")
+@sync.command(epilog=examples("fedorm sync reset Order:OrderFact"))
 def reset(context: typer.Context, rules: Each, app: App = None) -> None:
     """Forget how far rules have come, and remove what they have made at the source, replication slots for example.
 

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from fedorm.cli.examples import examples
 from fedorm.cli.failing import run
 from fedorm.cli.lines import write_line
-from fedorm.cli.rules import App, Rules, known, ruled
+from fedorm.cli.rules import App, Rules, chosen, known, ruled
 from fedorm.cli.setup import Setup, UsageError
 from fedorm.federation import Federation
 from fedorm.sync.accounts import LEASE
@@ -27,7 +28,7 @@ Broker = Annotated[
 Lease = Annotated[float, typer.Option(metavar="SECONDS", help="After which silence another process takes work over.")]
 
 
-@through.command(epilog="As in:  fedorm --models shop sync publish --broker nats://host:4222")
+@through.command(epilog=examples("fedorm sync publish --broker nats://host:4222"))
 def publish(context: typer.Context, broker: Broker, rules: Rules = None, app: App = None, lease: Lease = LEASE) -> None:
     """Publish the changes of rules that go through a broker, until SIGTERM or SIGINT.
 
@@ -36,7 +37,7 @@ def publish(context: typer.Context, broker: Broker, rules: Rules = None, app: Ap
     _carry_out(context.obj, app, rules, lease, "publishing", lambda fed, names: fed.sync.publish(broker, names))
 
 
-@through.command(epilog="As in:  fedorm --models shop sync apply --broker nats://host:4222")
+@through.command(epilog=examples("fedorm sync apply --broker nats://host:4222 --at-once 16"))
 def apply(
     context: typer.Context,
     broker: Broker,
@@ -66,7 +67,8 @@ def _carry_out(
         if not lease > 0:  # Nor NaN.
             raise UsageError(f"--lease is a number of seconds above zero, not {lease:g}")
         async with ruled(setup, app) as federation:
-            names = rules or sorted(name for name, rule in known(federation).items() if rule.through is not None)
+            through = sorted(name for name, rule in known(federation).items() if rule.through is not None)
+            names = chosen(federation, rules) if rules else through
             federation.sync.lease = lease
             write_line(f"{doing}: {', '.join(names)}")
             loop = asyncio.get_running_loop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from fedorm.exc import MissingDriverError
 from fedorm.federation import Federation
@@ -23,5 +22,5 @@ def run_command(arguments: Sequence[str], *, called: str, federation: Federation
         if error.name not in ("typer", "rich"):
             raise
         raise MissingDriverError(service="the command line", package=error.name, extra="cli") from error
-    given = Setup(config=Path("fedorm.toml"), given=federation.settings)
+    given = Setup(given=federation.settings)
     typer.main.get_command(app).main(list(arguments), prog_name=called, obj=given)

@@ -6,8 +6,9 @@ import atexit
 import os
 import threading
 
-from fedorm.exc import FedormError
-from fedorm.federation import Federation
+from fedorm.exc import FederationOpenError, FedormError
+from fedorm.federation import Federation, Health
+from fedorm.integrations.reports import states_at_opening
 
 
 class OpenInProcess:
@@ -30,6 +31,13 @@ class OpenInProcess:
                 self._process = os.getpid()
                 atexit.register(self.close)
         return self.federation
+
+    def health(self) -> dict[str, Health]:
+        """Ask every service how it is; one that keeps the federation from being opened is down."""
+        try:
+            return self.opened().sync_health()
+        except FederationOpenError as error:
+            return states_at_opening(self.federation, error)
 
     def close(self) -> None:
         """Close it, if this process has opened it; the next use opens it again."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedorm.exc import MissingDriverError
+from fedorm.exc import FederationOpenError, MissingDriverError
 from fedorm.federation import Federation, Health
 from fedorm.telemetry import register
+
+UNCACHED = {"Cache-Control": "no-store"}
+"""The headers of a report on health."""
 
 
 def health_report(states: Mapping[str, Health]) -> tuple[int, dict[str, Any]]:
@@ -24,6 +27,14 @@ def health_report(states: Mapping[str, Health]) -> tuple[int, dict[str, Any]]:
             services[name]["error"] = type(one.error).__name__
     is_up = all(one.state == "up" for one in states.values())
     return 200 if is_up else 503, {"state": "up" if is_up else "down", "services": services}
+
+
+def states_at_opening(federation: Federation, error: FederationOpenError) -> dict[str, Health]:
+    """Return how the services are of a federation that could not be opened: all were asked."""
+    return {
+        name: Health(name, store.address, "down" if name in error.failures else "up", None, error.failures.get(name))
+        for name, store in federation.stores.items()
+    }
 
 
 def metrics_page(federation: Federation, accept: str = "") -> tuple[bytes, str]:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from fedorm.exc import FedormError
 from fedorm.federation import Federation
-from fedorm.integrations.reports import health_report, metrics_page
+from fedorm.integrations.reports import UNCACHED, health_report, metrics_page
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any]]]
 
@@ -62,7 +62,7 @@ def federation_of(connection: HTTPConnection) -> Federation:
 async def answer_health(request: Request) -> Response:
     """Ask every service how it is; the status is 503 when one is down."""
     status, report = health_report(await federation_of(request).health())
-    return JSONResponse(report, status, headers={"Cache-Control": "no-store"})
+    return JSONResponse(report, status, headers=UNCACHED)
 
 
 async def answer_metrics(request: Request) -> Response:

@@ -14,7 +14,6 @@ from fedorm.stores.mongodb_schema import Collection, Collections, Index
 
 DATABASE: ContextVar[Any] = ContextVar("fedorm_migrated_database")
 """PyMongo's database that is migrated."""
-_INDENT = " " * 8
 
 
 class SchemaMigration(BaseMigrationController):
@@ -122,8 +121,3 @@ def _changed(before: Collection, after: Collection) -> Iterator[str]:
 def _created(collection: str, name: str, index: Index) -> str:
     options = "".join(f", {option}={value!r}" for option, value in index.options.items())
     return f"await db.create_index({collection!r}, {name!r}, {list(index.key)!r}{options})"
-
-
-def body(lines: list[str]) -> str:
-    """Return the lines as those of a method."""
-    return "\n".join(_INDENT + line for line in lines or ["pass"])

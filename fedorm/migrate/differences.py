@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import Enum, TypeDecorator
 
+MISSING_TABLE = "the table is not there"
 _KINDS = {
-    "add_table": "the table is not there",
+    "add_table": MISSING_TABLE,
     "remove_table": "no model declares the table",
     "add_column": "column {0} is not there",
     "remove_column": "no model declares column {0}",

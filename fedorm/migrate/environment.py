@@ -33,7 +33,7 @@ def run() -> None:
     """Run what Alembic was asked for.
 
     Called by ``alembic`` itself, FEDORM_CONFIG is the path of the ``fedorm.toml`` that says where the service is, and
-    FEDORM_MODELS names modules with its models. Raises ``CommandError``.
+    FEDORM_MODELS names modules with its models, if not those that the settings name. Raises ``CommandError``.
     """
     config = context.config
     store = config.attributes.get(STORE) or _store_of(config)
@@ -138,9 +138,10 @@ def _store_of(config: Any) -> SQLStore:
         raise CommandError(f"{config.config_file_name} names no service: write  service = ...  below [alembic]")
     if not path:
         raise CommandError("set the environment variable FEDORM_CONFIG to the path of a fedorm.toml")
-    for module in os.environ.get("FEDORM_MODELS", "").split():
+    settings = settings_from_file(path)
+    for module in os.environ.get("FEDORM_MODELS", "").split() or settings.models:
         importlib.import_module(module)
-    services = settings_from_file(path).services
+    services = settings.services
     if service not in services:
         raise CommandError(f"{path} has no service {service!r}; it has {', '.join(sorted(services))}")
     # Only this service's store: the drivers of the others need not be installed where migrations run.

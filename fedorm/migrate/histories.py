@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from pkgutil import resolve_name
 
-from fedorm.exc import MissingDriverError
+from fedorm.exc import MissingDriverError, UnsupportedOperationError
 from fedorm.migrate.base import History
-from fedorm.stores.base import DocumentStore, Store
+from fedorm.migrate.files import FileHistory
+from fedorm.stores.base import Store
 from fedorm.stores.sql import SQLStore
 
 
 def history_of(store: Store, directory: Path, *, sync: bool) -> History:
-    """Return a service's history: Alembic's for tables, Beanie's for documents."""
+    """Return a service's history, Alembic's or its store's own.
+
+    Raises ``UnsupportedOperationError`` where none can be.
+    """
+    if not store.has_schema:
+        raise store.error(UnsupportedOperationError, "has no schema, and so no migrations")
     if isinstance(store, SQLStore):
         try:
             from fedorm.migrate.alembic_history import AlembicHistory
@@ -22,10 +29,8 @@ def history_of(store: Store, directory: Path, *, sync: bool) -> History:
                 raise
             raise MissingDriverError(service=store.service, package="alembic", extra="alembic") from error
         return AlembicHistory(store, directory, sync=sync)
-    assert isinstance(store, DocumentStore)
-    from fedorm.migrate.beanie_history import BeanieHistory
-
-    return BeanieHistory(store, directory, sync=sync)
+    history: History = resolve_name(store.history)(store, directory, sync=sync)
+    return history
 
 
 @asynccontextmanager
@@ -42,8 +47,6 @@ async def locks_of(
             if isinstance(store, SQLStore):
                 keeper = keeper_of(store, stores.values())
                 await stack.enter_async_context(locked(store, keeper, wait=wait, sync=sync))
-            elif isinstance(store, DocumentStore):
-                from fedorm.migrate.leases import leased
-
-                await stack.enter_async_context(leased(store, wait=wait, sync=sync))
+            elif isinstance(history, FileHistory):
+                await stack.enter_async_context(history.locked(wait=wait))
         yield

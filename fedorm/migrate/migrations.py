@@ -63,7 +63,7 @@ class Migrations:
         """Return services in their order: those chosen, else all that have a history."""
         names = [*self.order, *(name for name in self._federation.stores if name not in self.order)]
         if chosen is None:
-            return [name for name in names if self.history(name).exists]
+            return [name for name in names if self._store(name).has_schema and self.history(name).exists]
         wanted = [chosen] if isinstance(chosen, str) else list(chosen)
         for name in wanted:
             self._store(name)
@@ -82,7 +82,8 @@ class Migrations:
 
     def init(self, services: Services = None) -> list[Path]:
         """Begin the histories of these services, or of all; return the files that were written."""
-        names = self.services(list(self._federation.stores) if services is None else services)
+        all_of_them = [name for name, store in self._federation.stores.items() if store.has_schema]
+        names = self.services(all_of_them if services is None else services)
         return [path for name in names for path in self.history(name).init()]
 
     def adopt(self, service: str, folder: Path) -> list[Path]:
@@ -236,7 +237,8 @@ class Migrations:
         from fedorm.migrate.relations import relation_drifts
 
         found: list[Drift] = []
-        names = self.services(list(self._federation.stores) if services is None else services)
+        all_of_them = [name for name, store in self._federation.stores.items() if store.has_schema]
+        names = self.services(all_of_them if services is None else services)
         async with self._opened(names):
             for name in names:
                 history = self.history(name)

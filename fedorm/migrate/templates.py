@@ -5,7 +5,8 @@ from __future__ import annotations
 INI = """\
 # Alembic's settings for the service "{service}"; where its database is, the federation's own settings say.
 #   fedorm migrate --service {service} upgrade          or, by Alembic itself:
-#   FEDORM_CONFIG=fedorm.toml FEDORM_MODELS=shop.models alembic -c {directory}/alembic.ini upgrade head
+#   FEDORM_CONFIG=fedorm.toml alembic -c {directory}/alembic.ini upgrade head
+# FEDORM_MODELS names the modules with the models, where the settings do not.
 
 [alembic]
 script_location = %(here)s
@@ -75,5 +76,27 @@ class Forward:
 class Backward:
     @schema_migration()
     async def change(self, db: Collections) -> None:
+{backward}
+'''
+
+INDICES_SETTINGS = """\
+# Where the migrations of the service "{service}" are, carried out in the order of their names:
+#   fedorm migrate upgrade --service {service}
+path = "{path}"
+"""
+
+INDICES = '''\
+"""{message}"""
+
+from fedorm.stores.elasticsearch_schema import Indices
+
+
+class Forward:
+    async def change(self, es: Indices) -> None:
+{forward}
+
+
+class Backward:
+    async def change(self, es: Indices) -> None:
 {backward}
 '''

@@ -31,7 +31,8 @@ class OutboxRule:
     change, or, whoever makes it, the triggers that a migration puts on the table.
     """
 
-    on: Collection[Change] = CHANGES
+    # Without the first of the two mypy takes on=("insert",) for a tuple of any texts.
+    on: tuple[Change, ...] | Collection[Change] = CHANGES
     type: str = "{service}.{table}.{event}"
     key: str | Sequence[str] | None = None
     columns: Collection[str] | None = None

@@ -18,13 +18,18 @@ from fedorm.stores.sql import SQLStore
 
 def refusal_of(store: Store, models: Iterable[type[Any]] = ()) -> UnsupportedOperationError | None:
     """Return why a service cannot have an outbox; None if it can. ``models`` are those that want one."""
-    if Capability.TRANSACTIONS in store.capabilities:
+    if store.keeps_own:
         return None
     names = ", ".join(sorted(model.__name__ for model in models))
     wanted = f"{names} cannot have an __outbox__ there" if names else "no event can be written there"
-    more = "; make the server a replica set" if isinstance(store, DocumentStore) else ""
+    more = "; make the server a replica set" if Capability.TRANSACTIONS in store.may_have else ""
+    lack = (
+        "takes no event into its transactions"
+        if Capability.TRANSACTIONS in store.capabilities
+        else "has no transactions"
+    )
     return UnsupportedOperationError(
-        f"has no transactions, so that an event could be kept without its change, or lost: {wanted}{more}",
+        f"{lack}, so that an event could be kept without its change, or lost: {wanted}{more}",
         service=store.service,
         address=store.address,
     )

@@ -91,7 +91,7 @@ def _tables(plan: Plan, session: FederatedSession) -> dict[str, frozenset[str]]:
         if isinstance(step, Piece):
             names.update(table.name.lower() for table in step.query.find_all(exp.Table))
         elif isinstance(session.store_named(step.service), DocumentStore):
-            from fedorm.stores.document_table import COLLECTION
+            from fedorm.stores.entity_table import COLLECTION
 
             names.add(str(step.table.info[COLLECTION]).lower())
         else:

@@ -55,9 +55,9 @@ async def _serve(
     if line.is_resting(now):
         return nothing, nothing, waits
     due = batch.due.get(line.name)
-    earlier = await line.give(due, federation) if due else nothing
+    earlier = await line.give(due, federation, token=batch.token) if due else nothing
     free = [one for one in fresh if one.event.key not in waits]
-    later = await line.give(free, federation) if free else nothing
+    later = await line.give(free, federation, token=batch.token) if free else nothing
     return earlier, later, waits
 
 

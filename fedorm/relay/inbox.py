@@ -25,7 +25,7 @@ class Inbox:
     """The events that one handler has had, in the service that holds their effects."""
 
     def __init__(self, store: Store, handler: str) -> None:
-        if Capability.TRANSACTIONS not in store.capabilities:
+        if not store.keeps_own:
             raise ConfigurationError(
                 f"handler {handler!r}: service {store.service!r} at {store.address} has no transactions, in which an "
                 "effect and the note that it is there would be one: leave service= out, and make the effect harmless "

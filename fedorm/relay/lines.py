@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fedorm.exc import AuthenticationError, ConfigurationError, PoolExhaustedError, ServiceUnavailableError
 from fedorm.relay.matching import Types
 from fedorm.relay.sources import Waiting
-from fedorm.relay.targets import PartlyDeliveredError, Target, TargetUnavailableError
+from fedorm.relay.targets import FencedTarget, PartlyDeliveredError, Target, TargetUnavailableError
 
 if TYPE_CHECKING:
     from fedorm.federation import Federation
@@ -98,8 +98,11 @@ class Line:
         self.last_error = error
         self.resume_at = time.time() + backoff(self._rests, _LONGEST_REST)
 
-    async def give(self, events: Sequence[Waiting], federation: Federation) -> Given:
-        """Hand events on, in their order for each key; never raises for what a target does."""
+    async def give(self, events: Sequence[Waiting], federation: Federation, *, token: int | None = None) -> Given:
+        """Hand events on, in their order for each key; never raises for what a target does.
+
+        ``token`` is their batch's.
+        """
         given = Given()
         try:
             await self.open(federation)
@@ -110,7 +113,7 @@ class Line:
         if self.is_resting(time.time()):
             given.behind, given.down = list(events), self.last_error
             return given
-        await self._give(events, given)
+        await self._give(events, given, token)
         self.delivered += len(given.took)
         self.failures += len(given.failed)
         if given.down is not None:
@@ -121,7 +124,7 @@ class Line:
             self.last_error = error
         return given
 
-    async def _give(self, events: Sequence[Waiting], given: Given) -> None:
+    async def _give(self, events: Sequence[Waiting], given: Given, token: int | None) -> None:
         """Hand events on together; where that fails, by halves, until what fails is alone."""
         free = [one for one in events if one.event.key not in given.failed]
         given.behind += [one for one in events if one.event.key in given.failed]
@@ -131,7 +134,7 @@ class Line:
             given.behind += free
             return
         try:
-            await self.target.deliver([one.event for one in free])
+            await self._deliver(free, token)
         except Exception as error:
             if isinstance(error, PartlyDeliveredError):
                 given.took += free[: error.delivered]
@@ -143,7 +146,14 @@ class Line:
                 given.failed[free[0].event.key] = (free[0], in_words(error))
             elif free:
                 middle = len(free) // 2
-                await self._give(free[:middle], given)
-                await self._give(free[middle:], given)
+                await self._give(free[:middle], given, token)
+                await self._give(free[middle:], given, token)
         else:
             given.took += free
+
+    async def _deliver(self, waiting: Sequence[Waiting], token: int | None) -> None:
+        target, events = self.target, [one.event for one in waiting]
+        if token is not None and isinstance(target, FencedTarget):
+            await target.deliver_fenced(events, {one.partition: token for one in waiting})
+        else:
+            await target.deliver(events)

@@ -13,8 +13,9 @@ from fedorm.exc import ConfigurationError, FedormError, UnknownServiceError
 from fedorm.relay.decoding import to_column
 from fedorm.relay.inbox import Inbox
 from fedorm.relay.matching import Types
-from fedorm.stores.base import Capability, DocumentStore, Store, Writes
+from fedorm.stores.base import Capability, DocumentStore, Store
 from fedorm.stores.sql import SQLStore
+from fedorm.stores.writes import Writes
 
 if TYPE_CHECKING:
     from fedorm.federation import Federation

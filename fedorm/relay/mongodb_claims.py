@@ -27,6 +27,7 @@ class MongoDBClaim:
         self._owner = owner
         self._next = 0
         self._taken: list[int] = []
+        self._token = 0
 
     async def take(self, targets: Collection[str], limit: int) -> Batch | None:
         """Make some partitions this worker's and return their next events; None where there are none to be had."""
@@ -52,6 +53,8 @@ class MongoDBClaim:
         self._next = (turn[-1] + 1) % PARTITIONS
         leases = self._collection("fedorm_outbox_partitions")
         free = {"_id": {"$in": turn}, "$or": [{"until": {"$lt": now}}, {"owner": self._owner}]}
+        # The server's clock, before the lease is written: one that is over was taken before.
+        self._token = await self._source.moment()
         until = now + self._source.lease_time
         await leases.update_many(free, {"$set": {"owner": self._owner, "until": until}})
         mine = leases.find({"_id": {"$in": turn}, "owner": self._owner, "until": until}, {"_id": 1})
@@ -64,7 +67,7 @@ class MongoDBClaim:
         for partition in self._taken:
             found = outbox.find({"state": State.WAITING.value, "partition": partition}).sort("position", 1).limit(share)
             fresh += [_waiting(service, one) async for one in found]
-        batch = Batch(fresh)
+        batch = Batch(fresh, token=self._token)
         held = {"partition": {"$in": self._taken}, "key": {"$in": keys_of(fresh)}, "next_at": {"$ne": None}}
         async for one in deliveries.find(held):
             line = (one["target"], one["key"])

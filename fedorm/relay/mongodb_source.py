@@ -51,6 +51,11 @@ class MongoDBSource:
         if transaction is not None:
             await self.store.commit(transaction)
 
+    async def moment(self) -> int:
+        """Return the server's time, in milliseconds since 1970."""
+        hello = await self.store.own_database().command("hello")
+        return round(_seconds(hello["localTime"]) * 1000)
+
     def claim(self, owner: str) -> Claim:
         """Return a new worker's claim; ``owner`` is like no other's in the world."""
         return MongoDBClaim(self, owner)

@@ -186,7 +186,7 @@ class Outbox:
                 raise UnknownServiceError(name, known=stores)
             if isinstance(store, SQLStore) and Capability.TRANSACTIONS in store.capabilities:
                 sources.append(SQLSource(store, keep=keep, lease=lease))
-            elif isinstance(store, DocumentStore):
+            elif isinstance(store, DocumentStore) and (store.keeps_own or Capability.TRANSACTIONS in store.may_have):
                 from fedorm.relay.mongodb_source import MongoDBSource
 
                 sources.append(MongoDBSource(cast(Any, store), keep=keep, lease=lease))
@@ -196,8 +196,11 @@ class Outbox:
 
     # -- what has become of them
 
-    async def status(self) -> list[OutboxStatus]:
-        """Count the events of every service's outbox; a service that does not answer is there with its ``error``."""
+    async def status(self, services: Iterable[str] | None = None) -> list[OutboxStatus]:
+        """Count the events of these services' outboxes, or of every service's.
+
+        A service that does not answer is there with its ``error``.
+        """
 
         async def ask(source: Source) -> OutboxStatus:
             try:
@@ -206,7 +209,7 @@ class Outbox:
                 return OutboxStatus(source.service, 0, None, 0, {}, {}, str(error))
             return OutboxStatus(source.service, found.waiting, found.oldest, found.kept, found.held, found.failed)
 
-        return list(await asyncio.gather(*map(ask, self._sources(None))))
+        return list(await asyncio.gather(*map(ask, self._sources(services))))
 
     def targets_status(self) -> list[TargetStatus]:
         """Say how the targets do in this process's relays."""

@@ -41,6 +41,9 @@ class Batch:
     """By target, events that it has not got and that are to be tried again."""
     held: dict[tuple[str, str], float] = field(default_factory=dict)
     """By target and key, when the first event of that key is tried again; later ones wait behind it."""
+    token: int | None = None
+    """Greater than that of every relay that has had one of these partitions before, and may not know that it has not
+    any more. None where partitions are locked: then nobody else has them as long as the connection lives."""
 
 
 @dataclass(slots=True)

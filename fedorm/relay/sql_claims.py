@@ -35,6 +35,7 @@ class SQLClaim:
         self._next = 0
         """With which partition to begin, so that each gets its turn when there is much to do."""
         self._taken: list[int] = []
+        self._token: int | None = None
 
     # -- what the relay calls
 
@@ -103,7 +104,7 @@ class SQLClaim:
         statement, parameters = self._statements.fresh(self._taken, limit)
         rows = connection.execute(statement, parameters).all()
         service = self._source.service
-        batch = Batch([Waiting(row[0], row[6], event_of(service, row)) for row in rows])
+        batch = Batch([Waiting(row[0], row[6], event_of(service, row)) for row in rows], token=self._token)
         if not rows or rows[0].any_held:
             self._add_held(connection, batch, targets, limit)
         return batch
@@ -196,20 +197,25 @@ class LeasingClaim(SQLClaim):
     """Writes its name and a time limit beside its partitions, and renews them while it works."""
 
     def _claimed(self, connection: Connection, targets: Collection[str]) -> list[int]:
-        taken = list(connection.scalars(self._statements.open_partitions(targets, time.time())))
+        now = time.time()
+        taken = list(connection.scalars(self._statements.open_partitions(targets, now)))
         connection.rollback()
-        if not taken or not self._lease(connection, taken, anew=True, until=self._end_of_lease()):
+        # Who writes to a file has its clock: a lease that is over now was taken before now.
+        self._token = int(now * 1e6)
+        if not taken or not self._lease(connection, taken, anew=True, until=self._end_of_lease(), now=now):
             return []
         connection.commit()
         return taken
 
-    def _lease(self, connection: Connection, partitions: Sequence[int], *, anew: bool, until: float | None) -> bool:
+    def _lease(
+        self, connection: Connection, partitions: Sequence[int], *, anew: bool, until: float | None, now: float = 0.0
+    ) -> bool:
         """Write the lease of all partitions, or of none; without ``anew`` where it is still this worker's alone."""
         table = self._statements.partitions
         mine = table.c.owner == self._owner
         leased = connection.execute(
             update(table)
-            .where(table.c.partition.in_(partitions), or_(mine, table.c.until < time.time()) if anew else mine)
+            .where(table.c.partition.in_(partitions), or_(mine, table.c.until < now) if anew else mine)
             .values(owner=None if until is None else self._owner, until=until or 0.0)
         )
         if leased.rowcount == len(partitions):

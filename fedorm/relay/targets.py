@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fedorm.exc import FedormError
 
@@ -48,4 +48,15 @@ class Target(Protocol):
         ``TargetUnavailableError`` where no event would have been taken, ``PartlyDeliveredError`` where the first ones
         were; after any other error the events are handed on once more, in ever smaller parts, to learn which of them
         the target cannot take. A cancellation may leave some taken.
+        """
+
+
+@runtime_checkable
+class FencedTarget(Protocol):
+    """A target that refuses what comes too late, from a relay whose lease has gone over to another meanwhile."""
+
+    async def deliver_fenced(self, events: Sequence[Event], tokens: Mapping[int, int]) -> None:
+        """Do as ``Target.deliver``, for events of a source that leases its partitions, with a token of each.
+
+        Raises ``TargetUnavailableError``, with nothing taken, where it has been given a greater token of a partition.
         """

@@ -16,7 +16,7 @@ from sqlalchemy import exc as sa_exc
 from fedorm.bookkeeping import ensure
 from fedorm.exc import ConfigurationError, DuplicateKeyError
 from fedorm.sagas.tables import Mark, fedorm_saga_steps
-from fedorm.stores.base import Capability, Store
+from fedorm.stores.base import Store
 from fedorm.stores.sql import SQLStore
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Marks:
     """The marks of one step of one saga; call its methods under a greenlet."""
 
     def __init__(self, store: Store, saga: str, step: str) -> None:
-        if Capability.TRANSACTIONS not in store.capabilities:
+        if not store.keeps_own:
             raise ConfigurationError(
                 f"step {step!r}: service {store.service!r} at {store.address} has no transactions, in which the step's "
                 "effect and the note that it is there would be one"

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import enum
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import MetaData, Table
 
 from fedorm.bridge import ThreadBridge
 from fedorm.cache.results import Place, ResultCache
+from fedorm.catalog import catalog
 from fedorm.config import ServiceSettings
-from fedorm.exc import ConfigurationError, MissingDriverError, StoreError, UnsupportedOperationError
+from fedorm.exc import ConfigurationError, MissingDriverError, StoreError, TwoPhaseError, UnsupportedOperationError
 from fedorm.stats import UNOBSERVED, Observer, Recorder
+from fedorm.stores.answering import Answering
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.feeds import ChangeFeed
+from fedorm.stores.positions import PositionLog
+from fedorm.stores.readers import DocumentReader, KeptDocuments
 from fedorm.stores.rows import RowAccess, RowShape
+from fedorm.stores.searching import Search, SearchResult
+from fedorm.stores.writes import Writes
 
 T = TypeVar("T")
 
@@ -45,9 +49,11 @@ class Capability(enum.Enum):
     LISTEN = "tells at once that something was committed"
     DDL_IN_TRANSACTIONS = "makes tables within a transaction, and undoes that with it"
     CHANGE_FEED = "tells from its log what was committed"
+    VERSIONS = "keeps the greatest version of a row that is kept in sync, whenever it comes"
+    SEARCH = "ranks what it finds by relevance"
 
 
-class Store(ABC):
+class Store(Answering):
     """One service's database: its lifetime, its health, its schema.
 
     A store is opened once for asynchronous use (``open``/``close``) and, apart from that, once for use by threads
@@ -61,6 +67,17 @@ class Store(ABC):
 
     most_keys: ClassVar[int] = 20_000
     """With more keys than these it is better to read all rows between the least and the greatest."""
+
+    may_have: ClassVar[frozenset[Capability]] = frozenset()
+    """Capabilities that depend on the server: whether it has them is known once it is open."""
+    no_feed: ClassVar[str] = "has no log of changes that could be read"
+    """What is said where it has no ``Capability.CHANGE_FEED``."""
+    has_schema: ClassVar[bool] = True
+    """Whether what it holds has a schema that migrations change."""
+    history: ClassVar[str] = ""
+    """Of a store without SQL, which history they are: a module of ``fedorm.migrate``, which is above, and its class."""
+    commits_after_rows: ClassVar[bool] = False
+    """Whether a session commits it after its SQL services: one that hardly ever refuses at the commit what it took."""
 
     def __init__(self, service: str, settings: ServiceSettings) -> None:
         self.service = service
@@ -84,6 +101,11 @@ class Store(ABC):
         """What this service can do; may depend on the server, then known once it is open."""
 
     @property
+    def keeps_own(self) -> bool:
+        """Whether fedorm's own entries can be in one transaction with a session's rows: events, marks, decisions."""
+        return Capability.TRANSACTIONS in self.capabilities
+
+    @property
     def address(self) -> str:
         """Where the service is, without its password."""
         return self.settings.address
@@ -95,10 +117,6 @@ class Store(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Close every connection; closing twice is harmless."""
-
-    @abstractmethod
-    async def ping(self) -> None:
-        """Get an answer from the server, or raise a ``StoreError``."""
 
     @abstractmethod
     def open_sync(self, bridge: ThreadBridge) -> None:
@@ -122,17 +140,11 @@ class Store(ABC):
 
     def change_feed(self, name: str, shapes: Sequence[RowShape]) -> ChangeFeed:
         """Return what reads the changes of some tables from the log; a store with ``Capability.CHANGE_FEED`` has to."""
-        raise self.error(UnsupportedOperationError, "has no log of changes that could be read")
+        raise self.error(UnsupportedOperationError, self.no_feed)
 
     def keys_per_statement(self, width: int) -> int:
         """Return how many keys of ``width`` columns one statement looks up at most."""
         return max(1, self.batch_size // width)
-
-    async def round_trip(self) -> float:
-        """Return how long an answer takes, in milliseconds."""
-        started = time.perf_counter()
-        await self.ping()
-        return (time.perf_counter() - started) * 1000
 
     def missing_driver(self, package: str) -> MissingDriverError:
         """Make the error that says which extra brings ``package``."""
@@ -147,24 +159,27 @@ class Store(ABC):
         return f"<{type(self).__name__} {self.service!r} at {self.address}>"
 
 
-@dataclass(slots=True)
-class Writes:
-    """What a session wants written to one collection: documents as the database holds them."""
-
-    model: type[Any]
-    inserts: list[dict[str, Any]] = field(default_factory=list)
-    updates: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
-    """Pairs of a filter that must match one document, and its update operators."""
-    deletes: list[dict[str, Any]] = field(default_factory=list)
-    """Filters that must match one document each."""
-    gone: list[Any] = field(default_factory=list)
-    """Ids of documents that have to be gone afterwards, whether they were there or not; before all else."""
-    upserts: list[dict[str, Any]] = field(default_factory=list)
-    """Documents that have to be there afterwards, in place of those with their ids."""
-
-
 class DocumentStore(Store):
-    """A service that holds documents. ``transaction`` is what ``begin`` returned, or None outside of one."""
+    """A service that holds objects of a class of its own. ``transaction`` is what ``begin`` returned, or None.
+
+    A document, whatever the database calls it, is an instance of a pydantic model that has an ``id`` and ``Entity``, of
+    ``stores/entity.py``, among its bases. As the database holds it, it is a dict: ``find`` returns it, ``parse`` takes
+    it and ``encode`` makes it; the session compares what it has read with what ``encode`` makes of the document now.
+    """
+
+    id_name: ClassVar[str] = "id"
+    """What such a dict calls the ``id``."""
+
+    @abstractmethod
+    def entity_base(self) -> type[Any]:
+        """Return the class that the models of such a service derive from."""
+
+    def models(self) -> list[type[Any]]:
+        """Return the service's models."""
+        base = self.entity_base()
+        return [model for model in catalog.documents(self.service) if issubclass(model, base)]
+
+    # -- transactions
 
     @abstractmethod
     async def begin(self, *, sync: bool) -> Any:
@@ -178,38 +193,13 @@ class DocumentStore(Store):
     async def abort(self, transaction: Any) -> None:
         """Undo; never raises for a server that is gone, which undoes by itself."""
 
-    @abstractmethod
-    def decisions(self, *, sync: bool) -> DocumentDecisions:
-        """Return the log of transactions over several services that this one decides."""
-
-    @abstractmethod
-    def document_tables(self) -> Sequence[Table]:
-        """Return the service's collections as tables, for queries over several services."""
-
-    @abstractmethod
-    async def reflect_tables(self, metadata: MetaData, wanted: Callable[[str], bool], *, sync: bool) -> None:
-        """Put the collections that the server has, and that are ``wanted`` by name, into ``metadata`` as tables."""
+    # -- reading and writing
 
     @abstractmethod
     async def find(
         self, model: type[Any], query: Any, *, sort: Any = None, transaction: Any = None, sync: bool = False
     ) -> list[dict[str, Any]]:
-        """Return the documents that match ``query`` as the database holds them."""
-
-    @abstractmethod
-    async def row_counts(self, *, sync: bool = False) -> dict[str, float]:
-        """Return about how many documents each collection has."""
-
-    @abstractmethod
-    async def read(self, wanted: DocumentScan, *, transaction: Any = None, sync: bool = False) -> list[tuple[Any, ...]]:
-        """Return columns of one of ``document_tables``, of all documents that fulfil the conditions; others, too.
-
-        Raises ``UnsupportedOperationError`` for a value that is not of its column's type.
-        """
-
-    @abstractmethod
-    def describe(self, wanted: DocumentScan) -> str:
-        """Return what would be sent, as text."""
+        """Return the documents that match ``query``, what ``query()`` and ``where=`` take, in the order of ``sort``."""
 
     @abstractmethod
     async def find_keys(
@@ -227,19 +217,28 @@ class DocumentStore(Store):
 
     @abstractmethod
     async def write(self, writes: Writes, *, transaction: Any, sync: bool) -> None:
-        """Write in blocks. Raises ``StaleDocumentError`` when a filter matched nothing."""
+        """Write in blocks.
+
+        Raises ``DuplicateKeyError`` for an insert of what is there, ``StaleDocumentError`` for a change of what is not.
+        """
 
     @abstractmethod
-    async def prepare_events(self, *, sync: bool) -> None:
-        """Make the outbox unless it is known to be there; before a transaction, which would not see it."""
+    def query(self, reader: DocumentReader, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
+        """Return the query object of ``session.find()``, which reads and writes through ``reader``."""
 
-    @abstractmethod
-    async def write_events(self, events: Sequence[dict[str, Any]], *, transaction: Any, sync: bool) -> None:
-        """Write events to the outbox, in the given order: behind those of all that has changed the same documents."""
+    async def search(self, model: type[Any], wanted: Search, *, sync: bool = False) -> SearchResult[dict[str, Any]]:
+        """Return documents as the database holds them, the best first; a store with ``Capability.SEARCH`` has to."""
+        raise self.error(UnsupportedOperationError, "ranks nothing by relevance")
+
+    # -- documents
 
     @abstractmethod
     def parse(self, model: type[Any], raw: dict[str, Any]) -> Any:
         """Make the document; raises ``DocumentValidationError``."""
+
+    def parse_many(self, model: type[Any], raw: Sequence[dict[str, Any]]) -> list[Any]:
+        """Make documents; override where some of the work is the same for all of them."""
+        return [self.parse(model, one) for one in raw]
 
     @abstractmethod
     def encode(self, document: Any) -> dict[str, Any]:
@@ -250,10 +249,6 @@ class DocumentStore(Store):
         """Turn changed values into their fields' types; raise ``DocumentValidationError`` for one that does not fit."""
 
     @abstractmethod
-    def collection_of(self, model: type[Any]) -> str:
-        """Return the name of a model's collection, the same for classes that share one."""
-
-    @abstractmethod
     def identity(self, model: type[Any], value: Any) -> Any:
         """Return ``value`` in the type of the model's ``id``."""
 
@@ -261,43 +256,79 @@ class DocumentStore(Store):
     def tracks_by_assignment(self, model: type[Any]) -> bool:
         """Say whether a document can only change by assigning a field, as no field holds a mutable value."""
 
-    @abstractmethod
+    def collection_of(self, model: type[Any]) -> str:
+        """Return the name of a model's collection, the same for classes that share one."""
+        return collection_name(model)
+
+    def key_of(self, model: type[Any], raw: dict[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
+        """Return the values that fields have in a document."""
+        document = self.parse(model, raw)
+        return tuple(getattr(document, name) for name in names)
+
     def new_identity(self, document: Any) -> Any:
         """Return an ``id`` for a document that has none, None when its model's ids are the user's to give."""
+        return None
 
-    @abstractmethod
     def new_revision(self, model: type[Any]) -> Any:
         """Return a new ``revision_id`` for a model that keeps one, None for others."""
+        return None
 
-    @abstractmethod
     async def notify(self, document: Any, event: str, *, before: bool) -> None:
         """Run the model's own hooks around ``event``: "insert", "update" or "delete"."""
+        return
+
+    # -- selects over several services
 
     @abstractmethod
-    def query(self, reader: DocumentReader, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
-        """Return a query object of the document library that reads and writes through ``reader``."""
+    def document_tables(self) -> Sequence[Table]:
+        """Return the service's collections as tables, for queries over several services."""
 
+    @abstractmethod
+    async def reflect_tables(self, metadata: MetaData, wanted: Callable[[str], bool], *, sync: bool) -> None:
+        """Put the collections that the server has, and that are ``wanted`` by name, into ``metadata`` as tables."""
 
-class DocumentReader(Protocol):
-    """What a bound query needs of its session."""
+    @abstractmethod
+    async def row_counts(self, *, sync: bool = False) -> dict[str, float]:
+        """Return about how many documents each collection has."""
 
-    async def before_reading(self, store: DocumentStore) -> Any:
-        """Flush what is pending; return the transaction to read in, None without one."""
+    @abstractmethod
+    async def read(self, wanted: DocumentScan, *, transaction: Any = None, sync: bool = False) -> list[tuple[Any, ...]]:
+        """Return columns of one of ``document_tables``, of all documents that fulfil the conditions; others, too.
 
-    async def before_writing(self, store: DocumentStore) -> Any:
-        """Flush what is pending; return the transaction to write in, None where the server has none."""
+        Raises ``UnsupportedOperationError`` for a value that is not of its column's type.
+        """
 
-    def adopt(self, store: DocumentStore, model: type[Any], raw: Sequence[dict[str, Any]]) -> list[Any]:
-        """Return the session's documents for what the database returned."""
+    @abstractmethod
+    def describe(self, wanted: DocumentScan) -> str:
+        """Return what would be sent, as text."""
 
-    async def load(self, documents: Sequence[Any], options: Sequence[Any]) -> None:
-        """Load the relationships that ``options`` name."""
+    @abstractmethod
+    async def count_keys(
+        self, model: type[Any], names: Sequence[str], *, transaction: Any = None, sync: bool = False
+    ) -> dict[tuple[Any, ...], int]:
+        """Return how many documents have which values in these fields."""
 
-    def forget(self, model: type[Any]) -> None:
-        """Read the documents of ``model`` anew when they are used next."""
+    # -- fedorm's own entries, where ``keeps_own``
 
-    async def note_change(self, store: DocumentStore, model: type[Any], transaction: Any) -> None:
-        """Drop, with the commit of ``transaction``, what the result cache has read from the model's collection."""
+    def decisions(self, *, sync: bool) -> DocumentDecisions:
+        """Return the log of transactions over several services that this one decides."""
+        raise self.error(TwoPhaseError, "cannot take part in a two-phase commit: it can keep no decision of it")
+
+    async def prepare_events(self, *, sync: bool) -> None:
+        """Make the outbox unless it is known to be there; before a transaction, which would not see it."""
+        raise self.error(UnsupportedOperationError, "has no outbox")
+
+    async def write_events(self, events: Sequence[dict[str, Any]], *, transaction: Any, sync: bool) -> None:
+        """Write events to the outbox, in the given order: behind those of all that has changed the same documents."""
+        raise self.error(UnsupportedOperationError, "has no outbox")
+
+    def positions(self) -> PositionLog | None:
+        """Return where sync rules that write here keep how far they are; None: elsewhere, after what they write."""
+        return None
+
+    def kept(self, *, sync: bool) -> KeptDocuments:
+        """Return what puts everything back as it was, after a test."""
+        raise self.error(UnsupportedOperationError, "cannot be put back as it was before a test")
 
 
 def collection_name(model: type[Any]) -> str:

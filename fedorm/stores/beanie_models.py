@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import DecimalException
 from typing import Any
 from uuid import uuid4
 
-from fedorm.exc import DocumentValidationError, UnsupportedOperationError
-from fedorm.stores.base import DocumentStore, collection_name
-from fedorm.stores.bson_types import is_plain, thawed
+from fedorm.exc import UnsupportedOperationError
+from fedorm.stores.bson_types import field_name, thawed
+from fedorm.stores.pydantic_models import PydanticModels
 
 
-class BeanieModels(DocumentStore):
-    """A store whose models are Beanie's: makes, encodes and validates documents, and runs their events."""
+class BeanieModels(PydanticModels):
+    """A store whose models are Beanie's: makes and encodes documents, and runs their events."""
+
+    id_name = "_id"
+
+    def entity_base(self) -> type[Any]:
+        """Return ``FederatedDocument``."""
+        from fedorm.stores.document import FederatedDocument
+
+        return FederatedDocument
 
     def parse(self, model: type[Any], raw: dict[str, Any]) -> Any:
         """Let Beanie make the document, of a subclass where the collection holds several."""
@@ -22,7 +31,7 @@ class BeanieModels(DocumentStore):
         try:
             return parse_obj(model, thawed(model, raw))
         except ValidationError as error:
-            raise self._invalid(model, raw.get("_id"), error) from error
+            raise self.invalid(model, raw.get("_id"), error) from error
 
     def encode(self, document: Any) -> dict[str, Any]:
         """Let Beanie encode the document, ``_id`` included."""
@@ -35,44 +44,9 @@ class BeanieModels(DocumentStore):
             raise self.error(UnsupportedOperationError, problem) from error
         return encoded
 
-    def validate(self, document: Any) -> None:
-        """Run pydantic over the fields as they are now."""
-        from pydantic import ValidationError
-
-        model = type(document)
-        values = {name: document.__dict__[name] for name in model.model_fields if name in document.__dict__}
-        try:
-            checked = model.model_validate(values, by_name=True)
-        except ValidationError as error:
-            raise self._invalid(model, document.id, error) from error
-        for name in values:
-            if type(values[name]) is not type(checked.__dict__[name]):
-                document.__dict__[name] = checked.__dict__[name]
-
-    def _invalid(self, model: type[Any], identity: Any, error: Any) -> DocumentValidationError:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or model.__name__}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)
-        )
-        return DocumentValidationError(problems, service=self.service, model=model.__name__, identity=identity)
-
-    def collection_of(self, model: type[Any]) -> str:
-        """Return the name of a model's collection."""
-        return collection_name(model)
-
-    def identity(self, model: type[Any], value: Any) -> Any:
-        """Let pydantic turn ``value`` into the type of ``id``: a text into an ``ObjectId``."""
-        from pydantic import TypeAdapter, ValidationError
-
-        annotation: Any = model.model_fields["id"].annotation
-        try:
-            return TypeAdapter(annotation).validate_python(value)
-        except ValidationError as error:
-            raise self._invalid(model, value, error) from None
-
-    def tracks_by_assignment(self, model: type[Any]) -> bool:
-        """Say whether every field holds a plain value."""
-        return all(is_plain(field.annotation) for field in model.model_fields.values())
+    def key_of(self, model: type[Any], raw: dict[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
+        """Return the values as the database holds them."""
+        return tuple(raw.get(field_name(model, name)) for name in names)
 
     def new_identity(self, document: Any) -> Any:
         """Return an ``ObjectId`` where the model's ``id`` takes one."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
-from decimal import Decimal
-from enum import Enum
 from functools import lru_cache
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
-from uuid import UUID
+from typing import Any
+
+from fedorm.stores.plain_types import is_plain
 
 
 def field_name(model: type[Any], name: str) -> str:
@@ -22,18 +19,6 @@ def class_filter(model: type[Any]) -> dict[str, Any]:
     if getattr(model, "_parent", None) is None:
         return {}  # The root of a collection, or the only class in it.
     return {model.get_settings().class_id: {"$in": [model._class_id, *model._children]}}
-
-
-_PLAIN = (str, bytes, int, float, bool, type(None), datetime.date, datetime.datetime, Decimal, UUID, Enum)
-
-
-def is_plain(annotation: Any) -> bool:
-    """Say whether a field of this annotation holds one value that cannot change in place."""
-    if get_origin(annotation) in (Union, UnionType):
-        return all(is_plain(kind) for kind in get_args(annotation))
-    if get_origin(annotation) is Annotated:
-        return is_plain(get_args(annotation)[0])
-    return isinstance(annotation, type) and (issubclass(annotation, _PLAIN) or annotation.__name__.endswith("ObjectId"))
 
 
 def thawed(model: type[Any], raw: dict[str, Any]) -> dict[str, Any]:

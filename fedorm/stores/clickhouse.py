@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from sqlalchemy import URL, Connection, Engine, MetaData, Table, TextClause, create_engine, func, text
@@ -24,6 +24,7 @@ from fedorm.stores import clickhouse_reflection
 from fedorm.stores.base import Capability
 from fedorm.stores.clickhouse_rows import ClickHouseRowAccess
 from fedorm.stores.clickhouse_sql import PARTS, adapt_types, allow_hints, native_tables, native_type
+from fedorm.stores.findings import Finding, Needs
 from fedorm.stores.offload import Workers, offload
 from fedorm.stores.offloaded import OffloadedStore
 from fedorm.stores.reflecting import Wanted
@@ -162,6 +163,20 @@ class ClickHouseStore(OffloadedStore):
         if driver in ("clickhouse_sqlalchemy", "clickhouse_driver"):
             # The driver's own error is none of SQLAlchemy's: without this a user would have to import it.
             raise self.error(StoreError, original) from original
+
+    # -- what it is asked about itself
+
+    def examine_rights(self, connection: Connection, needs: Needs, there: Sequence[Table]) -> Iterator[Finding]:
+        """Try to read the tables, and ask whether the user may write."""
+        yield from super().examine_rights(connection, needs, there)
+        reads_only = connection.scalar(text("SELECT value FROM system.settings WHERE name = 'readonly'"))
+        if str(reads_only) != "0":
+            yield Finding(
+                f"the user may only read, as its setting readonly is {reads_only}",
+                "set  readonly  to 0 in the user's profile, in users.xml or by  ALTER USER, unless it is only read",
+                "privilege",
+                is_error=bool(needs.written),
+            )
 
     # -- schema
 

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-import enum
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
-from decimal import Decimal
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from pathlib import PurePath
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
-from uuid import UUID
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from beanie import BackLink, Link
 from bson import ObjectId
-from pydantic import AnyUrl, BaseModel, EmailStr, SecretStr
-from sqlalchemy import ARRAY, Column, ColumnClause, MetaData, Table, types
-from sqlalchemy.dialects import postgresql
+from pydantic import BaseModel
+from sqlalchemy import Column, Table, types
 
-from fedorm.catalog import SERVICE, catalog
 from fedorm.stores.base import collection_name
 from fedorm.stores.bson_types import field_name
-
-COLLECTION = "fedorm.collection"
-"""The key in a table's ``info`` of the collection that holds its documents."""
-MODEL = "fedorm.model"
-"""The key in a table's ``info`` of the class whose documents are its rows."""
-FIELD = "fedorm.field"
-"""The key in a column's ``info`` of what the database calls its field."""
-
+from fedorm.stores.entity_table import ARRAYS, FIELD, column_type, table_of
 
 LINK = ".$id"
 """The end of the path to what a link holds; a link as a whole is read without it."""
@@ -56,45 +39,9 @@ class ObjectIdText(types.TypeDecorator[Any]):
         return None if value is None else PydanticObjectId(value)
 
 
-class DocumentJSON(postgresql.JSON):
-    """A document within a document, or what has no type of its own; ``->``, ``->>`` and ``.astext`` as in PostgreSQL.
-
-    The fields of a model within a document are columns, too: ``Product.c.address.city`` is
-    ``Product.c["address.city"]``.
-    """
-
-    cache_ok = True
-
-    class Comparator(postgresql.JSON.Comparator[Any]):
-        """Finds the fields of the model within."""
-
-        def __getattr__(self, name: str) -> Any:
-            column: Any = self.expr
-            if name.startswith("_") or not isinstance(column, ColumnClause) or column.table is None:
-                raise AttributeError(name)
-            path = f"{column.name}.{name}"
-            if path not in column.table.c:
-                raise AttributeError(name)
-            return column.table.c[path]
-
-    comparator_factory = Comparator
-
-
 def document_table(model: type[Any]) -> Table:
-    """Make the table of a document model; a column is called as its field in Python is.
-
-    The table has the collection's name. That of a class in a collection that others began has the class's, unless a
-    collection is called so.
-    """
-    collection = collection_name(model)
-    known = catalog.documents(model.__service__)
-    others = [other for other in known if collection_name(other) == collection]
-    name = collection
-    if others and others[0] is not model:
-        taken = model.__name__ in map(collection_name, known)
-        name = f"{collection}_{model.__name__}" if taken else model.__name__
-    info = {COLLECTION: collection, MODEL: model}
-    return Table(name, MetaData(info={SERVICE: model.__service__}), *_columns(model), info=info)
+    """Make the table of a document model; the fields of models within it are columns, too."""
+    return table_of(model, _columns(model))
 
 
 def _columns(
@@ -109,7 +56,7 @@ def _columns(
         stored_as = "_id" if is_key else field_name(model, name)
         path = (*within, (name, f"{stored_as}{LINK}" if link is not None else stored_as))
         called, stored = (".".join(names) for names in zip(*path, strict=True))
-        made.append(Column(called, column_type(field.annotation), primary_key=is_key, info={FIELD: stored}))
+        made.append(Column(called, column_type(field.annotation, _special), primary_key=is_key, info={FIELD: stored}))
         if link is not None:
             made[-1].info[TARGET] = collection_name(link[1])
         # SELECT * and select(Product) have the document within as a whole.
@@ -125,7 +72,7 @@ def _linked(annotation: Any) -> tuple[Any, Any] | None:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Link, BackLink):
         return origin, arguments[0]
-    if origin is Annotated or origin in _ARRAYS or origin in (Union, UnionType):
+    if origin is Annotated or origin in ARRAYS or origin in (Union, UnionType):
         inner = arguments[:1] if origin is Annotated else arguments
         return next((found for one in inner if (found := _linked(one)) is not None), None)
     return None
@@ -141,50 +88,8 @@ def _inner_model(annotation: Any) -> type[Any] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-def column_type(annotation: Any) -> types.TypeEngine[Any]:
-    """Return the type of a field's values; documents within documents, and what is not plain, are JSON."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return column_type(arguments[0])
-    if origin is Link:  # What is known of the other document is its id.
-        fields = getattr(arguments[0], "model_fields", {})
-        return column_type(fields["id"].annotation) if "id" in fields else ObjectIdText()
-    if origin is Literal:
-        kinds = {type(value) for value in arguments}
-        return column_type(kinds.pop()) if len(kinds) == 1 else DocumentJSON()
-    if origin in (Union, UnionType):
-        members = [one for one in arguments if one is not type(None)]
-        return column_type(members[0]) if len(members) == 1 else DocumentJSON()
-    if origin in _ARRAYS or annotation in _ARRAYS:
-        items = set(arguments) - {...}
-        inner = column_type(items.pop()) if len(items) == 1 else DocumentJSON()
-        return ARRAY(DocumentJSON() if isinstance(inner, ARRAY) else inner)
-    return _plain_type(annotation) if isinstance(annotation, type) else DocumentJSON()
-
-
-_ARRAYS = (list, set, frozenset, tuple, Sequence, AbstractSet)
-_TEXTS = (str, AnyUrl, EmailStr, SecretStr, PurePath, IPv4Address, IPv4Network, IPv6Address, IPv6Network)
-"""What Beanie writes as text."""
-
-
-def _plain_type(kind: type[Any]) -> types.TypeEngine[Any]:
-    if issubclass(kind, ObjectId):
-        return ObjectIdText()
-    if issubclass(kind, enum.Enum):
-        values = [str(member.value) for member in kind]
-        return types.Enum(kind, values_callable=lambda _: values, native_enum=False)
-    if issubclass(kind, _TEXTS):
-        return types.Text()
-    for python, made in (
-        (bool, types.Boolean()),
-        (int, types.BigInteger()),
-        (float, types.Float()),
-        (bytes, types.LargeBinary()),
-        (datetime.datetime, types.DateTime(timezone=True)),
-        (datetime.date, types.Date()),
-        (Decimal, types.Numeric()),
-        (UUID, types.Uuid()),
-    ):
-        if issubclass(kind, python):
-            return made
-    return DocumentJSON()
+def _special(annotation: Any) -> types.TypeEngine[Any] | None:
+    if get_origin(annotation) is Link:  # What is known of the other document is its id.
+        fields = getattr(get_args(annotation)[0], "model_fields", {})
+        return column_type(fields["id"].annotation, _special) if "id" in fields else ObjectIdText()
+    return ObjectIdText() if isinstance(annotation, type) and issubclass(annotation, ObjectId) else None

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fedorm.stores.findings import Finding
 from fedorm.stores.rows import Key, RowShape, Values
 
 
@@ -47,6 +48,20 @@ class Backlog:
     seconds: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a server keeps of its log for one feed alone, on its disk, until that feed has read it."""
+
+    name: str
+    """What the server calls who it is kept for, such as a replication slot."""
+    bytes: int | None
+    """None: there is no such thing at the server."""
+    limited: bool = False
+    """Whether the server gives it up by itself when it gets too much."""
+    lost: str | None = None
+    """Why the server has given it up."""
+
+
 class ChangeFeed(ABC):
     """Reads the log of one database for some of its tables. One task uses it at a time.
 
@@ -58,13 +73,17 @@ class ChangeFeed(ABC):
     shapes: Sequence[RowShape]
 
     @abstractmethod
-    async def problems(self) -> list[str]:
-        """Return what stands against it on this server: each a sentence with what to do, such as a setting to change.
+    async def findings(self) -> list[Finding]:
+        """Return what stands against it on this server.
 
         Asks for settings, privileges and tables alone, and changes nothing.
         """
 
-    async def whole_row_problems(self, shapes: Sequence[RowShape] | None = None) -> list[str]:
+    async def problems(self) -> list[str]:
+        """Return the same as sentences, each with what to do."""
+        return [str(finding) for finding in await self.findings()]
+
+    async def whole_row_findings(self, shapes: Sequence[RowShape] | None = None) -> list[Finding]:
         """Return what stands against ``Change.before`` being the whole row, for these shapes or for all."""
         return []
 
@@ -94,6 +113,18 @@ class ChangeFeed(ABC):
     @abstractmethod
     async def backlog(self, position: str) -> Backlog:
         """Return how far behind a position is."""
+
+    async def kept(self) -> list[Kept]:
+        """Return what the server keeps for this feed alone; nothing where it keeps its log for all alike."""
+        return []
+
+    async def give_up(self, most: int) -> list[Kept]:
+        """Have the server keep nothing for this feed any more where that is above ``most`` bytes; return what it was.
+
+        Whoever reads the feed loses its connection, and then finds the log lost. Looked at and given up in one
+        statement: what ``create`` has begun anew meanwhile is left alone.
+        """
+        return []
 
     @abstractmethod
     async def drop(self) -> None:

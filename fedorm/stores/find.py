@@ -10,8 +10,8 @@ from beanie.odm.queries.find import FindMany
 
 if TYPE_CHECKING:
     from fedorm.bridge import Bridge
-    from fedorm.stores.base import DocumentReader
     from fedorm.stores.mongodb import MongoDBStore
+    from fedorm.stores.readers import DocumentReader
 
 
 class _BoundModel:
@@ -91,6 +91,10 @@ class SessionFind(FindMany[Any]):
         if self._options:
             await self._reader.load(documents, self._options)
         return documents
+
+    def for_threads(self, bridge: Bridge, flush: Callable[[], None]) -> SyncFind:
+        """Return the same query for code that is not async."""
+        return SyncFind(self, bridge, flush)
 
     async def count(self) -> int:
         """Count the matching documents, what is pending included."""

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import MetaData
 
 from fedorm.bridge import ThreadBridge
-from fedorm.catalog import catalog
 from fedorm.config import ServiceSettings
 from fedorm.exc import (
     ConfigurationError,
@@ -21,15 +20,18 @@ from fedorm.exc import (
     StaleDocumentError,
     UnsupportedOperationError,
 )
-from fedorm.stores.base import Capability, DocumentReader, Writes, collection_name
-from fedorm.stores.beanie_models import BeanieModels
+from fedorm.stores.base import Capability, collection_name
 from fedorm.stores.bson_types import class_filter, field_name
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.feeds import ChangeFeed
 from fedorm.stores.mongodb_errors import classify
+from fedorm.stores.mongodb_findings import MongoDBExamining
+from fedorm.stores.positions import PositionLog
+from fedorm.stores.readers import DocumentReader, KeptDocuments
 from fedorm.stores.reflecting import Wanted
 from fedorm.stores.rows import RowAccess, RowShape
+from fedorm.stores.writes import Writes
 
 
 @dataclass(slots=True)
@@ -44,13 +46,15 @@ class _Side:
     decisions: DocumentDecisions | None = None
 
 
-class MongoDBStore(BeanieModels):
+class MongoDBStore(MongoDBExamining):
     """A MongoDB database; transactions where the server is a replica set or a sharded cluster."""
 
     kind = "mongodb"
     extra = "mongodb"
+    history = "fedorm.migrate.beanie_history:BeanieHistory"
     batch_size = 500
     most_keys = 2_000
+    may_have = frozenset({Capability.TRANSACTIONS, Capability.CHANGE_FEED})
 
     def __init__(self, service: str, settings: ServiceSettings) -> None:
         super().__init__(service, settings)
@@ -88,6 +92,10 @@ class MongoDBStore(BeanieModels):
         """Close the client."""
         await self._close(sync=False)
 
+    def ping_sync(self, bridge: ThreadBridge) -> None:
+        """Do the same over the client of the bridge's loop."""
+        bridge.run(self.ping(sync=True))
+
     def open_sync(self, bridge: ThreadBridge) -> None:
         """Connect a client of the bridge's loop."""
         bridge.run(self._open(sync=True))
@@ -96,10 +104,10 @@ class MongoDBStore(BeanieModels):
         """Close the client of the bridge's loop."""
         bridge.run(self._close(sync=True))
 
-    async def ping(self) -> None:
+    async def ping(self, *, sync: bool = False) -> None:
         """Run the ``ping`` command."""
-        async with self.named():
-            await self._side(sync=False).database.command("ping")
+        async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
+            await self._side(sync=sync).database.command("ping")
 
     async def _open(self, *, sync: bool) -> None:
         from beanie import init_beanie
@@ -112,7 +120,7 @@ class MongoDBStore(BeanieModels):
                 await side.database.command("ping")
                 await side.client[self.database_name].list_collection_names(nameOnly=True)
                 side.transactions = "setName" in hello or hello.get("msg") == "isdbgrid"
-                models = catalog.documents(self.service)
+                models = self.models()
                 if models:
                     await init_beanie(database=side.database, document_models=models, skip_indexes=True)
         except BaseException:
@@ -225,10 +233,6 @@ class MongoDBStore(BeanieModels):
             found: list[dict[str, Any]] = await cursor.to_list(None)
             return found
 
-    def document_tables(self) -> list[Table]:
-        """Return each class's table: that of the first in a collection by the collection's name."""
-        return [model.__clause_element__() for model in catalog.documents(self.service)]
-
     async def reflect_tables(self, metadata: MetaData, wanted: Wanted, *, sync: bool) -> None:
         """Go by a collection's validator, and by a sample of its documents for what it leaves open."""
         from fedorm.stores.mongodb_reflection import reflect_collections
@@ -238,7 +242,7 @@ class MongoDBStore(BeanieModels):
 
     async def row_counts(self, *, sync: bool = False) -> dict[str, float]:
         """Ask for the collections' own counters; a class counts as many as its collection."""
-        from fedorm.stores.document_table import COLLECTION
+        from fedorm.stores.entity_table import COLLECTION
 
         database = self._side(sync=sync).database
         tables = self.document_tables()
@@ -249,7 +253,7 @@ class MongoDBStore(BeanieModels):
 
     async def read(self, wanted: DocumentScan, *, transaction: Any = None, sync: bool = False) -> list[tuple[Any, ...]]:
         """Read by ``find``: conditions and keys as its filter, the fields as its projection."""
-        from fedorm.stores.document_table import COLLECTION
+        from fedorm.stores.entity_table import COLLECTION
         from fedorm.stores.mongodb_columns import FieldTypeError
         from fedorm.stores.mongodb_scan import find_rows
 
@@ -298,39 +302,15 @@ class MongoDBStore(BeanieModels):
 
     async def write(self, writes: Writes, *, transaction: Any, sync: bool) -> None:
         """Send inserts as one block, updates and deletes as another."""
-        from pymongo import DeleteOne, ReplaceOne, UpdateOne
+        from fedorm.stores.mongodb_writing import send
 
-        collection = self.collection(writes.model, sync=sync)
         async with self.named():
-            if writes.gone or writes.upserts:
-                gone = [DeleteOne({"_id": one}) for one in writes.gone]
-                upserts = [ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in writes.upserts]
-                await collection.bulk_write([*gone, *upserts], session=transaction)
-            if writes.inserts:
-                await self._insert(collection, writes.inserts, transaction)
-            updates = [UpdateOne(query, change) for query, change in writes.updates]
-            deletes = [DeleteOne(query) for query in writes.deletes]
-            if not updates and not deletes:
-                return
-            done = await collection.bulk_write([*updates, *deletes], session=transaction)
-        if done.matched_count < len(updates) or done.deleted_count < len(deletes):
+            stale = await send(self.collection(writes.model, sync=sync), writes, transaction)
+        if stale:
             raise StaleDocumentError(
-                f"service {self.service!r}: {len(updates) + len(deletes)} document(s) of {writes.model.__name__} were "
-                f"to be changed or deleted, {done.matched_count + done.deleted_count} were still there as they had "
-                f"been read; read them again and repeat"
+                f"service {self.service!r}: {stale[0]} document(s) of {writes.model.__name__} were to be changed or "
+                f"deleted, {stale[1]} were still there as they had been read; read them again and repeat"
             )
-
-    @staticmethod
-    async def _insert(collection: Any, documents: list[dict[str, Any]], transaction: Any) -> None:
-        from pymongo.errors import BulkWriteError
-
-        try:
-            await collection.insert_many(documents, session=transaction)
-        except BulkWriteError as error:
-            kept = (error.details or {}).get("nInserted", 0)
-            if transaction is None and kept:  # They were sent in order: those before the one that failed are there.
-                await collection.delete_many({"_id": {"$in": [one["_id"] for one in documents[:kept]]}})
-            raise
 
     async def prepare_events(self, *, sync: bool) -> None:
         """Make the collection, asked once for each client."""
@@ -349,6 +329,30 @@ class MongoDBStore(BeanieModels):
         await self.prepare_events(sync=sync)
         async with self.named():
             await insert_events(self._side(sync=sync).database, events, transaction)
+
+    async def count_keys(
+        self, model: type[Any], names: Sequence[str], *, transaction: Any = None, sync: bool = False
+    ) -> dict[tuple[Any, ...], int]:
+        """Let the server group them."""
+        stored = {name: f"${field_name(model, name)}" for name in names}
+        own = [{"$match": class_filter(model)}] if class_filter(model) else []
+        async with self.named():
+            cursor = await self.collection(model, sync=sync).aggregate(
+                [*own, {"$group": {"_id": stored, "n": {"$sum": 1}}}], session=transaction
+            )
+            return {tuple(one["_id"].get(name) for name in names): one["n"] async for one in cursor}
+
+    def positions(self) -> PositionLog:
+        """Keep them in the collection ``fedorm_sync_positions``."""
+        from fedorm.stores.mongodb_positions import MongoDBPositions
+
+        return MongoDBPositions(self)
+
+    def kept(self, *, sync: bool) -> KeptDocuments:
+        """Read all collections, and write what differs."""
+        from fedorm.stores.mongodb_kept import MongoDBKept
+
+        return MongoDBKept(self, sync=sync)
 
     def row_access(self, shape: RowShape) -> RowAccess:
         """Return what reads and writes whole documents of one class."""

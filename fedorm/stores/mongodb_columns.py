@@ -18,7 +18,8 @@ from uuid import UUID
 from bson import DBRef, Decimal128, Int64, ObjectId
 from sqlalchemy import ARRAY, Column, Table, types
 
-from fedorm.stores.document_table import FIELD, LINK, ObjectIdText
+from fedorm.stores.document_table import LINK, ObjectIdText
+from fedorm.stores.entity_table import FIELD
 
 Convert = Callable[[Any], Any]
 

@@ -16,6 +16,7 @@ from fedorm.exc import ConfigurationError, DocumentValidationError, FeedLostErro
 from fedorm.stores.base import collection_name
 from fedorm.stores.bson_types import class_filter
 from fedorm.stores.feeds import Backlog, Change, ChangeFeed, Chunk
+from fedorm.stores.findings import Finding
 from fedorm.stores.mongodb_stream import Batch, Gathering, Stream, StreamPosition, open_stream
 from fedorm.stores.rows import RowShape
 
@@ -52,33 +53,36 @@ class MongoDBFeed(ChangeFeed):
 
     # -- what the server says
 
-    async def problems(self) -> list[str]:
+    async def findings(self) -> list[Finding]:
         """Ask whether it is a replica set, and open a stream."""
-        problems = [
-            f"{shape.label} is kept by {', '.join(shape.key)}, and the log tells of a deleted document its id alone: "
-            f"use  id  as the key"
+        found = [
+            Finding(
+                f"{shape.label} is kept by {', '.join(shape.key)}, and the log tells of a deleted document its id "
+                f"alone",
+                "use  id  as the key",
+            )
             for shape in self.shapes
             if tuple(shape.key) != ("id",)
         ]
         async with self.store.named():
             hello = await self.store.own_database().command("hello")
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
-            return [
-                *problems,
-                "the server is no member of a replica set, and has no log of changes without one: start it with  "
-                "--replSet rs0  and run  rs.initiate()",
-            ]
+            problem = "the server is no member of a replica set, and has no log of changes without one"
+            return [*found, Finding(problem, "start it with  --replSet rs0  and run  rs.initiate()")]
         try:
             async with open_stream(self.store, self._pipeline, {}):
                 pass
         except ConfigurationError as error:
-            problems.append(str(error))
-        return problems
+            problem, _, mend = str(error).removeprefix(f"service {self.store.service!r}: ").partition(": ")
+            found.append(Finding(problem, mend, "privilege"))
+        return found
 
-    async def whole_row_problems(self, shapes: Sequence[RowShape] | None = None) -> list[str]:
+    async def whole_row_findings(self, shapes: Sequence[RowShape] | None = None) -> list[Finding]:
         """Say so of each."""
         return [
-            f"{shape.label}: the log tells of a document that was changed or deleted not what it was before"
+            Finding(
+                f"{shape.label}: the log tells of a document that was changed or deleted not what it was before", ""
+            )
             for shape in (self.shapes if shapes is None else shapes)
         ]
 

@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import types
 
 from fedorm.stores.conditions import ALWAYS, Compare, DocumentScan
-from fedorm.stores.document_table import FIELD, ObjectIdText
+from fedorm.stores.document_table import ObjectIdText
+from fedorm.stores.entity_table import FIELD
 from fedorm.stores.holding import columns_in, surely_holds
 from fedorm.stores.mongodb_columns import column_values, columns_of
 from fedorm.stores.mongodb_match import Filter, both_filters, match_filter

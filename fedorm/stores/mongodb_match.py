@@ -30,7 +30,8 @@ from fedorm.stores.conditions import (
     Operator,
     Parameter,
 )
-from fedorm.stores.document_table import FIELD, LINK, TARGET, ObjectIdText
+from fedorm.stores.document_table import LINK, TARGET, ObjectIdText
+from fedorm.stores.entity_table import FIELD
 from fedorm.stores.holding import instant
 
 Filter = dict[str, Any]

@@ -10,7 +10,8 @@ from uuid import UUID
 from bson import Decimal128, ObjectId
 from sqlalchemy import ARRAY, Column, MetaData, Table, types
 
-from fedorm.stores.document_table import COLLECTION, FIELD, MODEL, DocumentJSON, ObjectIdText
+from fedorm.stores.document_table import ObjectIdText
+from fedorm.stores.entity_table import COLLECTION, FIELD, MODEL, DocumentJSON
 from fedorm.stores.reflecting import Wanted
 
 SAMPLE = 500

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakKeyDictionary
 
 from sqlalchemy.util import greenlet_spawn
 
 from fedorm.exc import (
-    DocumentValidationError,
     DuplicateKeyError,
     RowError,
     StoreError,
-    UnsupportedOperationError,
 )
 from fedorm.stores.base import batches
 from fedorm.stores.bson_types import class_filter, field_name, thawed
+from fedorm.stores.entity_rows import EntityRows
 from fedorm.stores.rows import Block, Key, RowAccess, RowShape, Values
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ _CHANGED: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 """The collections that open transactions have changed."""
 
 
-class MongoDBRowAccess(RowAccess):
+class MongoDBRowAccess(EntityRows):
     """Writes by unordered bulks of upserts that set the shape's fields, and ``$unset`` those that are not kept as null.
 
     Documents are validated and encoded by their class; its event hooks are not run. A document that is made anew gets
@@ -44,11 +43,8 @@ class MongoDBRowAccess(RowAccess):
     rounds_moments = False
 
     def __init__(self, store: MongoDBStore, shape: RowShape) -> None:
-        super().__init__(shape)
-        if shape.document is None:
-            raise store.error(UnsupportedOperationError, f"{shape.label} is no document class")
+        super().__init__(store, shape)
         self.store = store
-        self.model: type[Any] = shape.document
         self._stored = {name: field_name(self.model, name) for name in self.model.model_fields}
         self._keys = [self._stored[name] for name in shape.key]
 
@@ -66,7 +62,7 @@ class MongoDBRowAccess(RowAccess):
             found = await self._page(size, after, None, since)
             if found:
                 after = self._key(found[-1])
-                yield [self._values(one) for one in found]
+                yield [self._row(one) for one in found]
             if len(found) < size:
                 return
 
@@ -90,7 +86,7 @@ class MongoDBRowAccess(RowAccess):
     async def read(self, keys: Sequence[Key]) -> dict[Key, Values]:
         """Look the keys up in batches."""
         found = await self._found(keys, None)
-        return {self._key(one): self._values(one) for one in found}
+        return {self._key(one): self._row(one) for one in found}
 
     async def present(self, keys: Sequence[Key]) -> set[Key]:
         """Look the keys up in batches."""
@@ -147,13 +143,6 @@ class MongoDBRowAccess(RowAccess):
         values = list(self._at(after).items())
         steps = [dict(values[:at]) | {name: {"$gt": value}} for at, (name, value) in enumerate(values)]
         return {"$or": steps} if len(steps) > 1 else steps[0]
-
-    def _values(self, raw: dict[str, Any]) -> Values:
-        try:
-            document = self.store.parse(self.model, raw)
-        except DocumentValidationError as error:
-            raise self.store.error(RowError, f"{self.shape.label}: {error}") from error
-        return {name: getattr(document, name) for name in self.shape.fields}
 
     def _key(self, raw: dict[str, Any]) -> Key:
         raw = thawed(self.model, raw)
@@ -266,47 +255,7 @@ class MongoDBRowAccess(RowAccess):
     def _class_id(self) -> str:
         return str(self.model.get_settings().class_id)
 
-    # -- values
-
-    def _document(self, row: Values) -> Any:
-        for name in self.shape.fields:
-            if name not in row:
-                raise _InvalidError(f"field {name!r} is missing")
-        try:
-            return self.model.model_validate({name: row[name] for name in self.shape.fields}, by_name=True)
-        except ValueError as error:
-            raise _InvalidError(_problems(error)) from error
-
-    def _valid(self, name: str, value: Any) -> Any:
-        """Return a value as the field holds it."""
-        if name not in self._adapters:
-            raise _InvalidError(f"field {name!r} is none of its fields")
-        try:
-            return self._adapters[name].validate_python(value)
-        except ValueError as error:
-            raise _InvalidError(_problems(error, name)) from error
-
-    @cached_property
-    def _adapters(self) -> dict[str, Any]:
-        from pydantic import TypeAdapter
-
-        fields: dict[str, Any] = self.model.model_fields
-        kinds: dict[str, Any] = {
-            name: Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
-            for name, field in fields.items()
-        }
-        return {name: TypeAdapter(kind) for name, kind in kinds.items()}
-
     # -- errors
-
-    @contextmanager
-    def _valid_rows(self) -> Iterator[None]:
-        try:
-            yield
-        except _InvalidError as error:
-            raise self.store.error(RowError, f"{self.shape.label}: {error}") from error
-        except UnsupportedOperationError as error:
-            raise self.store.error(RowError, f"{self.shape.label}: {error.args[0]}") from error
 
     @asynccontextmanager
     async def _named(self) -> AsyncIterator[None]:
@@ -328,16 +277,6 @@ class MongoDBRowAccess(RowAccess):
         if isinstance(error, DuplicateKeyError) or getattr(cause, "code", None) in _FAULTS:
             raise self.store.error(RowError, f"{self.shape.label}: {cause}") from cause
         raise error
-
-
-class _InvalidError(Exception):
-    """A value that does not fit its field; names the field and leaves the value out."""
-
-
-def _problems(error: ValueError, name: str = "") -> str:
-    told = error.errors(include_input=False, include_url=False) if hasattr(error, "errors") else []
-    fields = ((".".join(str(part) for part in (*([name] if name else []), *one["loc"])), one["msg"]) for one in told)
-    return "; ".join(f"field {field!r}: {message}" for field, message in fields) or "a value does not fit"
 
 
 def _encode(value: Any) -> Any:

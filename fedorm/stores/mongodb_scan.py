@@ -16,7 +16,8 @@ from sqlalchemy import Table
 from fedorm.stores.base import batches
 from fedorm.stores.bson_types import class_filter
 from fedorm.stores.conditions import Both, Condition, DocumentScan, OneOf, Parameter
-from fedorm.stores.document_table import COLLECTION, FIELD, LINK, MODEL
+from fedorm.stores.document_table import LINK
+from fedorm.stores.entity_table import COLLECTION, FIELD, MODEL
 from fedorm.stores.mongodb_columns import columns_of
 from fedorm.stores.mongodb_first import first_rows, has_first_rows
 from fedorm.stores.mongodb_match import Filter, both_filters, equal_values, flattened, match_filter

@@ -13,11 +13,12 @@ from sqlalchemy import URL, Connection, Engine, Executable, MetaData, Table, Tex
 from sqlalchemy.dialects import mysql
 
 from fedorm.exc import AuthenticationError, BranchHeldError, ServiceTimeoutError, ServiceUnavailableError, TLSError
-from fedorm.stores import mysql_twophase
+from fedorm.stores import mysql_findings, mysql_twophase
 from fedorm.stores.base import Capability
 from fedorm.stores.branches import Branch
 from fedorm.stores.exact import Compared, ExactCompared, ExactNumeric, Zoned, use
 from fedorm.stores.feeds import ChangeFeed
+from fedorm.stores.findings import Finding, Needs, too_old
 from fedorm.stores.mysql_rows import MySQLRowAccess
 from fedorm.stores.reflecting import Wanted, restore_json
 from fedorm.stores.replicating import ReplicatingMySQL
@@ -185,13 +186,24 @@ class MySQLStore(ReplicatingMySQL, SQLStore):
         """Go by what was sent: the server does not say whether a transaction has written."""
         return WRITTEN not in connection.info
 
-    def refusal_of(self, connection: Connection) -> str | None:
+    def refusal_of(self, connection: Connection) -> Finding | None:
         """Go by the version: before, a server rolls back what is prepared when its connection ends."""
         dialect: Any = connection.dialect
         name, least = ("MariaDB", (10, 5)) if dialect.is_mariadb else ("MySQL", (5, 7, 7))
         if dialect.server_version_info[: len(least)] >= least:
             return None
-        return f"cannot keep a prepared transaction when its connection ends: {name} {'.'.join(map(str, least))} can"
+        problem = "cannot keep a prepared transaction when its connection ends"
+        return Finding(problem, f"{name} {'.'.join(map(str, least))} can", "version")
+
+    def finding_of_version(self, version: str) -> Finding | None:
+        """Compare it with that of the one or the other."""
+        if "mariadb" in version.lower():
+            return too_old("MariaDB", version, (10, 6))
+        return too_old("MySQL", version, (8,))
+
+    def examine_rights(self, connection: Connection, needs: Needs, there: Sequence[Table]) -> Iterator[Finding]:
+        """Read the user's grants, and the tables' engines."""
+        yield from mysql_findings.examine(connection, needs, str(self.url.database))
 
     def in_doubt(self, connection: Connection) -> list[InDoubt]:
         """Ask for what is prepared on the server, whatever database it is of."""

@@ -1,7 +1,8 @@
 """Changes of a MySQL or MariaDB database, from its row-based binary log.
 
-A position is a file of the log and a place in it, of the server whose ``server_id`` it names; not a GTID, which MySQL
-and MariaDB write in two ways: after a failover to another server a new snapshot is made.
+A position is a file of the log and a place in it, of the server whose ``server_id`` it names. MariaDB's have a GTID,
+too, by which they are found in the log of another server, or in one whose files have other names. MySQL's have none:
+after a failover to another server a new snapshot is made.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pymysql
@@ -20,10 +22,12 @@ from sqlalchemy.util import greenlet_spawn
 from fedorm.exc import ConfigurationError, FeedLostError, ServiceUnavailableError, StoreError
 from fedorm.stores.chunk_queue import ChunkQueue
 from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk
+from fedorm.stores.findings import Finding
+from fedorm.stores.mysql_grants import Grants
 from fedorm.stores.mysql_images import UnreadableColumnError
 from fedorm.stores.mysql_log import LostRowsError, MySQLLog, UnreadableLogError
 from fedorm.stores.mysql_packets import LostConnectionError
-from fedorm.stores.mysql_position import LogPlace, Position
+from fedorm.stores.mysql_position import NOWHERE, LogPlace, Position
 from fedorm.stores.mysql_tables import LoggedTables, UnknownZoneError, logged_tables
 from fedorm.stores.rows import RowShape
 
@@ -34,6 +38,8 @@ T = TypeVar("T")
 _LOG_ERROR = 1236
 _DENIED = {1227, 1045, 1044}
 _NO_LOG = 1381
+_GONE = "could not find", "impossible position", "purged", "bogus data", "not in the master's binlog"
+"""What a server says, under one number with all other errors, of a place that its log does not have."""
 _UNDECIDED = 10.0
 """How many seconds a feed that is made waits for transactions that are prepared."""
 _MOMENT = 0.1
@@ -50,10 +56,8 @@ _WANTED = {
 }
 """What settings have to be, where a server has them, and what to do else."""
 _HAS_TO_EXIST = {"log_bin", "binlog_format", "binlog_row_image", "binlog_row_metadata"}
-_PRIVILEGES = {
-    "REPLICATION SLAVE": ("REPLICATION SLAVE",),
-    "REPLICATION CLIENT": ("REPLICATION CLIENT", "BINLOG MONITOR"),
-}
+_PRIVILEGES = {"REPLICATION SLAVE": (), "REPLICATION CLIENT": ("BINLOG MONITOR",)}
+"""What the user needs, and what MariaDB calls it by now."""
 
 
 class MySQLFeed(ChangeFeed):
@@ -86,48 +90,50 @@ class MySQLFeed(ChangeFeed):
                 ) from error
             raise self.store.wrap(error) from error
 
-    async def problems(self) -> list[str]:
+    async def findings(self) -> list[Finding]:
         """Look at the server's variables, the user's grants, and the tables."""
-        return await self._ask(self._problems)
+        return await self._ask(self._findings)
 
-    def _problems(self, connection: Connection) -> list[str]:
+    def _findings(self, connection: Connection) -> list[Finding]:
         rows = connection.execute(
             text("SHOW GLOBAL VARIABLES WHERE Variable_name IN :names").bindparams(
                 bindparam("names", list(_WANTED), expanding=True)
             )
         )
-        found = {name: str(value).upper() for name, value in rows}
-        problems = [
-            f"{name} is {found.get(name, 'not known to the server')!r} and has to be {wanted!r}: {advice}"
-            for name, (wanted, advice) in _WANTED.items()
-            if (name in found or name in _HAS_TO_EXIST) and found.get(name) != wanted
+        there = {name: str(value).upper() for name, value in rows}
+        found = [
+            Finding(f"{name} is {there.get(name, 'not known to the server')!r} and has to be {wanted!r}", mend)
+            for name, (wanted, mend) in _WANTED.items()
+            if (name in there or name in _HAS_TO_EXIST) and there.get(name) != wanted
         ]
-        user = str(connection.scalar(text("SELECT CURRENT_USER()")))
-        granted: set[str] = set()
-        for grant in connection.scalars(text("SHOW GRANTS")):
-            privileges, everywhere, _ = str(grant).upper().removeprefix("GRANT ").partition(" ON *.* ")
-            granted |= set(privileges.split(", ")) if everywhere else set()
-        account = "@".join(f"'{part}'" for part in user.rsplit("@", 1))
-        problems += [
-            f"the user has no {privilege}: run  GRANT {privilege} ON *.* TO {account}"
+        grants = Grants.of(connection)
+        found += [
+            Finding(f"the user has no {privilege}", f"run  GRANT {privilege} ON *.* TO {grants.account}", "privilege")
             for privilege, others in _PRIVILEGES.items()
-            if not granted & {privilege, *others, "ALL PRIVILEGES"}
+            if not any(grants.has(one) for one in (privilege, *others))
         ]
         for schema, table in self._tables:
-            there = connection.scalar(
+            is_there = connection.scalar(
                 text(
                     "SELECT count(*) FROM information_schema.tables"
                     " WHERE table_schema = :schema AND table_name = :table AND table_type LIKE '%TABLE%'"
                 ),
                 {"schema": schema, "table": table},
             )
-            if not there:
-                problems.append(f"there is no table {schema}.{table}: make it first")
+            if is_there:
+                continue
+            if grants.has("SELECT", schema, table):
+                found.append(Finding(f"there is no table {schema}.{table}", "make it first", "table"))
+            else:  # Those of which the user has no privilege are not listed.
+                quote = connection.dialect.identifier_preparer.quote_identifier
+                grant = f"run  GRANT SELECT ON {quote(schema)}.{quote(table)} TO {grants.account}"
+                found.append(Finding(f"the user has no SELECT on {schema}.{table}", grant, "privilege"))
         try:
             logged_tables(connection, self._tables)
         except UnknownZoneError as error:
-            problems.append(str(error))
-        return problems
+            problem, _, mend = str(error).rpartition(": run  ")
+            found.append(Finding(problem, f"run  {mend}"))
+        return found
 
     # -- positions
 
@@ -151,7 +157,9 @@ class MySQLFeed(ChangeFeed):
         server, after, exact = await self._ask(self._visible)
         if not exact:
             await asyncio.sleep(_UNORDERED)
-        return str(Position(server, after, min(place, after)))
+        start = min(place, after)
+        gtid = await self._ask(lambda connection: self._gtid(connection, after)) if start == after else None
+        return str(Position(server, after, start, gtid))
 
     @staticmethod
     def _prepared(connection: Connection) -> set[tuple[Any, ...]]:
@@ -186,6 +194,14 @@ class MySQLFeed(ChangeFeed):
     def _server(connection: Connection) -> str:
         return str(connection.scalar(text("SELECT @@GLOBAL.server_id")))
 
+    @staticmethod
+    def _gtid(connection: Connection, place: LogPlace) -> str | None:
+        """Return what MariaDB calls a place in its log; None if it does not know, and for MySQL."""
+        if not getattr(connection.dialect, "is_mariadb", False):
+            return None
+        asked = text("SELECT BINLOG_GTID_POS(:file, :position)")
+        return connection.scalar(asked, {"file": place.file, "position": place.position}) or None
+
     def _logs(self, connection: Connection) -> list[LogPlace]:
         try:
             rows = connection.execute(text("SHOW BINARY LOGS")).all()
@@ -218,8 +234,7 @@ class MySQLFeed(ChangeFeed):
 
     async def stream(self, position: str) -> AsyncIterator[Chunk]:
         """Read in a thread, over connections of its own; a server that says nothing for 30 seconds is lost."""
-        start = Position.parse(position)
-        tables = await self._ask(lambda connection: self._check(connection, start))
+        tables, start = await self._ask(lambda connection: self._check(connection, Position.parse(position)))
         queue = ChunkQueue()
         log = MySQLLog(self._options(), tables, start, queue)
         thread = threading.Thread(target=log.run, name=f"fedorm-{self.store.service}-log", daemon=True)
@@ -236,22 +251,34 @@ class MySQLFeed(ChangeFeed):
             await queue.close()
             thread.join()
 
-    def _check(self, connection: Connection, position: Position) -> LoggedTables:
-        """Return the tables; raise for a position that is not in this server's log any more."""
-        if self._server(connection) != position.server:
-            raise self.store.error(FeedLostError, "is another server than the one whose log was read")
+    def _check(self, connection: Connection, position: Position) -> tuple[LoggedTables, Position]:
+        """Return the tables, and the position as this server has it; raise for one that its log does not have."""
+        server = self._server(connection)
+        missing = self._missing(connection, server, position)
+        if missing is None:
+            if position.gtid is None and position.start == position.after:
+                position = replace(position, gtid=self._gtid(connection, position.after))
+        elif position.gtid is None or not getattr(connection.dialect, "is_mariadb", False):
+            raise self.store.error(FeedLostError, missing)
+        else:
+            position = Position(server, NOWHERE, NOWHERE, position.gtid)
+        try:
+            return logged_tables(connection, self._tables), position
+        except UnknownZoneError as error:
+            raise ConfigurationError(f"service {self.store.service!r}: {error}") from None
+
+    def _missing(self, connection: Connection, server: str, position: Position) -> str | None:
+        """Return why a position's file is not what it was."""
+        if server != position.server:
+            return "is another server than the one whose log was read"
         sizes = {log.file: log.position for log in self._logs(connection)}
         for place in (position.start, position.after):
             if place.position > sizes.get(place.file, -1):
-                raise self.store.error(
-                    FeedLostError,
+                return (
                     f"its binary log does not have {place.file} up to {place.position} any more: keep it for longer, "
-                    f"by  SET GLOBAL expire_logs_days  (MariaDB) or  binlog_expire_logs_seconds  (MySQL)",
+                    f"by  SET GLOBAL expire_logs_days  (MariaDB) or  binlog_expire_logs_seconds  (MySQL)"
                 )
-        try:
-            return logged_tables(connection, self._tables)
-        except UnknownZoneError as error:
-            raise ConfigurationError(f"service {self.store.service!r}: {error}") from None
+        return None
 
     def _options(self) -> dict[str, Any]:
         """Return PyMySQL's arguments, those of the store's engine for threads."""
@@ -285,4 +312,4 @@ class MySQLFeed(ChangeFeed):
 
 def _is_lost(message: str) -> bool:
     text = message.lower()
-    return any(word in text for word in ("could not find", "impossible position", "purged", "bogus data"))
+    return any(word in text for word in _GONE)

@@ -34,12 +34,13 @@ from fedorm.stores.mysql_packets import (
     LostConnectionError,
     key_getter,
     mariadb_flags,
+    mariadb_gtid,
     read_changes,
     read_header,
     read_rows,
     table_number,
 )
-from fedorm.stores.mysql_position import LogPlace, Position
+from fedorm.stores.mysql_position import NOWHERE, Gtids, LogPlace, Position
 from fedorm.stores.mysql_statements import first_word
 from fedorm.stores.mysql_tables import LoggedTables
 from fedorm.stores.rows import Key, Values
@@ -85,7 +86,8 @@ class MySQLLog:
         self._options["read_timeout"] = _SILENCE
         self._connections: list[LogConnection] = []
         self._closing = False
-        self._reader = self._library(position.start)
+        self._gtids = Gtids(position.gtid)
+        self._reader = self._library(position)
         self._readers: dict[int, list[tuple[RowReader, Callable[[Values], Key]]]] = {}
         self._passed: set[int] = set()
         """Numbers of tables that are none of those that are wanted."""
@@ -105,14 +107,16 @@ class MySQLLog:
         self._told = position.after
         self._told_at = 0.0
 
-    def _library(self, start: LogPlace) -> BinLogStreamReader:
+    def _library(self, position: Position) -> BinLogStreamReader:
         return BinLogStreamReader(
             dict(self._options),
             server_id=random.randrange(2**31, 2**32),  # noqa: S311 - no secret; like no other reader's.
             resume_stream=True,
             blocking=True,
-            log_file=start.file,
-            log_pos=start.position,
+            log_file=position.start.file,
+            log_pos=position.start.position,
+            auto_position=position.gtid if position.start is NOWHERE else None,
+            is_mariadb=position.start is NOWHERE,
             only_events=[
                 PartialUpdateRowsEvent,
                 QueryEvent,
@@ -206,10 +210,11 @@ class MySQLLog:
         elif kind == XID:
             self._commit(timestamp)
         elif kind == MARIADB_GTID:
-            self._begin(mariadb_flags(data))
+            self._begin(mariadb_flags(data), *mariadb_gtid(data))
         return True
 
-    def _begin(self, flags: int) -> None:
+    def _begin(self, flags: int, domain: int, gtid: str) -> None:
+        self._gtids.begin(domain, gtid)
         if not flags & _STANDALONE:
             self._start(is_xa=bool(flags & _PREPARED_XA))
 
@@ -219,7 +224,7 @@ class MySQLLog:
         elif isinstance(event, QueryEvent):
             self._query(event)
         elif isinstance(event, MariadbGtidEvent):
-            self._begin(event.flags)
+            self._begin(event.flags, event.domain_id, event.gtid)
         elif isinstance(event, HeartbeatLogEvent):
             self._quiet(0.0)
         elif isinstance(event, RotateEvent):
@@ -332,6 +337,7 @@ class MySQLLog:
     def _finish(self) -> None:
         """End a transaction: the log has been read up to here."""
         self._end = LogPlace.of(self._reader.log_file, self._reader.log_pos)
+        self._gtids.end()
         self._repeats = self._repeats and self._end < self._after
         self._in_group = self._is_xa = False
         self._changes, self._sent = [], 0
@@ -359,7 +365,7 @@ class MySQLLog:
 
     def _position(self) -> Position:
         start = min((begin for _, begin in self._prepared.values()), default=self._end)
-        return Position(self._server, self._end, start)
+        return Position(self._server, self._end, start, self._gtids.told() if start == self._end else None)
 
     def _put(self, chunk: Chunk, *, whole: bool) -> None:
         if not self._queue.put(chunk, whole=whole):

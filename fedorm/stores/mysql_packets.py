@@ -38,6 +38,7 @@ _BUFFER = 512 * 1024
 """How much is taken from the socket at once: each time the thread has to wait for the interpreter's lock again."""
 _header = Struct("<xIBIIIH").unpack_from
 _short = Struct("<H").unpack_from
+_gtid = Struct("<QI").unpack_from
 
 
 class LostConnectionError(Exception):
@@ -96,6 +97,13 @@ def table_number(data: bytes) -> int:
 def mariadb_flags(data: bytes) -> int:
     """Return the flags of a MariaDB GTID event: behind its number and domain."""
     return data[BODY + 12]
+
+
+def mariadb_gtid(data: bytes) -> tuple[int, str]:
+    """Return the replication domain of a MariaDB GTID event, and the GTID."""
+    _, _, server, _, _, _ = _header(data)
+    number, domain = _gtid(data, BODY)
+    return domain, f"{domain}-{server}-{number}"
 
 
 def read_rows(data: bytes, checksum: int) -> Rows:

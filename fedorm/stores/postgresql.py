@@ -32,11 +32,12 @@ from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import greenlet_spawn
 
 from fedorm.exc import AuthenticationError, BranchHeldError, ServiceTimeoutError, ServiceUnavailableError, TLSError
-from fedorm.stores import postgresql_twophase
+from fedorm.stores import postgresql_findings, postgresql_twophase
 from fedorm.stores.base import Capability
 from fedorm.stores.branches import Branch
 from fedorm.stores.exact import Processor, check_zones, use
 from fedorm.stores.feeds import ChangeFeed
+from fedorm.stores.findings import Finding, Needs
 from fedorm.stores.postgresql_feed import PostgreSQLFeed
 from fedorm.stores.postgresql_rows import PostgreSQLRowAccess
 from fedorm.stores.postgresql_values import read_endless
@@ -63,6 +64,7 @@ class PostgreSQLStore(ReplicatingPostgreSQL, SQLStore):
     """A PostgreSQL database, 12 or later."""
 
     kind = "postgresql"
+    oldest = (12,)
     answers_while_streaming = True
     sql_dialect = "postgres"
     extra = "postgresql"
@@ -195,15 +197,27 @@ class PostgreSQLStore(ReplicatingPostgreSQL, SQLStore):
         """Bind all keys as one array."""
         return bindparam(name, keys, type_=ARRAY(kind) if kind is not None else None)
 
-    def refusal_of(self, connection: Connection) -> str | None:
+    def refusal_of(self, connection: Connection) -> Finding | None:
         """Ask for the setting that allows prepared transactions."""
-        allowed = int(connection.scalar(text("SELECT current_setting('max_prepared_transactions')")) or 0)
+        asked = text(
+            "SELECT current_setting('max_prepared_transactions')::int, current_setting('max_connections')::int"
+        )
+        allowed, connections = connection.execute(asked).one()
         if allowed:
             return None
-        return (
-            "its max_prepared_transactions is 0, so that no transaction can be prepared: set it in postgresql.conf to "
-            "at least max_connections, and restart the server"
+        return Finding(
+            "its max_prepared_transactions is 0, so that no transaction can be prepared",
+            f"run  ALTER SYSTEM SET max_prepared_transactions = {connections}  and restart the server",
         )
+
+    def asks_version(self) -> TextClause:
+        """Return the query for the version alone."""
+        return text("SHOW server_version")
+
+    def examine_rights(self, connection: Connection, needs: Needs, there: Sequence[Table]) -> Iterator[Finding]:
+        """Ask the server's catalog."""
+        yield from postgresql_findings.examine_rights(connection, needs)
+        yield from postgresql_findings.examine_log(connection)
 
     def in_doubt(self, connection: Connection) -> list[InDoubt]:
         """Ask for what is prepared in this database."""

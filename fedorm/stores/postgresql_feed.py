@@ -14,7 +14,8 @@ from sqlalchemy.util import greenlet_spawn
 
 from fedorm.exc import ConfigurationError, FeedLostError, ServiceTimeoutError, StoreError
 from fedorm.stores import postgresql_slot as at_server
-from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk
+from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk, Kept
+from fedorm.stores.findings import Finding
 from fedorm.stores.pgoutput import (
     Decoder,
     KeyNotLoggedError,
@@ -81,11 +82,11 @@ class PostgreSQLFeed(ChangeFeed):
 
     # -- at the server
 
-    async def problems(self) -> list[str]:
+    async def findings(self) -> list[Finding]:
         """Ask for the settings, the user's privileges, the tables and their keys."""
         return await self._ask(obstacles, self.shapes, self.slot, self.publication)
 
-    async def whole_row_problems(self, shapes: Sequence[RowShape] | None = None) -> list[str]:
+    async def whole_row_findings(self, shapes: Sequence[RowShape] | None = None) -> list[Finding]:
         """Return what stands against ``Change.before`` being the whole row, for these shapes or for all."""
         return await self._ask(whole_row_obstacles, self.shapes if shapes is None else shapes)
 
@@ -126,19 +127,21 @@ class PostgreSQLFeed(ChangeFeed):
         await self._ask(at_server.drop_publication, self.publication)
 
     async def _drop_slot(self) -> None:
+        await self._unless_in_use(lambda connection: at_server.drop_slot(connection, self.slot))
+
+    async def _unless_in_use(self, drop: Callable[[Connection], T]) -> T | None:
+        """Drop the slot, and wait for who reads it; return None if it is not there."""
         deadline = asyncio.get_running_loop().time() + self.patience
         while True:
             try:
-                await self._ask(at_server.drop_slot, self.slot)
+                return await self._ask(drop)
             except StoreError as error:
                 state = _state_of(error.__cause__)
                 if state == NOT_THERE:
-                    return
+                    return None
                 if state != IN_USE or asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(0.1)
-            else:
-                return
 
     async def confirm(self, position: str) -> None:
         """Tell it over the stream's connection, else when the next stream begins."""
@@ -169,6 +172,18 @@ class PostgreSQLFeed(ChangeFeed):
         if state is None:
             raise self._lost(f"there is no replication slot {self.slot}")
         return Retained(state.retained, state.wal_status, state.safe)
+
+    async def kept(self) -> list[Kept]:
+        """Ask for the slot."""
+        state, name = await self._ask(at_server.slot_state, self.slot), f"replication slot {self.slot}"
+        if state is None:
+            return [Kept(name, None)]
+        return [Kept(name, state.retained, limited=state.safe is not None, lost=state.lost)]
+
+    async def give_up(self, most: int) -> list[Kept]:
+        """Drop the slot, and end the connection that reads it."""
+        dropped = await self._unless_in_use(lambda connection: at_server.drop_larger_slot(connection, self.slot, most))
+        return [] if dropped is None else [Kept(f"replication slot {self.slot}", dropped)]
 
     # -- the stream
 
@@ -268,11 +283,8 @@ class PostgreSQLFeed(ChangeFeed):
         """Return the slot's state; raise ``FeedLostError`` if not all since ``position`` is there."""
         if state is None or state.plugin != PLUGIN:
             raise self._lost(f"there is no replication slot {self.slot} of the plugin {PLUGIN}")
-        if state.wal_status == "lost" or state.reason:
-            raise self._lost(
-                f"the server has given up the replication slot {self.slot} "
-                f"({state.reason or 'more of its log was to be kept than max_slot_wal_keep_size allows'})"
-            )
+        if state.lost:
+            raise self._lost(f"the server has given up the replication slot {self.slot} ({state.lost})")
         if state.confirmed is not None and parse_lsn(state.confirmed) > position:
             raise self._lost(
                 f"the replication slot {self.slot} was read up to {state.confirmed}, beyond {format_lsn(position)}"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, text
+from sqlalchemy import BigInteger, Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from fedorm.stores.pgoutput import TableName
@@ -65,6 +65,13 @@ class SlotState:
     end: str
     """Where the log ends."""
 
+    @property
+    def lost(self) -> str | None:
+        """Why the server has given the slot up; None as long as it has not."""
+        if self.wal_status == "lost" or self.reason:
+            return self.reason or "more of its log was to be kept than max_slot_wal_keep_size allows"
+        return None
+
 
 _SLOT = text(
     "SELECT to_jsonb(s) AS state, pg_current_wal_lsn()::text AS log_end,"
@@ -107,6 +114,28 @@ def drop_slot(connection: Connection, slot: str) -> None:
     """Drop the slot if it is there."""
     dropped = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = :slot"
     connection.execute(text(dropped), {"slot": slot})
+
+
+_LARGER = (
+    " FROM pg_replication_slots s WHERE s.slot_name = :slot"
+    " AND pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn) > :most"
+)
+_MOST = bindparam("most", type_=BigInteger)
+_END_READER = text("SELECT pg_terminate_backend(s.active_pid)" + _LARGER + " AND s.active_pid IS NOT NULL").bindparams(
+    _MOST
+)
+_DROP_LARGER = text(
+    "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::bigint AS retained,"
+    " pg_drop_replication_slot(s.slot_name)" + _LARGER
+).bindparams(_MOST)
+
+
+def drop_larger_slot(connection: Connection, slot: str, most: int) -> int | None:
+    """Drop the slot if more than ``most`` bytes are kept for it, whoever reads it; return how many these were."""
+    asked = {"slot": slot, "most": most}
+    connection.execute(_END_READER, asked)
+    found = connection.execute(_DROP_LARGER, asked).one_or_none()
+    return None if found is None else int(found.retained)
 
 
 # -- the publication

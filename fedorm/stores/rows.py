@@ -77,6 +77,8 @@ class RowAccess(ABC):
     database says, for everything else another one.
     """
 
+    sees_new_keys: ClassVar[bool] = True
+    """Whether pages have rows that were added while they were read; where not, those are in the next reading."""
     rounds_moments: ClassVar[bool] = True
     """Whether the database rounds moments with more digits than a column keeps, and does not cut them off."""
 

@@ -47,17 +47,16 @@ from fedorm.exc import (
 from fedorm.stores.exact import RefusedValueError
 from fedorm.stores.reflecting import Wanted, generic, reflect_tables
 from fedorm.stores.replicating import Replicating
-from fedorm.stores.sql_reading import SQLReading
+from fedorm.stores.sql_examining import SQLExamining
 from fedorm.stores.tls import client_context, split_tls
 from fedorm.stores.touched import TouchedTables
-from fedorm.stores.twophase import TwoPhase
 from fedorm.stores.watching import watch
 
 WRITES = "fedorm_writes"
 """The execution option of a transaction that writes after it has read; SQLite has to know that before it reads."""
 
 
-class SQLStore(TwoPhase, Replicating, SQLReading):
+class SQLStore(Replicating, SQLExamining):
     """A service behind two SQLAlchemy engines: one for greenlets, one for threads."""
 
     sql_dialect: ClassVar[str]
@@ -257,6 +256,14 @@ class SQLStore(TwoPhase, Replicating, SQLReading):
             wrapped = self.wrap(error)
             raise wrapped from (None if wrapped is error else error)
 
+    def ping_sync(self, bridge: ThreadBridge) -> None:
+        """Run ``SELECT 1`` over a pooled connection for threads; how long that may take is the driver's to say."""
+        try:
+            self._select_one(self.sync_engine)
+        except Exception as error:
+            wrapped = self.wrap(error)
+            raise wrapped from (None if wrapped is error else error)
+
     @staticmethod
     def _select_one(engine: Engine) -> None:
         with engine.connect() as connection:
@@ -270,13 +277,11 @@ class SQLStore(TwoPhase, Replicating, SQLReading):
 
     def open_sync(self, bridge: ThreadBridge) -> None:
         """Connect the engine for threads."""
-        engine = self.sync_engine
         try:
-            self._select_one(engine)
-        except Exception as error:
+            self.ping_sync(bridge)
+        except Exception:
             self.close_sync(bridge)
-            wrapped = self.wrap(error)
-            raise wrapped from (None if wrapped is error else error)
+            raise
 
     def close_sync(self, bridge: ThreadBridge) -> None:
         """Dispose of the engine for threads."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, Executable, Table, event, types
+from sqlalchemy import URL, Connection, Engine, Executable, Table, TextClause, event, text, types
 from sqlalchemy.dialects import sqlite
 
 from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError
 from fedorm.stores.base import Capability
 from fedorm.stores.exact import FiniteFloat, FloatBackedNumeric, Zoned, use
+from fedorm.stores.findings import Finding, Needs
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.sql import WRITES, SQLStore
 from fedorm.stores.sqlite_rows import SQLiteRowAccess
@@ -27,6 +30,7 @@ class SQLiteStore(SQLStore):
     """A SQLite file; the embedded stand-in for a server."""
 
     kind = "sqlite"
+    oldest = (3, 35)
     answers_while_streaming = True
     sql_dialect = "sqlite"
     extra = "sqlite"
@@ -73,6 +77,17 @@ class SQLiteStore(SQLStore):
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
         return engine
+
+    def asks_version(self) -> TextClause:
+        """Ask the library."""
+        return text("SELECT sqlite_version()")
+
+    def examine_rights(self, connection: Connection, needs: Needs, there: Sequence[Table]) -> Iterator[Finding]:
+        """Look at the file, and at its folder: others are made beside it."""
+        file = connection.scalar(text("SELECT file FROM pragma_database_list WHERE name = 'main'"))
+        for path in [Path(file), Path(file).parent] if file else []:
+            if not os.access(path, os.W_OK):
+                yield Finding(f"this process may not write to {path}", f"run  chmod u+w {path}", "privilege")
 
     def row_access(self, shape: RowShape) -> RowAccess:
         """Return what reads and writes whole rows of one table."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection, Engine
 
 from fedorm.stores.branches import Branch
+from fedorm.stores.findings import Finding
 
 _ASKED = "fedorm.two_phase_refusal"
 
@@ -34,12 +35,13 @@ class TwoPhase:
         known: dict[str, str | None] = engine.pool.__dict__
         if _ASKED not in known:
             with engine.connect() as connection:
-                known[_ASKED] = self.refusal_of(connection)
+                refusal = self.refusal_of(connection)
+                known[_ASKED] = None if refusal is None else str(refusal)
         return known[_ASKED]
 
-    def refusal_of(self, connection: Connection) -> str | None:
+    def refusal_of(self, connection: Connection) -> Finding | None:
         """Ask the server."""
-        return "cannot prepare a transaction"
+        return Finding("cannot prepare a transaction", "")
 
     def in_doubt(self, connection: Connection) -> list[InDoubt]:
         """Return the prepared branches of fedorm's that the server shows; maybe of other databases, too."""

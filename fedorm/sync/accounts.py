@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy import exc as sa_exc
 
 from fedorm.stores.sql import SQLStore
@@ -37,6 +37,8 @@ class Account:
     lag_rows: int | None
     held: bool = False
     """Whether somebody wants it for himself, or has it: nobody else is to carry it out."""
+    lost: str | None = None
+    """Why its log is kept no more, and what to do; None as long as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +184,43 @@ class Accounts:
     async def get(self, rule: str) -> Account | None:
         """Return a rule's account; None for one that was never carried out."""
         table = self._kept.table
-        names = [name for name in Account.__dataclass_fields__ if name != "held"]
-        held = self._held(rule, time.time()).scalar_subquery()
-        rows = await self._kept.read(select(*(table.c[name] for name in names), held).where(table.c.rule == rule))
+        names = [name for name in Account.__dataclass_fields__ if name not in ("held", "lost")]
+        held, lost = self._held(rule, time.time()).scalar_subquery(), self._lost(rule).scalar_subquery()
+        rows = await self._kept.read(select(*(table.c[name] for name in names), held, lost).where(table.c.rule == rule))
         return Account(*rows[0]) if rows else None
+
+    # -- of a log that is kept no more
+
+    def _lost(self, rule: str) -> Any:
+        """Return the query why a rule's log is kept no more."""
+        notes = self._kept.table.alias()
+        return select(notes.c.last_error).where(notes.c.rule == f"{rule} (log lost)")
+
+    async def lost(self, rule: str) -> str | None:
+        """Return why a rule's log is kept no more, as it was noted."""
+        rows = await self._kept.read(self._lost(rule))
+        return rows[0][0] if rows else None
+
+    async def note_lost(self, rule: str, why: str) -> None:
+        """Note why a rule's log is kept no more, until ``found()``. Who has noted it first is right."""
+        table, note = self._kept.table, f"{rule} (log lost)"
+        await self._enter(rule)
+        with suppress(sa_exc.IntegrityError):
+            noted = insert(table).values(rule=note, last_error=why)
+            await self._kept.write(lambda connection: connection.execute(noted))
+
+    async def found(self, rule: str) -> None:
+        """Note that a rule's log is read from now on, anew."""
+        if await self.lost(rule) is not None:
+            gone = delete(self._kept.table).where(self._kept.table.c.rule == f"{rule} (log lost)")
+            await self._kept.write(lambda connection: connection.execute(gone))
+
+    async def warn(self, rule: str, error: str) -> None:
+        """Note what its owner, if it has one, may not have noticed."""
+        table = self._kept.table
+        await self._enter(rule)
+        change = update(table).where(table.c.rule == rule).values(last_error=error)
+        await self._kept.write(lambda connection: connection.execute(change))
 
 
 def wish(rule: str) -> str:

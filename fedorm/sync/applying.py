@@ -38,6 +38,15 @@ class Work:
         self.gone[key] = source_key
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What has become of a block, in rows."""
+
+    written: int
+    deleted: int
+    failed: int
+
+
 class Applier:
     """Writes one rule's work, for one owner."""
 
@@ -51,6 +60,7 @@ class Applier:
         epoch: int,
         *,
         alone: bool = False,
+        fences: Sequence[tuple[Positions, int]] = (),
     ) -> None:
         self._mapping, self._target, self._positions = mapping, target, positions
         self._writer = Writer(target)
@@ -58,6 +68,8 @@ class Applier:
         self.handle: Any = None
         """The target's transaction while only a part of a source's transaction is written."""
         self._is_open = False
+        self._fences = fences
+        """What each transaction begins with, and the token that it writes there unless there is a greater one."""
         self._alone = alone
         """Whether each block is committed by itself, without a position."""
         self._careful = False
@@ -71,10 +83,11 @@ class Applier:
         """The greatest that was given to a block, whether it was committed or not."""
         return self._version
 
-    async def apply(self, work: Work, position: Position | None, *, version: int | None = None) -> None:
+    async def apply(self, work: Work, position: Position | None, *, version: int | None = None) -> Applied:
         """Write, save the position in the same transaction, and commit. None: more of the same transaction follows.
 
-        ``version`` is that of a block without a position.
+        ``version`` is that of a block without a position. Returns what was done, however often that is said elsewhere
+        meanwhile: the progress begins at 0 again each time it is.
         """
         if version is not None or position is not None:
             self._version = max(self._version, version or 0, position.version if position is not None else 0)
@@ -93,14 +106,18 @@ class Applier:
         if position is not None:
             self._careful = False
         written = [self._mapping.key_of(one.source) for one in work.outcomes.values() if one not in failed]
-        self._progress.synced += len(block.upserts)
-        self._progress.deleted += len(block.deletes) + len(block.changes)
+        done = Applied(len(block.upserts), len(block.deletes) + len(block.changes), len(failed))
+        self._progress.synced += done.written
+        self._progress.deleted += done.deleted
         await self.letters.settled([*written, *work.gone.values()])
+        return done
 
     async def _write(self, block: Block, position: Position | None) -> None:
         if not self._is_open:
             self.handle, self._is_open = await self._target.begin(), True
         try:
+            for fence, token in self._fences:
+                await fence.save(self.handle, Position("stream", version=self._version), token)
             if len(block):
                 await self._writer.write(self.handle, block, version=position.version if position else self._version)
             if position is None and not (self._alone or self._careful):

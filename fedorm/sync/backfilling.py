@@ -12,6 +12,7 @@ from fedorm.sync.feeding import leave_log
 from fedorm.sync.passes import snapshot
 from fedorm.sync.polling import Poller
 from fedorm.sync.positions import Position
+from fedorm.sync.retaining import begun
 from fedorm.sync.strategies import CDC, EventDriven
 
 if TYPE_CHECKING:
@@ -60,12 +61,13 @@ async def fill(sync: Sync, carrying: Carrying, report: Callable[[Filled], None] 
 async def _fill_behind_stream(sync: Sync, carrying: Carrying, before: Position | None) -> None:
     strategy = carrying.rule.strategy
     assert isinstance(strategy, CDC | EventDriven)
-    if before is not None and before.stage == "snapshot" and before.is_of(strategy):
+    is_lost = await sync.accounts(carrying.rule).lost(carrying.rule.name) is not None
+    if before is not None and before.stage == "snapshot" and before.is_of(strategy) and not is_lost:
         position = before  # Goes on from where it was interrupted.
     else:
         fresh = before is None and await carrying.target.count() == 0
         # Anew also where there is one: its log may be lost, which is what a backfill mends.
-        feed = await sync.feed(carrying.rule).create() if isinstance(strategy, CDC) else None
+        feed = await begun(carrying, sync.feed(carrying.rule)) if isinstance(strategy, CDC) else None
         version = before.version + 1 if before is not None else carrying.first_version() + 1
         # What is committed from now on is in the stream, and comes again after this.
         position = Position("snapshot", feed=feed, compares=not fresh, version=version)
@@ -76,8 +78,9 @@ async def _fill_behind_stream(sync: Sync, carrying: Carrying, before: Position |
 async def rewind(sync: Sync, carrying: Carrying) -> Filled:
     """Have all rows published again by who publishes the changes of a rule, when that goes on."""
     position = await carrying.load()
-    if position is not None and position.stage != "snapshot":
-        feed = await sync.feed(carrying.rule).create()
+    is_lost = await sync.accounts(carrying.rule).lost(carrying.rule.name) is not None
+    if position is not None and (position.stage != "snapshot" or is_lost):
+        feed = await begun(carrying, sync.feed(carrying.rule))
         anew = Position("snapshot", feed=feed, version=position.version + 1)
         await carrying.positions.save(None, anew, carrying.epoch)
     return Filled(0, await carrying.source.count(), 0, 0, 0, 0.0)

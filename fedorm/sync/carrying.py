@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from fedorm.exc import RowError
 from fedorm.stores.rows import Key, RowAccess, Values
 from fedorm.sync.accounts import Progress
-from fedorm.sync.applying import Applier, Work
+from fedorm.sync.applying import Applied, Applier, Work
 from fedorm.sync.dead_letters import DeadLetters
 from fedorm.sync.mapping import Outcome
+from fedorm.sync.marking import is_marked
 from fedorm.sync.positions import Position, Positions
 from fedorm.sync.related import Related
 from fedorm.sync.resolving import ResolvedRule
@@ -47,7 +48,7 @@ class Carrying:
     progress: Progress = field(default_factory=Progress)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     shared: bool = False
-    """Whether other rules write to the target, too: then a row there that the source does not have may be another's."""
+    """Whether other rules write to the target, and nothing says whose a row is: it may be another's."""
     related: Related | None = None
     on_page: Callable[[int, int, int, int], None] | None = None
     """Told of each page of a pass: rows, and how many of them were written, deleted and failed."""
@@ -75,13 +76,30 @@ class Carrying:
             return max(before + 1, self.applier.version + 1, int(time.time() * 1e6))
         return max(before, self.epoch * _EPOCH, self.applier.version)
 
-    async def write_apart(self, work: Work, position: Position | None) -> None:
-        """Write a block beside what the strategy does, whose ``position`` stays where it is."""
+    async def write_apart(
+        self,
+        work: Work,
+        position: Position | None,
+        *,
+        version: int | None = None,
+        fences: Sequence[tuple[Positions, int]] = (),
+    ) -> Applied:
+        """Write a block beside what the strategy does, whose ``position`` stays where it is.
+
+        Raises ``LeaseLostError`` for a fence that has a greater token.
+        """
         applier = Applier(
-            self.rule.mapping, self.target, self.positions, self.letters, self.progress, self.epoch, alone=True
+            *(self.rule.mapping, self.target, self.positions, self.letters, self.progress, self.epoch),
+            alone=True,
+            fences=fences,
         )
-        version = self.first_version(position.version if position is not None else 0) + 1
-        await applier.apply(work, None, version=version)
+        if version is None:
+            version = self.next_version(position)
+        return await applier.apply(work, None, version=version)
+
+    def next_version(self, position: Position | None) -> int:
+        """Return the version of a block that is written beside what the strategy does."""
+        return self.first_version(position.version if position is not None else 0) + 1
 
     def check(self) -> None:
         """Raise ``StoppedError`` when no other batch is to be begun."""
@@ -147,16 +165,28 @@ class Carrying:
             row = there.get(key)
             if outcome.values is None or row is None or self._sameness.differing(outcome.values, row):
                 left.outcomes[key] = outcome
-        marks = self.rule.declared.mark
+        rule, mapping = self.rule.declared, self.rule.mapping
         for key, source_key in work.gone.items():
             row = there.get(key)
-            if row is not None and not (marks and all(row.get(n) == v for n, v in marks.items() if not callable(v))):
+            if row is None or self._sameness.differing(mapping.owns, row):
+                continue  # Another rule's.
+            if not (rule.mark and is_marked(rule, row, mapping.unmark, self._sameness)):
                 left.gone[key] = source_key
         return left
 
     def differing_fields(self, wanted: Values, there: Values) -> list[str]:
         """Return the fields in which a row of the target is not as it should be."""
         return self._sameness.differing(wanted, there)
+
+    def tell_left(self) -> None:
+        """Say that copies of rows may be left that are gone: nothing tells whose they are."""
+        target = self.rule.target.label
+        problem = (
+            f"copies of rows that are gone may be left in {target}, as other rules fill it, too: remove them, and say "
+            f"which rows are this rule's with  owns={{...}}"
+        )
+        self.progress.last_error = problem
+        log.error("sync rule %r: %s", self.rule.name, problem)
 
     def done(self, *, lag: float | None = None) -> None:
         """Take note that the target is as the source was ``lag`` seconds ago."""

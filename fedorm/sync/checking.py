@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Table, inspect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import configure_mappers
 from sqlalchemy.util import greenlet_spawn
 
 from fedorm.catalog import owner_of, service_of
 from fedorm.outbox.services import refusal_of
-from fedorm.stores.base import Capability, DocumentStore
+from fedorm.stores.base import Capability
+from fedorm.stores.findings import Finding
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import SyncRuleError
 from fedorm.sync.homes import home_of
@@ -54,7 +56,7 @@ def _source_service(rule: SyncRule) -> str | None:
 
 
 def _check(federation: Federation, rule: ResolvedRule) -> None:
-    """Say what can be said without asking a server: what MongoDB can do depends on that, and is asked afterwards."""
+    """Say what can be said without asking a server: what one ``may_have`` is asked afterwards."""
     source, target = federation.stores[rule.source.service], federation.stores[rule.target.service]
     strategy, problem = rule.strategy, f"sync rule {rule.name!r}: "
     home_of(rule, federation.stores)
@@ -64,11 +66,9 @@ def _check(federation: Federation, rule: ResolvedRule) -> None:
             f"{problem}service {target.service!r} can only be appended to, so that {rule.target.label} needs columns "
             f"that say which row counts: let it inherit  fedorm.sync.Replacing"
         )
-    depends = isinstance(source, DocumentStore)
-    if isinstance(strategy, CDC) and Capability.CHANGE_FEED not in source.capabilities and not depends:
+    if isinstance(strategy, CDC) and Capability.CHANGE_FEED not in source.capabilities | source.may_have:
         raise SyncRuleError(
-            f"{problem}service {source.service!r} at {source.address} has no log of changes that could be read: use "
-            f"RealTime() or Batch()"
+            f"{problem}service {source.service!r} at {source.address} {source.no_feed}: use RealTime() or Batch()"
         )
     changed = strategy.changed if isinstance(strategy, Batch | RealTime) else None
     if changed is not None and changed not in rule.source.whole.fields:
@@ -80,7 +80,7 @@ def _check(federation: Federation, rule: ResolvedRule) -> None:
         if rule.declared.load:
             raise SyncRuleError(f"{problem}EventDriven() hears of the model's own rows alone: load= goes with CDC()")
         refusal = refusal_of(source, [model])
-        if refusal is not None and not depends:
+        if refusal is not None and Capability.TRANSACTIONS not in source.may_have:
             raise SyncRuleError(f"{problem}{refusal}")
 
 
@@ -92,12 +92,13 @@ def _check_deletes(rules: Sequence[ResolvedRule]) -> None:
     for several in by_target.values():
         if len(several) < 2:
             continue
-        looking = [rule for rule in several if _looks_for_deletes(rule)]
+        looking = [rule for rule in several if _looks_for_deletes(rule) and not rule.declared.owns]
         if looking:
             names = ", ".join(repr(rule.name) for rule in several)
             raise SyncRuleError(
                 f"sync rules {names} write to {several[0].target.label}, and {looking[0].name!r} would remove there "
-                f"what its own source does not have: give it  detect_deletes=False"
+                f"what its own source does not have: give it  detect_deletes=False, or say which rows there are its "
+                f"own,  owns={{...}}"
             )
 
 
@@ -119,18 +120,25 @@ async def _is_there(sync: Sync, rule: ResolvedRule) -> bool:
 
     def ask() -> bool:
         with store.engine.connect() as connection:
-            return inspect(connection).has_table(table.name, schema=table.schema)
+            try:
+                return inspect(connection).has_table(table.name, schema=table.schema)
+            except DBAPIError:  # The user may not know; what the feed says is said of that, too.
+                return True
 
     return await greenlet_spawn(ask)
 
 
-async def check_server(sync: Sync, rule: ResolvedRule) -> list[str]:
+async def findings_of(sync: Sync, rule: ResolvedRule) -> list[Finding]:
     """Return what stands against a rule on its servers."""
     store, model = sync.store(rule.source.service), rule.source.model
     if isinstance(rule.strategy, EventDriven) and model is not None:
         refusal = refusal_of(store, [model])
-        return [] if refusal is None else [f"sync rule {rule.name!r}: {refusal}"]
+        return [] if refusal is None else [Finding(str(refusal), "")]
     if not isinstance(rule.strategy, CDC) or not await _is_there(sync, rule):
         return []
-    problems = [*await sync.feed(rule).problems(), *await sync.untold(rule)]
-    return [f"sync rule {rule.name!r}: {problem}" for problem in problems]
+    return [*await sync.feed(rule).findings(), *await sync.untold(rule)]
+
+
+async def check_server(sync: Sync, rule: ResolvedRule) -> list[str]:
+    """Return the same as sentences that name the rule."""
+    return [f"sync rule {rule.name!r}: {finding}" for finding in await findings_of(sync, rule)]

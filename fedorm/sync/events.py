@@ -12,6 +12,7 @@ from fedorm.stores.rows import Key, RowShape
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.accounts import Progress
 from fedorm.sync.carrying import Carrying
+from fedorm.sync.errors import LeaseLostError
 from fedorm.sync.hearing import event_type
 from fedorm.sync.keys import key_of_json
 from fedorm.sync.passes import snapshot
@@ -52,6 +53,10 @@ class EventTarget:
 
     async def deliver(self, events: Sequence[Event]) -> None:
         """Write what the events come to."""
+        await self.deliver_fenced(events, {})
+
+    async def deliver_fenced(self, events: Sequence[Event], tokens: Mapping[int, int]) -> None:
+        """Write what the events come to, unless a relay has written that was given their partitions later."""
         rule, carrying = self._rule, self._carrying
         assert self._decode is not None
         assert carrying is not None
@@ -64,9 +69,15 @@ class EventTarget:
         # Not what the events say: of what a session did not change, it wrote what it had read, and others may have
         # changed since. An event says that a row is not as it was, and the row says how it is.
         keys = dict.fromkeys(key for event in events for key in self._decode.keys(event))
+        # Before it is read: where the greatest version counts, it is of who has read last, not of who writes last.
+        version = carrying.next_version(position)
         work = await carrying.work_of_keys(list(keys))
         last = max((event.at.timestamp() for event in events if event.at is not None), default=time.time())
-        await carrying.write_apart(work, position)
+        fences = self._sync.fences(rule, tokens)
+        try:
+            await carrying.write_apart(work, position, version=version, fences=fences)
+        except LeaseLostError as error:
+            raise TargetUnavailableError(f"sync rule {rule.name!r}: another relay has taken over") from error
         carrying.done(lag=time.time() - last)
         if time.monotonic() - self._said > _SAY:
             self._said = time.monotonic()

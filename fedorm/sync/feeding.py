@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fedorm.stores.feeds import ChangeFeed
+from fedorm.stores.findings import Finding
 from fedorm.stores.rows import RowShape
 from fedorm.sync.merging import MergedFeed
 from fedorm.sync.related import links_of
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from fedorm.sync.sync import Sync
 
 
+_COMPARING = "use  RealTime()  or  Batch(),  which compare all rows"
+
+
 def feed_of(federation: Federation, rule: ResolvedRule) -> ChangeFeed:
     """Return what reads the changes of a rule's source, and of everything that it loads."""
     shapes: dict[str, list[RowShape]] = {rule.source.service: [rule.mapping.source]}
@@ -29,17 +34,17 @@ def feed_of(federation: Federation, rule: ResolvedRule) -> ChangeFeed:
     return next(iter(feeds.values())) if len(feeds) == 1 else MergedFeed(feeds)
 
 
-async def untold(federation: Federation, rule: ResolvedRule) -> list[str]:
+async def untold(federation: Federation, rule: ResolvedRule) -> list[Finding]:
     """Return why the log does not tell to which row a related one has belonged that is gone, or another's now."""
-    problems = []
+    found: list[Finding] = []
     for link in links_of(rule, federation.tables):
         if not set(link.remote) <= set(link.shape.key):  # A key is always told.
             feed = federation.stores[link.related.service].change_feed(_name(federation, rule), [link.shape])
-            problems += [
-                f"{problem}; or use  RealTime()  or  Batch(),  which compare all rows"
-                for problem in await feed.whole_row_problems([link.shape])
+            found += [
+                replace(one, mend=f"{one.mend}; or {_COMPARING}" if one.mend else _COMPARING)
+                for one in await feed.whole_row_findings([link.shape])
             ]
-    return problems
+    return found
 
 
 async def leave_log(sync: Sync, carrying: Carrying) -> None:
@@ -49,6 +54,7 @@ async def leave_log(sync: Sync, carrying: Carrying) -> None:
     position = await carrying.positions.peek()
     if position is not None and position.feed is not None:
         await sync.feed(carrying.rule).drop()
+        await sync.accounts(carrying.rule).found(carrying.rule.name)
 
 
 def _name(federation: Federation, rule: ResolvedRule) -> str:

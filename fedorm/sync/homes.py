@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fedorm.stores.base import Capability, DocumentStore, Store
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import SyncRuleError
-from fedorm.sync.positions import DocumentPositions, Positions, SQLPositions
+from fedorm.sync.positions import Positions, SQLPositions, StorePositions
 from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.strategies import CDC
 
@@ -43,10 +43,21 @@ def partition_positions(rule: ResolvedRule, partition: int, stores: Mapping[str,
     return _beside_target(f"{rule.name}#{rule.strategy.partitions}.{partition}", rule, stores)
 
 
+def fences_of(rule: ResolvedRule, partitions: Iterable[int], stores: Mapping[str, Store]) -> dict[int, Positions]:
+    """Return where a target keeps which relay was the last to write events of a partition of the source's outbox.
+
+    None where the target has no transactions, in which that and the rows would be one.
+    """
+    if Capability.TRANSACTIONS not in stores[rule.target.service].capabilities:
+        return {}
+    return {number: _beside_target(f"{rule.name}@{number}", rule, stores) for number in sorted(partitions)}
+
+
 def _beside_target(name: str, rule: ResolvedRule, stores: Mapping[str, Store]) -> Positions:
     target = stores[rule.target.service]
     if isinstance(target, SQLStore) and Capability.TRANSACTIONS in target.capabilities:
         return SQLPositions(name, target, within=True)
-    if isinstance(target, DocumentStore):
-        return DocumentPositions(name, target)
+    log = target.positions() if isinstance(target, DocumentStore) else None
+    if log is not None:
+        return StorePositions(name, log)
     return SQLPositions(name, home_of(rule, stores), within=False)

@@ -44,7 +44,10 @@ class Outcome:
 
 
 class Mapping:
-    """Carries out one rule's own code; ``copied`` are pairs of a field, or path to one, and the target's field."""
+    """Carries out one rule's own code; ``copied`` are pairs of a field, or path to one, and the target's field.
+
+    ``unmark`` is what a row has of which nothing else says it, ``owns`` what it has whatever else says.
+    """
 
     def __init__(
         self,
@@ -55,11 +58,14 @@ class Mapping:
         *,
         key: Sequence[tuple[str, str]],
         copied: Sequence[tuple[str, str]],
+        unmark: Values,
+        owns: Values,
     ) -> None:
         self.rule, self.name, self.source, self.target = rule, name, source, target
         self.key_fields = tuple(key)
         """Pairs of a field of the source's key and the target's field, in the order of the target's key."""
         self.copied = tuple(copied)
+        self.unmark, self.owns = unmark, owns
         self._coerce = coercers(target)
         at = {name: place for place, name in enumerate(source.key)}
         self._places = tuple(at[mine] for mine, _ in self.key_fields)
@@ -67,10 +73,11 @@ class Mapping:
             next(place for place, (mine, _) in enumerate(self.key_fields) if mine == name) for name in source.key
         )
         self._source_coerce = coercers(source)
-        self.pairs: list[Pair] | None = None
-        """Which field goes where, if that is all there is to do."""
+        self._pairs: list[Pair] | None = None
         if not rule.looks_at_rows and all(mine in source.fields for mine, _ in self.copied):
-            self.pairs = [Pair(mine, theirs, self._coercion(mine, theirs)) for mine, theirs in self.copied]
+            self._pairs = [Pair(mine, theirs, self._coercion(mine, theirs)) for mine, theirs in self.copied]
+        self.pairs = None if unmark or owns else self._pairs
+        """Which field goes where, if that is all there is to do."""
         self._relations = {str(getattr(attribute, "key", attribute)) for attribute in rule.load}
         self.key_of = _picking(source.key)
         """Returns the source's key among a row's values."""
@@ -106,8 +113,8 @@ class Mapping:
 
         Never raises for what the user's code does: a row that fails is one with an error.
         """
-        if self.pairs is not None:
-            return self._copied(rows, self.pairs)
+        if self._pairs is not None:
+            return self._copied(rows, self._pairs)
         made = [Outcome(self.target_key(self.key_of(row)), row) for row in rows]
         loaded: Sequence[Loaded] = objects if objects is not None else [None] * len(made)
         if self.rule.make is not None:
@@ -125,10 +132,10 @@ class Mapping:
     def _copied(self, rows: Sequence[Values], pairs: Sequence[Pair]) -> list[Outcome]:
         """Do the same where there is no code of the user's: without a step for each row that could wait."""
         coerced = [(pair.target, pair.convert) for pair in pairs if pair.convert is not None]
-        copied, outcomes = self.copied, []
+        copied, constant, outcomes = self.copied, self.unmark | self.owns, []
         for row in rows:
             try:
-                values = {theirs: row[mine] for mine, theirs in copied}
+                values = {theirs: row[mine] for mine, theirs in copied} | constant
                 for name, coerce in coerced:
                     values[name] = coerce(values[name])
                 key = tuple([row[mine] if fit is None else fit(row[mine]) for mine, fit in self._picked])
@@ -231,6 +238,9 @@ class Mapping:
                 finished[name] = coerce(value)
             except (ValueError, TypeError, ArithmeticError, KeyError) as error:
                 raise RowFailedError(f"{self.target.label}.{name} does not take {value!r}: {error}") from error
+        for name, value in self.unmark.items():
+            finished.setdefault(name, value)
+        finished |= self.owns
         for (mine, theirs), wanted in zip(self.key_fields, key, strict=True):
             if finished.setdefault(theirs, wanted) != wanted:
                 raise RowFailedError(

@@ -7,7 +7,8 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
-from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk
+from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk, Kept
+from fedorm.stores.findings import Finding
 
 
 class MergedFeed(ChangeFeed):
@@ -17,9 +18,9 @@ class MergedFeed(ChangeFeed):
         self._feeds = dict(feeds)
         self.shapes = [shape for feed in self._feeds.values() for shape in feed.shapes]
 
-    async def problems(self) -> list[str]:
+    async def findings(self) -> list[Finding]:
         """Ask each."""
-        return [problem for feed in self._feeds.values() for problem in await feed.problems()]
+        return [finding for feed in self._feeds.values() for finding in await feed.findings()]
 
     async def create(self) -> str:
         """Make each."""
@@ -74,6 +75,14 @@ class MergedFeed(ChangeFeed):
         sizes = [one.bytes for one in found if one.bytes is not None]
         ages = [one.seconds for one in found if one.seconds is not None]
         return Backlog(sum(sizes) if sizes else None, max(ages) if ages else None)
+
+    async def kept(self) -> list[Kept]:
+        """Ask each."""
+        return [one for feed in self._feeds.values() for one in await feed.kept()]
+
+    async def give_up(self, most: int) -> list[Kept]:
+        """Look at each by itself."""
+        return [one for feed in self._feeds.values() for one in await feed.give_up(most)]
 
     async def drop(self) -> None:
         """Drop each."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 from typing import TypeVar
 
 from fedorm.exc import RowError
 from fedorm.stores.passing import Passage
 from fedorm.stores.rows import Key
-from fedorm.sync.applying import Work
+from fedorm.sync.applying import Applied, Work
 from fedorm.sync.carrying import Carrying, log
 from fedorm.sync.keys import key_of_json, key_to_json
 from fedorm.sync.positions import Position
@@ -44,10 +44,9 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
         elif position.since is None:
             work.gone.clear()  # Nothing of them is there.
         position = replace(position, after=key_to_json(last), version=position.version + 1)
-        before = _counts(carrying)
-        await carrying.applier.apply(work, position)
+        applied = await carrying.applier.apply(work, position)
         carrying.done()
-        _tell(carrying, rows, before)
+        _tell(carrying, rows, applied)
         carrying.check()
     return position
 
@@ -102,14 +101,9 @@ async def _pass_through(carrying: Carrying, passage: Passage, position: Position
     return position
 
 
-def _counts(carrying: Carrying) -> tuple[int, int, int]:
-    progress = carrying.progress
-    return progress.synced, progress.deleted, progress.errors
-
-
-def _tell(carrying: Carrying, rows: int, before: tuple[int, int, int]) -> None:
+def _tell(carrying: Carrying, rows: int, applied: Applied) -> None:
     if carrying.on_page is not None:
-        carrying.on_page(rows, *(now - was for now, was in zip(_counts(carrying), before, strict=True)))
+        carrying.on_page(rows, applied.written, applied.deleted, applied.failed)
 
 
 async def remove_absent(carrying: Carrying, position: Position, *, page: int) -> Position:
@@ -125,27 +119,26 @@ async def remove_absent(carrying: Carrying, position: Position, *, page: int) ->
             work = await carrying.differing(work)
         if work.gone:
             position = replace(position, version=position.version + 1)
-            before = _counts(carrying)
-            await carrying.applier.apply(work, position)
-            _tell(carrying, 0, before)
+            _tell(carrying, 0, await carrying.applier.apply(work, position))
         carrying.check()
     return position
 
 
-async def ahead(pages: AsyncIterator[T]) -> AsyncGenerator[T]:
-    """Yield what an iterator does, while it is at work on the next already."""
+async def ahead(pages: AsyncIterator[T], *, when: Callable[[T], bool] = lambda page: True) -> AsyncGenerator[T]:
+    """Yield what an iterator does, while it is at work on the next already; after pages of which ``when`` says so."""
 
     async def following() -> T | None:
         return await anext(pages, None)
 
-    task = asyncio.create_task(following())
+    task: asyncio.Task[T | None] | None = None
     try:
-        while (page := await task) is not None:
-            task = asyncio.create_task(following())
+        while (page := await (following() if task is None else task)) is not None:
+            task = asyncio.create_task(following()) if when(page) else None
             yield page
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         close = getattr(pages, "aclose", None)
         if close is not None:
             await close()

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.util import greenlet_spawn
 
+from fedorm.stores.positions import PositionLog, SavedPosition
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import LeaseLostError
 from fedorm.sync.keeping import Kept
@@ -155,53 +156,33 @@ class SQLPositions(Positions):
         await self._kept.write(lambda connection: connection.execute(gone))
 
 
-class DocumentPositions(Positions):
-    """In a collection of the target's own database, in its transaction where the server has them."""
+class StorePositions(Positions):
+    """Where the target itself keeps them, in its transaction where it has one."""
 
-    def __init__(self, rule: str, store: Any) -> None:
+    def __init__(self, rule: str, log: PositionLog) -> None:
         super().__init__(rule)
-        self._store = store
-
-    @property
-    def _collection(self) -> Any:
-        return self._store.own_collection("fedorm_sync_positions", sync=False)
+        self._log = log
 
     async def load(self, epoch: int) -> Position | None:
-        """Mark the document, if there is one, as this owner's."""
-        async with self._store.named():
-            await self._collection.update_one({"_id": self.rule, "epoch": {"$lte": epoch}}, {"$set": {"epoch": epoch}})
-            found = await self._collection.find_one({"_id": self.rule})
+        """Claim it."""
+        found = await self._log.claim(self.rule, epoch)
         if found is None:
             return None
-        if found["epoch"] > epoch:
+        if found.epoch > epoch:
             raise self.lost()
-        return Position.of_json(found["position"])
+        return Position.of_json(found.position)
 
     async def peek(self) -> Position | None:
-        """Read the document."""
-        async with self._store.named():
-            found = await self._collection.find_one({"_id": self.rule})
-        return None if found is None else Position.of_json(found["position"])
+        """Read it."""
+        found = await self._log.peek(self.rule)
+        return None if found is None else Position.of_json(found.position)
 
     async def save(self, handle: Any, position: Position, epoch: int) -> None:
-        """Change the document, or insert it."""
-        values = {
-            "position": position.as_json(),
-            "version": position.version,
-            "epoch": epoch,
-            "saved_at": time.time(),
-        }
-        async with self._store.named():
-            done = await self._collection.update_one(
-                {"_id": self.rule, "epoch": {"$lte": epoch}}, {"$set": values}, session=handle
-            )
-            if done.matched_count:
-                return
-            if await self._collection.find_one({"_id": self.rule}, session=handle) is not None:
-                raise self.lost()
-            await self._collection.insert_one({"_id": self.rule, **values}, session=handle)
+        """Save it, unless it is a later owner's."""
+        saved = SavedPosition(position.as_json(), position.version, epoch, time.time())
+        if not await self._log.save(handle, self.rule, saved):
+            raise self.lost()
 
     async def forget(self) -> None:
-        """Delete the document."""
-        async with self._store.named():
-            await self._collection.delete_one({"_id": self.rule})
+        """Drop it."""
+        await self._log.forget(self.rule)

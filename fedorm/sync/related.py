@@ -119,7 +119,9 @@ class Related:
             if link.related.place is not place:
                 continue
             keys = linked.keys.setdefault(link.attribute, {})
-            for values in (change.before, change.values):
+            # A log may tell of a row that is gone its key alone, and not as what it was before.
+            key = dict(zip(change.shape.key, change.key, strict=True)) if change.key else None
+            for values in (key, change.before, change.values):
                 if values is not None and all(values.get(name) is not None for name in link.remote):
                     keys[tuple(values[name] for name in link.remote)] = None
 

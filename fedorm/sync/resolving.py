@@ -14,6 +14,7 @@ from fedorm.entity import column_type
 from fedorm.stores.rows import RowShape
 from fedorm.sync.errors import SyncRuleError
 from fedorm.sync.mapping import Mapping
+from fedorm.sync.marking import owned, unmarked
 from fedorm.sync.rule import SyncRule, name_of
 from fedorm.sync.shapes import Side, side_of
 from fedorm.sync.strategies import CDC, Strategy
@@ -63,11 +64,16 @@ def resolved(rule: SyncRule, tables: Names[str, Table]) -> ResolvedRule:
     written = (
         set(target.whole.fields) if rule.make or rule.transform or rule.transform_batch else {one for _, one in copied}
     )
-    written |= {theirs for _, theirs in key} | rule.mark.keys()
-    unknown = [one for one in rule.mark if one not in target.whole.fields]
-    if unknown:
-        raise SyncRuleError(f"sync rule {name!r}: mark names {unknown[0]!r}, which {target.label} does not have")
-    mapping = Mapping(rule, name, source.shape(read), _keyed(target, written, key), key=key, copied=copied)
+    written |= {theirs for _, theirs in key} | rule.mark.keys() | rule.owns.keys()
+    for said, fields in (("mark", rule.mark), ("owns", rule.owns)):
+        unknown = [one for one in fields if one not in target.whole.fields]
+        if unknown:
+            raise SyncRuleError(f"sync rule {name!r}: {said} names {unknown[0]!r}, which {target.label} does not have")
+    to = _keyed(target, written, key)
+    unmark = unmarked(rule, name, to, {one for _, one in copied} if rule.make is None else set())
+    mapping = Mapping(
+        rule, name, source.shape(read), to, key=key, copied=copied, unmark=unmark, owns=owned(rule, name, to)
+    )
     return ResolvedRule(name, rule, source, target, mapping)
 
 

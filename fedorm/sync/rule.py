@@ -29,7 +29,11 @@ class SyncRule:
     deleted. ``transform`` is given the mapped row, whose ``.source`` is the row it comes from, and returns what is to
     be written, or None; ``transform_batch`` does the same with a list, for a list as long. All three may be async.
     ``on_delete`` says what becomes of the copy of a row that is gone: it is deleted, stays, or gets the values of
-    ``mark``, ``{"active": False}``.
+    ``mark``, ``{"active": False}``, functions among them called, ``{"gone_at": now}``. If the row comes back its copy
+    gets the values of ``unmark``; without it the opposite of True or False, else None, or the field's default.
+
+    ``owns`` says which rows of a target that other rules fill, too, are this rule's, ``{"region": "north"}``: it writes
+    these values, and may remove rows that have them and whose source is gone without being told.
 
     ``load`` names relationships whose objects belong to the row, ``[Order.user, Order.items]``: it is synced again
     when one of those changes. ``name`` is what the rule is called in commands and figures. With ``as_replica`` a
@@ -48,6 +52,8 @@ class SyncRule:
     transform_batch: Callable[[list[Any]], Any] | None = None
     on_delete: OnDelete = "delete"
     mark: Mapping[str, Any] = field(default_factory=dict)
+    unmark: Mapping[str, Any] = field(default_factory=dict)
+    owns: Mapping[str, Any] = field(default_factory=dict)
     load: Sequence[Any] = ()
     name: str | None = None
     make: Callable[[Any], Any] | None = None
@@ -59,6 +65,8 @@ class SyncRule:
             raise SyncRuleError(f"{self}: on_delete={self.on_delete!r}: 'delete', 'ignore' or 'mark'")
         if (self.on_delete == "mark") != bool(self.mark):
             raise SyncRuleError(f'{self}: on_delete="mark" goes with  mark={{"field": value}}')
+        if not self.unmark.keys() <= self.mark.keys():
+            raise SyncRuleError(f"{self}: unmark={dict(self.unmark)!r}: it is of fields that  mark  sets")
         if self.transform is not None and self.transform_batch is not None:
             raise SyncRuleError(f"{self}: either transform or transform_batch")
         if not isinstance(self.strategy, Strategy):
@@ -94,6 +102,8 @@ def sync_hook(
     key: Mapping[str, str] | None = None,
     on_delete: OnDelete = "delete",
     mark: Mapping[str, Any] | None = None,
+    unmark: Mapping[str, Any] | None = None,
+    owns: Mapping[str, Any] | None = None,
     load: Sequence[Any] = (),
     name: str | None = None,
 ) -> Callable[[F], F]:
@@ -111,6 +121,8 @@ def sync_hook(
             key=key,
             on_delete=on_delete,
             mark=mark or {},
+            unmark=unmark or {},
+            owns=owns or {},
             load=load,
             name=name or function.__name__,
             make=function,

@@ -71,12 +71,14 @@ def status_of(rule: ResolvedRule, account: Account, letters: int, position: str 
         lag_rows=account.lag_rows,
         paused=account.paused,
         owner=account.owner if _is_alive(account) else None,
-        last_error=account.last_error,
+        last_error=account.lost or account.last_error,
     )
 
 
 def _state(account: Account) -> str:
     """Return what a rule is doing: nothing any more, if who carried it out has not been heard of."""
+    if account.lost is not None:
+        return "failed"  # Also one that rests: going on is not enough any more.
     if account.paused:
         return "paused"
     return account.state if _is_alive(account) or account.state in ("new", "failed") else "stopped"

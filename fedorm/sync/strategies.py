@@ -76,8 +76,9 @@ class CDC:
 
     A first ``snapshot`` is read in pages of ``page``, while writers go on. ``batch`` is how many changes are written
     together at most, when there are many. If the log does not reach back far enough any more, the rule stops and says
-    so, or with ``resnapshot`` begins with a new snapshot. ``most_retained`` is how many bytes of its log PostgreSQL
-    may have to keep for this rule before that is reported as an error.
+    so, or with ``resnapshot`` begins with a new snapshot. ``most_retained`` is how many bytes of its log PostgreSQL may
+    have to keep for this rule: at more it is given up, by whatever process carries out rules, as if it did not reach
+    back far enough. Without it nothing is given up, and the disk may fill.
 
     ``through`` names a stream of a message broker that the changes go through, as far as ``partitions`` can be written
     at once: ``fed.sync.publish()`` reads, and any number of ``fed.sync.apply()`` write.
@@ -88,7 +89,7 @@ class CDC:
     batch: int = 5_000
     snapshot: bool = True
     resnapshot: bool = False
-    most_retained: int = 10 * 2**30
+    most_retained: int | None = None
     through: str | None = None
     partitions: int = 8
 
@@ -105,8 +106,9 @@ Polling = Batch | RealTime
 def _check(strategy: object, *, positive: tuple[str, ...], seconds: tuple[str, ...]) -> None:
     kind = type(strategy).__name__
     for name in positive:
-        if getattr(strategy, name) < 1:
-            raise SyncRuleError(f"{kind}({name}={getattr(strategy, name)!r}): at least 1")
+        value = getattr(strategy, name)
+        if value is not None and value < 1:
+            raise SyncRuleError(f"{kind}({name}={value!r}): at least 1")
     for name in seconds:
         value = getattr(strategy, name)
         if value is not None and value < 0:

@@ -14,11 +14,16 @@ from fedorm.sync.errors import SyncRuleError
 from fedorm.sync.feeding import untold
 from fedorm.sync.passes import ahead, remove_absent, snapshot
 from fedorm.sync.positions import Position
+from fedorm.sync.retaining import begun, why_lost
 from fedorm.sync.strategies import CDC
 from fedorm.sync.touching import Touched, work_of
 
-_WATCH = 5.0
-"""How often, in seconds, the log that is kept for a rule is looked at."""
+_MANY = 500
+
+
+def _is_large(chunk: Chunk) -> bool:
+    """Say whether it is worth reading on while it is written: else what is read then waits for a write more."""
+    return len(chunk.changes) >= _MANY
 
 
 class Streamer:
@@ -40,15 +45,22 @@ class Streamer:
         if position is None or not position.is_of(self._strategy):
             position = await self._begin()
         while True:
-            if position.stage == "snapshot":
-                position = await self._snapshot(position)
             try:
+                if position.stage == "snapshot":
+                    if (lost := await why_lost(self._carrying)) is not None:
+                        raise lost  # Before work is done that would have to be done again.
+                    position = await self._snapshot(position)
                 await self._follow(position)
             except FeedLostError as error:
+                why = await why_lost(self._carrying)
                 if not self._strategy.resnapshot:
-                    raise
-                log.warning("sync rule %r: %s; it begins with a new snapshot", self._carrying.rule.name, error)
+                    if why is None:
+                        raise
+                    raise why from error
+                log.warning("sync rule %r: %s; it begins with a new snapshot", self._carrying.rule.name, why or error)
                 position = await self._begin()
+                if self._carrying.shared:
+                    self._carrying.tell_left()  # Of what was deleted meanwhile nothing tells any more.
             except RowError:
                 # A row fails in a transaction that was half written: read again, and written part by part.
                 position = await self._saved()
@@ -56,9 +68,9 @@ class Streamer:
 
     async def _check(self) -> None:
         """Refuse what a federation may not have seen as it was opened: its tables may have been made since."""
-        problems = await untold(self._carrying.federation, self._carrying.rule)
-        if problems:
-            raise SyncRuleError("; ".join(problems))
+        found = await untold(self._carrying.federation, self._carrying.rule)
+        if found:
+            raise SyncRuleError("; ".join(map(str, found)))
 
     async def _saved(self) -> Position:
         position = await self._carrying.load()
@@ -72,7 +84,7 @@ class Streamer:
         carrying.progress.state = "snapshot"
         before = await carrying.positions.peek()
         # Before the first row is read: what commits from now on is in the stream.
-        feed = await self._feed.create()
+        feed = await begun(carrying, self._feed)
         fresh = before is None and await carrying.target.count() == 0
         version = carrying.first_version(before.version if before is not None else 0) + 1
         stage = "snapshot" if self._strategy.snapshot or before is not None else "stream"
@@ -92,17 +104,14 @@ class Streamer:
         assert position.feed is not None
         carrying.progress.state = "streaming"
         self._version = position.version
-        confirmed = watched = time.monotonic()
+        confirmed = time.monotonic()
         try:
-            async for chunk in self._until_stopped(ahead(feed.stream(position.feed))):
+            async for chunk in self._until_stopped(ahead(feed.stream(position.feed), when=_is_large)):
                 await self._write(chunk)
                 now = time.monotonic()
                 if chunk.position is not None and now - confirmed > 0.5:
                     await self._confirm(chunk.position)
                     confirmed = now
-                if chunk.position is not None and now - watched > _WATCH:
-                    await self._watch(chunk.position)
-                    watched = now
                 carrying.check()
         finally:
             await carrying.applier.abandon()
@@ -155,18 +164,10 @@ class Streamer:
 
     async def _empty(self, position: Position) -> Position:
         """Remove what the source has no more: all rows at once were."""
+        if self._carrying.shared and self._carrying.rule.declared.on_delete != "ignore":
+            self._carrying.tell_left()
+            return position
         at = replace(position, feed=(await self._saved()).feed)
         at = await remove_absent(self._carrying, at, page=self._strategy.page)
         self._version = at.version + 1
         return replace(position, version=self._version)
-
-    async def _watch(self, position: str) -> None:
-        carrying = self._carrying
-        behind = await self._feed.backlog(position)
-        if behind.bytes is not None and behind.bytes > self._strategy.most_retained:
-            problem = (
-                f"the log that is kept for it has {behind.bytes:,} bytes, more than most_retained: the target is too "
-                f"slow, or the rule was stopped for long"
-            )
-            carrying.progress.last_error = problem
-            log.error("sync rule %r: %s", carrying.rule.name, problem)

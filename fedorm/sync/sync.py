@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
+from sqlalchemy.exc import DBAPIError
+
 from fedorm.exc import StoreError
 from fedorm.relay.outbox import Outbox, WithOutbox
 from fedorm.stores.base import Store, batches
 from fedorm.stores.feeds import ChangeFeed
+from fedorm.stores.findings import Finding
 from fedorm.stores.rows import Key
 from fedorm.sync.accounts import LEASE, Accounts, Progress
 from fedorm.sync.backfilling import Filled, fill, rewind
@@ -25,10 +28,11 @@ from fedorm.sync.events import EventTarget
 from fedorm.sync.excluding import taken, wished
 from fedorm.sync.feeding import feed_of, untold
 from fedorm.sync.generating import advance
-from fedorm.sync.homes import home_of, partition_positions, positions_of
+from fedorm.sync.homes import fences_of, home_of, partition_positions, positions_of
 from fedorm.sync.keys import key_of_json
 from fedorm.sync.positions import Positions
 from fedorm.sync.resolving import ResolvedRule
+from fedorm.sync.retaining import guard_logs
 from fedorm.sync.rule import SyncRule, hear_for
 from fedorm.sync.running import RuleRunner, leased
 from fedorm.sync.status import RuleStatus, Statuses, named, status_of
@@ -132,8 +136,12 @@ class Sync(ThroughBroker):
             self.letters(rule),
             epoch,
             progress or Progress(),
-            shared=any(one is not rule and one.target.place is rule.target.place for one in self.rules.values()),
+            shared=self._is_shared(rule),
         )
+
+    def _is_shared(self, rule: ResolvedRule) -> bool:
+        others = (one.target.place for one in self.rules.values() if one is not rule)
+        return not rule.declared.owns and any(place is rule.target.place for place in others)
 
     def letters(self, rule: ResolvedRule) -> DeadLetters:
         """Return the dead letters of a rule."""
@@ -143,11 +151,16 @@ class Sync(ThroughBroker):
         """Return how far a partition of a rule that goes through a broker was written."""
         return partition_positions(rule, partition, self._federation.stores)
 
+    def fences(self, rule: ResolvedRule, tokens: Mapping[int, int]) -> list[tuple[Positions, int]]:
+        """Return what keeps relays from writing to a rule's target too late, by the tokens of their partitions."""
+        fences = fences_of(rule, tokens, self._federation.stores)
+        return [(positions, tokens[partition]) for partition, positions in fences.items()]
+
     def feed(self, rule: ResolvedRule) -> ChangeFeed:
         """Return what reads the log for a rule."""
         return feed_of(self._federation, rule)
 
-    async def untold(self, rule: ResolvedRule) -> list[str]:
+    async def untold(self, rule: ResolvedRule) -> list[Finding]:
         """Return why the log does not tell all that a rule has to know of related rows."""
         return await untold(self._federation, rule)
 
@@ -170,16 +183,18 @@ class Sync(ThroughBroker):
         sources = sorted({rule.source.service for rule in followed})
         if sources:
             tasks.append(asyncio.create_task(self._federation.outbox.run(sources)))
+        guarding = asyncio.create_task(guard_logs(self))
         try:
             await self._until_stopped(runners[0], tasks)
         finally:
+            guarding.cancel()
             self.stop()
             if sources:
                 self._federation.outbox.stop()
             _, late = await asyncio.shield(asyncio.wait(tasks, timeout=grace))
             for task in late:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(guarding, *tasks, return_exceptions=True)
             for runner in runners:
                 self._known[runner.rule.name] = self._here(runner.rule, ended=True)
                 self._runners.pop(runner.rule.name, None)
@@ -273,6 +288,7 @@ class Sync(ThroughBroker):
         async with self.exclusively(name) as carrying:
             if rule.strategy.name == "cdc":
                 await self.feed(rule).drop()
+                await self.accounts(rule).found(name)
             await carrying.positions.forget()
 
     async def dead_letters(self, name: str) -> list[DeadLetter]:
@@ -332,17 +348,18 @@ class Sync(ThroughBroker):
 
     async def _ask(self) -> list[RuleStatus]:
         rules = [rule for _, rule in sorted(self.rules.items())]
-        found = await asyncio.gather(*map(self._asked, rules))
+        found = await asyncio.gather(*map(self.ask, rules))
         self._known.update({one.name: one for one in found})
         return list(found)
 
-    async def _asked(self, rule: ResolvedRule) -> RuleStatus:
+    async def ask(self, rule: ResolvedRule) -> RuleStatus:
+        """Return how one rule does, as its services say."""
         try:
             account = await self.accounts(rule).get(rule.name)
             letters = await self.letters(rule).count()
             position = await positions_of(rule, self._federation.stores).peek()
-        except StoreError as error:
-            return replace(named(rule, "unknown"), last_error=str(error))
+        except (StoreError, DBAPIError) as error:  # The latter where the user may not look.
+            return replace(named(rule, "unknown"), last_error=str(getattr(error, "orig", error)))
         if account is None:
             return replace(named(rule, "new"), dead_letters=letters)
         return status_of(rule, account, letters, None if position is None else position.as_json())

@@ -66,7 +66,7 @@ class _Verifying:
         carrying = self._carrying
         async for _, rows, work in works(carrying, None, None, self._page):
             await self._compare(rows, work)
-        if carrying.rule.declared.on_delete == "delete" and not carrying.shared:
+        if carrying.rule.declared.on_delete != "ignore" and not carrying.shared:
             async for keys in ahead(carrying.target.key_pages(size=self._page)):
                 await self._look_for_superfluous(keys)
         return self._found
@@ -118,9 +118,8 @@ class _Verifying:
             found.superfluous += 1
             self._note(Difference(key_to_json(key), "superfluous"))
         if self._repair and (work.outcomes or work.gone):
-            before = carrying.progress.errors
-            await carrying.write_apart(work, await carrying.positions.peek())
-            found.repaired += len(work.outcomes) + len(work.gone) - (carrying.progress.errors - before)
+            applied = await carrying.write_apart(work, await carrying.positions.peek())
+            found.repaired += len(work.outcomes) + len(work.gone) - applied.failed
 
     async def _look_for_superfluous(self, keys: Sequence[Key]) -> None:
         carrying = self._carrying

@@ -2,7 +2,7 @@
 
 A server is started at the first use of its fixture, on a private port, and stopped with the run. Where an environment
 variable ``FEDORM_TEST_POSTGRESQL_URL`` (``_MYSQL_``, ``_MONGODB_``, ``_CLICKHOUSE_``,
-``_REDIS_``, ``_NATS_``, ``_KAFKA_``, ``_RABBITMQ_``) gives a URL, that server is used.
+``_REDIS_``, ``_ELASTICSEARCH_``, ``_NATS_``, ``_KAFKA_``, ``_RABBITMQ_``) gives a URL, that server is used.
 Where a server cannot be had the test is skipped, and fails if ``CI=true``.
 """
 
@@ -30,6 +30,7 @@ from fedorm.testing.federations import (  # noqa: F401 - fixtures
 )
 from fedorm.testing.servers import (
     ClickHouseServer,
+    ElasticsearchServer,
     KafkaServer,
     MariaDBServer,
     MongoDBServer,
@@ -41,7 +42,15 @@ from fedorm.testing.servers import (
     ServerUnavailableError,
     live_servers,
 )
-from fedorm.testing.servers.admin import Admin, ClickHouseAdmin, MongoDBAdmin, MySQLAdmin, PostgreSQLAdmin, RedisAdmin
+from fedorm.testing.servers.admin import (
+    Admin,
+    ClickHouseAdmin,
+    ElasticsearchAdmin,
+    MongoDBAdmin,
+    MySQLAdmin,
+    PostgreSQLAdmin,
+    RedisAdmin,
+)
 from fedorm.testing.servers.processes import is_running
 
 FreshDatabase = Callable[[str], str]
@@ -71,6 +80,7 @@ class _Servers:
         "mongodb": MongoDBServer,
         "clickhouse": ClickHouseServer,
         "redis": RedisServer,
+        "elasticsearch": ElasticsearchServer,
         "nats": NATSServer,
         "kafka": KafkaServer,
         "rabbitmq": RabbitMQServer,
@@ -81,6 +91,7 @@ class _Servers:
         "mongodb": MongoDBAdmin,
         "clickhouse": ClickHouseAdmin,
         "redis": RedisAdmin,
+        "elasticsearch": ElasticsearchAdmin,
     }
 
     def __init__(self) -> None:
@@ -186,6 +197,7 @@ mysql_server = _server_fixture("mysql")
 mongodb_server = _server_fixture("mongodb")
 clickhouse_server = _server_fixture("clickhouse")
 redis_server = _server_fixture("redis")
+elasticsearch_server = _server_fixture("elasticsearch")
 nats_server = _server_fixture("nats")
 kafka_server = _server_fixture("kafka")
 rabbitmq_server = _server_fixture("rabbitmq")
@@ -195,6 +207,7 @@ mysql_url = _url_fixture("mysql")
 mongodb_url = _url_fixture("mongodb")
 second_mongodb_url = _url_fixture("mongodb", "second_")
 clickhouse_url = _url_fixture("clickhouse")
+elasticsearch_url = _url_fixture("elasticsearch")
 
 
 @pytest.fixture
@@ -219,6 +232,19 @@ def _shared_url_fixture(kind: str) -> Any:
 
 
 redis_url = _shared_url_fixture("redis")
+
+
+@pytest.fixture
+def empty_redis_url(fedorm_servers: _Servers) -> Iterator[str]:
+    """Give the URL of a database of our own Redis that nobody else uses, empty."""
+    server = fedorm_servers.server("redis")
+    assert isinstance(server, RedisServer)
+    with RedisAdmin(server.url("14")).client() as client:
+        client.flushdb()
+        yield server.url("14")
+        client.flushdb()
+
+
 nats_url = _shared_url_fixture("nats")
 kafka_url = _shared_url_fixture("kafka")
 rabbitmq_url = _shared_url_fixture("rabbitmq")

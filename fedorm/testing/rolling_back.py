@@ -13,7 +13,7 @@ from fedorm.federation import Federation
 from fedorm.stores.base import DocumentStore
 from fedorm.stores.sql import SQLStore
 from fedorm.testing.joined import OuterTransaction
-from fedorm.testing.kept_documents import KeptDocuments
+from fedorm.testing.kept_documents import Keeping
 
 
 @asynccontextmanager
@@ -63,7 +63,7 @@ class _Undoing:
         self._transactions = [
             OuterTransaction(one, one.bind_for(sync=sync)) for one in stores if isinstance(one, SQLStore)
         ]
-        self.documents = [KeptDocuments(one, sync=sync) for one in stores if isinstance(one, DocumentStore)]
+        self.documents = [Keeping(one, sync=sync) for one in stores if isinstance(one, DocumentStore)]
 
     @contextmanager
     def installed(self) -> Iterator[None]:

@@ -31,7 +31,7 @@ from sqlalchemy import select as sa_select
 from fedorm.bookkeeping import ensure, own_table
 from fedorm.bridge import Bridge
 from fedorm.exc import ServiceTimeoutError, StillDecidingError, TwoPhaseError, UnsupportedOperationError
-from fedorm.stores.base import Capability, DocumentStore, Store
+from fedorm.stores.base import DocumentStore, Store
 from fedorm.stores.branches import first_id, new_log
 from fedorm.stores.decisions import LOG_TOKEN, Entry
 from fedorm.stores.sql import SQLStore
@@ -141,7 +141,7 @@ class DecisionLog(ABC):
 
 def decision_log(store: Store, bridge: Bridge, *, sync: bool) -> DecisionLog:
     """Return a service's log. Raises ``UnsupportedOperationError`` for a service without transactions."""
-    if Capability.TRANSACTIONS in store.capabilities:
+    if store.keeps_own:
         if isinstance(store, SQLStore):
             return _TableLog(store, store.bind_for(sync=sync))
         if isinstance(store, DocumentStore):

@@ -151,8 +151,7 @@ async def test_all_services_by_fedorm_itself(
     assert {service: len(revisions) for service, revisions in done.items()} == {
         "users": 3, "orders": 4, "payments": 3, "inventory": 1, "analytics": 1
     }  # fmt: skip
-    found = await fed.migrate.check()
-    assert [one for one in found if "which no index begins with" not in one.what] == []
+    assert await fed.migrate.check() == []
     undone = await fed.migrate.downgrade(None, "base")
     assert undone == {service: done[service][::-1] for service in reversed(done)}
 

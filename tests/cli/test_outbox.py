@@ -119,6 +119,11 @@ def test_what_was_put_aside_is_shown_and_handed_on_anew_or_dropped(shell: Shell)
     assert shown.exit_code == 1
     assert "put aside by refusing" in shown.stdout
     assert "after 1 tries: ValueError: it is bad" in shown.stdout
+    (held,) = (json.loads(line) for line in shell.rows("outbox", "list", "--json").splitlines())
+    assert (held["service"], held["target"], held["type"], held["key"]) == ("outbox_cli", "refusing", "cli.made", "bad")
+    assert (held["attempts"], held["error"], held["id"] in shown.stdout) == (1, "ValueError: it is bad", True)
+    assert shell.rows("outbox", "list", "--target", "another") == "no events were put aside\n"
+    assert held["id"] in shell.rows("outbox", "list", "--service", "outbox_cli")
     assert shell("outbox", "retry").exit_code == 2
     assert shell.rows("outbox", "retry", "--all") == "1 event(s): handed on anew\n"
     asyncio.run(_put_aside(shell.urls))

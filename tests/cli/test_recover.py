@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fedorm import Federation
 from fedorm.stores.branches import new_id
 from fedorm.testing.servers.processes import free_port
 from tests.cli.conftest import Shell, write_settings
@@ -115,8 +117,14 @@ def test_bad_input(shell: Shell, shop: Shop, tmp_path: Path) -> None:
     assert shop.prepared()["orders"] == {id}
 
 
+async def create(urls: dict[str, str]) -> None:
+    async with Federation(urls) as fed:
+        await fed.create_all()
+
+
 def test_what_the_doctor_says(shell: Shell, shop: Shop) -> None:
     """How many, how old, and what to do; young ones are no illness."""
+    asyncio.run(create(shop.urls))
     shop.leave("orders", 1, id=new_id(), decider="users")
     found = {one["service"]: one for one in listed(shell.rows("doctor", "--format", "json"))}
     assert {name: one["in_doubt"] for name, one in found.items()} == {

@@ -41,8 +41,9 @@ def test_services(shell: Shell) -> None:
 def test_all_is_well(shell: Shell) -> None:
     """Each service is up, and has said how long it takes."""
     for one in listed(shell.rows("doctor", "--format", "json")):
-        assert (one["state"], one["error"]) == ("up", None)
+        assert (one["state"], one["error"], one["findings"]) == ("up", None, [])
         assert one["round_trip"] > 0
+        assert re.match(r"\d+\.\d+", one["version"])
     shown = shell.rows("doctor").splitlines()
     assert [line.split(" | ")[3].strip() for line in shown[2:5]] == ["up", "up", "up"]
 

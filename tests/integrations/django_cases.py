@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User as DjangoUser
 from django.db import connections, router
-from django.test import AsyncClient
+from django.test import AsyncClient, override_settings
 from sqlalchemy import select
 
 from examples.web.models import Reader
 from fedorm import FedormError
 from fedorm.integrations.django.testing import FederatedTestCase
+
+ENDINGS = ("200", "409", "rollback", "refused", "broken")
 
 
 class Library(FederatedTestCase):
@@ -52,6 +55,37 @@ class Library(FederatedTestCase):
         """The error says what it needs."""
         with self.assertRaisesRegex(FedormError, "needs an ASGI server"):
             self.client.get("/readers/1")
+
+    def test_a_transaction_a_request(self) -> None:
+        """A view that raises, or asks for it, is undone; any other commits, and a commit's failure is an error."""
+        self.client.raise_request_exception = False
+        with override_settings(ROOT_URLCONF="tests.integrations.django_endings"):
+            answers = [self.client.get(f"/sync/{number}/{ending}") for number, ending in enumerate(ENDINGS, 1)]
+            self.assertEqual([answer.status_code for answer in answers], [200, 409, 200, 403, 500])
+            self.assertEqual(self.client.get("/sync/1/200").status_code, 500)
+        self.assertEqual(self.readers(), [1, 2])
+
+    async def test_a_transaction_an_async_request(self) -> None:
+        """The same in async views."""
+        client: Any = AsyncClient(raise_request_exception=False)
+        with override_settings(ROOT_URLCONF="tests.integrations.django_endings"):
+            answers = [await client.get(f"/async/{number}/{ending}") for number, ending in enumerate(ENDINGS, 1)]
+            self.assertEqual([answer.status_code for answer in answers], [200, 409, 200, 403, 500])
+            self.assertEqual((await client.get("/async/1/200")).status_code, 500)
+        async with self.federation.session() as session:
+            self.assertEqual(list(await session.scalars(select(Reader.id).order_by(Reader.id))), [1, 2])
+
+    async def test_health_and_metrics(self) -> None:
+        """Over ASGI and over WSGI: every service's state, and the figures of this federation alone."""
+        client: Any = AsyncClient()
+        for get in (client.get, sync_to_async(self.client.get)):
+            answer = await get("/health")
+            self.assertEqual((answer.status_code, answer.headers["Cache-Control"]), (200, "no-store"))
+            states = {name: one["state"] for name, one in answer.json()["services"].items()}
+            self.assertEqual(states, {"readers": "up", "loans": "up"})
+            metrics = await get("/metrics")
+            self.assertTrue(metrics.headers["Content-Type"].startswith("text/plain"))
+            self.assertIn('fedorm_service_rows_total{service="readers"}', metrics.content.decode())
 
     def test_tables_of_django(self) -> None:
         """They are in its own database alone."""

@@ -9,11 +9,11 @@ from fedorm import Federation
 from tests.integrations.serving import CLIENTS, CUT, ROUNDS, enrol_many, watched
 
 
-async def hold_under_load(url: str, services: dict[str, str], enrol: str = "readers") -> None:
+async def hold_under_load(url: str, services: dict[str, str], enrol: str = "readers", card: str = "readers") -> None:
     """Ask with fifty clients; every reader has its book, none of a refused one is left, no session was shared."""
     refused = CLIENTS * ROUNDS // 4
     enrolled = CLIENTS * ROUNDS - refused
-    answers = await enrol_many(url, enrol)
+    answers = await enrol_many(url, enrol, card)
     assert answers == {
         ("post", 201): enrolled,
         ("post", 409): refused,

@@ -56,7 +56,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: Pat
     raise AssertionError(f"the server does not answer: {log.read_text()}")
 
 
-async def enrol_many(url: str, enrol: str) -> Counter[tuple[str, int]]:
+async def enrol_many(url: str, enrol: str, card: str) -> Counter[tuple[str, int]]:
     """Let clients enrol readers, every fourth of whom asks for a book that is lent, and look at their cards."""
     answers: Counter[tuple[str, int]] = Counter()
     async with httpx2.AsyncClient(base_url=url, timeout=60, limits=httpx2.Limits(max_connections=CLIENTS)) as client:
@@ -67,7 +67,7 @@ async def enrol_many(url: str, enrol: str) -> Counter[tuple[str, int]]:
                 reader = 1 + number * ROUNDS + turn
                 book = "lent" if turn % 4 == 3 else f"book {reader}"
                 posted = await client.post(f"/{enrol}/{reader}", params={"name": f"reader {reader}", "book": book})
-                seen = await client.get(f"/readers/{reader}")
+                seen = await client.get(f"/{card}/{reader}")
                 answers["post", posted.status_code] += 1
                 answers["get", seen.status_code] += 1
                 if seen.status_code == 200:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 pytest.importorskip("flask")
+pytest.importorskip("httpx2")
 
+import httpx2
 from flask import Flask, abort
 
 from examples.web.models import Loan, Reader
 from fedorm import Federation, FedormError
-from fedorm.integrations.flask import Fedorm
+from fedorm.integrations.flask import Fedorm, blueprint
 from tests.integrations.load import hold_under_load
 from tests.integrations.serving import free_port, serving
 
@@ -26,6 +29,7 @@ def made(async_views: bool = True, **config: object) -> Flask:
     app = Flask("library")
     app.config.update(config)
     db.init_app(app, async_views=async_views)
+    app.register_blueprint(blueprint())
 
     @app.post("/kept/<int:number>")
     def kept(number: int) -> list[bool]:
@@ -143,6 +147,96 @@ def test_the_command(app: Flask) -> None:
     assert "Ask the services of the federation" in runner.invoke(args=["--help"]).output
 
 
+@pytest.fixture
+def committing(tables: dict[str, str]) -> Iterator[Flask]:
+    """An application in which each request is a transaction over both services."""
+    app = Flask("committing")
+    db.init_app(
+        app, Federation(tables), async_views=True, transactions=True, session_options={"info": {"of": "requests"}}
+    )
+
+    @app.post("/sync/<int:number>/<ending>")
+    def in_threads(number: int, ending: str) -> Any:
+        db.session.add_all([Reader(id=number, name="Ada"), Loan(book=f"b{number}", reader_id=number)])
+        return ended(ending)
+
+    @app.post("/async/<int:number>/<ending>")
+    async def in_tasks(number: int, ending: str) -> Any:
+        db.async_session.add_all([Reader(id=number, name="Ada"), Loan(book=f"b{number}", reader_id=number)])
+        await db.async_session.flush()
+        return ended(ending)
+
+    @app.get("/readers")
+    def readers() -> list[int]:
+        assert db.session.info["of"] == "requests"
+        return [*db.session.scalars(select(Reader.id)), *db.session.scalars(select(Loan.reader_id))]
+
+    @app.errorhandler(418)
+    def refused(error: Exception) -> tuple[list[int], int]:
+        return readers(), 418  # In a session anew: what has failed is undone by now.
+
+    yield app
+    db.close(app)
+
+
+def ended(ending: str) -> Any:
+    if ending == "refused":
+        abort(418)
+    if ending == "broken":
+        raise RuntimeError("broken")
+    return object() if ending == "unanswerable" else ("", int(ending))
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_transaction_a_request(committing: Flask, kind: str) -> None:
+    """A response of any status commits before it is sent; an exception undoes all, and a commit's failure is one."""
+    client = committing.test_client()
+    answers = [
+        client.post(f"/{kind}/{number}/{ending}")
+        for number, ending in enumerate(["200", "refused", "409", "broken", "unanswerable"], 1)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 418, 409, 500, 500]
+    assert answers[1].json == [1, 1]
+    assert client.get("/readers").json == [1, 3, 1, 3]
+    assert client.post(f"/{kind}/3/200").status_code == 500
+    assert client.get("/readers").json == [1, 3, 1, 3]
+    stores = committing.extensions["fedorm"].federation.stores.values()
+    engines = [engine for store in stores for engine in (store._engine, store._sync_engine) if engine is not None]
+    assert [engine.pool.checkedout() for engine in engines] == [0] * len(engines)
+
+
+def test_health_and_metrics(app: Flask, tmp_path: Path) -> None:
+    """Every service's state, and the figures of this federation alone; 503 with a service down, also at the start."""
+    client = app.test_client()
+    client.post("/kept/1")
+    answer = client.get("/health")
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+    assert {name: one["state"] for name, one in answer.json["services"].items()} == {"readers": "up", "loans": "up"}
+    metrics = client.get("/metrics")
+    assert metrics.headers["Content-Type"].startswith("text/plain")
+    assert 'fedorm_service_rows_total{service="readers"} 1.0' in metrics.text
+    assert client.get("/metrics", headers={"Accept": "application/openmetrics-text"}).text.endswith("# EOF\n")
+    down = {"state": "down", "error": "ServiceUnavailableError"}
+    for stop in (app.extensions["fedorm"].federation.stores["loans"].close_sync, lambda _: db.close(app)):
+        stop(None)
+        for file in tmp_path.glob("loans.db*"):
+            file.rmdir() if file.is_dir() else file.unlink()
+        (tmp_path / "loans.db").mkdir()
+        answer = client.get("/health")
+        assert (answer.status_code, answer.json["state"], answer.json["services"]["loans"]) == (503, "down", down)
+        assert answer.json["services"]["readers"]["state"] == "up"
+
+
+def test_routes_at_places_of_their_own(tables: dict[str, str]) -> None:
+    """Under a prefix, with a path that is left out."""
+    app = Flask("private")
+    db.init_app(app, Federation(tables))
+    app.register_blueprint(blueprint(health="/up", metrics=""), url_prefix="/internal")
+    client = app.test_client()
+    assert [client.get(path).status_code for path in ("/internal/up", "/internal/metrics", "/up")] == [200, 404, 404]
+    db.close(app)
+
+
 async def test_the_example_under_load(library: dict[str, str], tmp_path: Path) -> None:
     """Fifty clients of gunicorn's threads, some of whom hang up: no session is shared, no connection is left."""
     pytest.importorskip("gunicorn")
@@ -153,3 +247,5 @@ async def test_the_example_under_load(library: dict[str, str], tmp_path: Path) -
     environment = {"READERS_URL": library["readers"], "LOANS_URL": library["loans"]}
     with serving([*command, "--log-level", "warning"], port, tmp_path / "log", **environment) as url:
         await hold_under_load(url, library)
+        async with httpx2.AsyncClient(base_url=url) as client:
+            assert (await client.get("/health")).json()["state"] == "up"

@@ -210,11 +210,11 @@ async def test_in_an_open_federation(postgresql_url: str, federate: Federate) ->
 
 
 def test_alembic_itself(postgresql_url: str, federate: Federate, tmp_path: Path) -> None:
-    """A history of fedorm's is one of Alembic's: its own command carries it out."""
+    """A history of fedorm's is one of Alembic's: its own command carries it out, with the models of either."""
     fed = federate(mig_parts=postgresql_url)
     fed.migrate.init()
     config = tmp_path / "fedorm.toml"
-    config.write_text(f'[services.mig_parts]\nurl = "{postgresql_url}"\n')
+    config.write_text(f'models = ["tests.migrate.models"]\n[services.mig_parts]\nurl = "{postgresql_url}"\n')
     environment = {**os.environ, "FEDORM_CONFIG": str(config), "FEDORM_MODELS": "tests.migrate.models"}
     environment["PYTHONPATH"] = os.getcwd()
 
@@ -227,5 +227,6 @@ def test_alembic_itself(postgresql_url: str, federate: Federate, tmp_path: Path)
 
     alembic("revision", "--autogenerate", "-m", "make all")
     alembic("upgrade", "head")
+    del environment["FEDORM_MODELS"]
     assert "No new upgrade operations detected" in alembic("check")
     assert tables(postgresql_url) == expected("mig_parts")

@@ -96,12 +96,12 @@ async def test_transactions_over_several_services(logged: Logged) -> None:
 
 
 async def test_whole_rows_before_a_change(logged: Logged) -> None:
-    """With the replica identity that whole_row_problems() asks for, a change tells all of the row as it was."""
+    """With the replica identity that whole_row_findings() asks for, a change tells all of the row as it was."""
     feed = logged.feed("whole", NOTES)
-    (problem,) = await feed.whole_row_problems()
-    assert problem.startswith("logged.logged_notes: ")
-    await logged.run(problem.partition("run  ")[2])
-    assert await feed.whole_row_problems() == []
+    (finding,) = await feed.whole_row_findings()
+    assert finding.problem.startswith("logged.logged_notes: ")
+    await logged.run(finding.mend.removeprefix("run  "))
+    assert await feed.whole_row_findings() == []
     position = await feed.create()
     await logged.run(
         "INSERT INTO logged_notes VALUES (1, 'a', 'b')",

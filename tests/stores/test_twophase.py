@@ -376,7 +376,7 @@ def test_a_server_that_cannot_prepare(driver: str, monkeypatch: pytest.MonkeyPat
             refusal = opened.store.two_phase_refusal(opened.engine)
             assert refusal is not None
             assert refusal.startswith("its max_prepared_transactions is 0")
-            assert "postgresql.conf" in refusal
+            assert "ALTER SYSTEM SET max_prepared_transactions = 200  and restart" in refusal
 
         run(driver, server.url(), work)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import String, select, text
-from sqlalchemy.orm import Mapped, mapped_column
+from pydantic import BaseModel
+from sqlalchemy import ForeignKey, Numeric, String, select, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from fedorm import Federated, FederatedBase, Federation, federated_relationship
+from fedorm import Federated, FederatedBase, FederatedDocument, Federation, federated_relationship
 from fedorm.sync import CDC, SyncRule, SyncRuleError
 
 SERVICES = ("baskets", "basket_owners", "basket_views")
@@ -134,3 +136,122 @@ async def test_a_log_that_does_not_tell_whose_a_row_was(shop: Federation) -> Non
         assert "REPLICA IDENTITY FULL" in (shop.sync.status()[0].last_error or "")
     await identify(shop, "FULL")
     await shop.sync.check()
+
+
+# -- documents of several models
+
+
+class BasketPatron(FederatedDocument):
+    __service__ = "basket_patrons"
+    id: int  # type: ignore[assignment] # Beanie's own way to give ids of another type
+    name: str
+
+    class Settings:
+        name = "patrons"
+
+
+class PatronBasket(FederatedBase):
+    __service__, __tablename__ = "baskets", "patron_baskets"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patron_id: Mapped[int]
+    patron: Federated[BasketPatron] = federated_relationship(local_key="patron_id")
+    lines: Mapped[list[PatronLine]] = relationship(order_by="PatronLine.id")
+
+
+class PatronLine(FederatedBase):
+    __service__, __tablename__ = "baskets", "patron_lines"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    basket_id: Mapped[int] = mapped_column(ForeignKey("patron_baskets.id"))
+    sku: Mapped[str] = mapped_column(String(20))
+    price: Mapped[Decimal] = mapped_column(Numeric(10, 2))
+
+
+class PageLine(BaseModel):
+    sku: str
+    price: Decimal
+
+
+class BasketPage(FederatedDocument):
+    __service__ = "basket_pages"
+    id: int  # type: ignore[assignment] # As above.
+    patron: str | None = None
+    lines: list[PageLine] = []
+    total: Decimal = Decimal(0)
+
+    class Settings:
+        name = "pages"
+
+
+def as_page(row: Any) -> Any:
+    row["lines"] = [PageLine(sku=line.sku, price=line.price) for line in row.source["lines"]]
+    row["total"] = sum(line.price for line in row["lines"])
+    return row
+
+
+PAGES = SyncRule(
+    source=PatronBasket,
+    to=BasketPage,
+    strategy=CDC(),
+    load=[PatronBasket.patron, PatronBasket.lines],
+    fields={"patron.name": "patron"},
+    transform=as_page,
+    name="pages",
+)
+
+
+async def pages(fed: Federation) -> dict[int, tuple[Any, ...]]:
+    async with fed.session() as session:
+        found = await session.find(BasketPage).to_list()
+    return {one.id: (one.patron, [(line.sku, line.price) for line in one.lines], one.total) for one in found}
+
+
+async def test_a_document_follows_all_that_it_is_built_of(fresh_database: Callable[[str], str]) -> None:
+    """Rows, objects of another database, and lists, made, changed, moved and deleted; a repair builds it, too."""
+    kinds = {"baskets": "postgresql", "basket_patrons": "mongodb", "basket_pages": "mongodb"}
+    async with Federation({name: fresh_database(kind) for name, kind in kinds.items()}) as fed:
+        await fed.create_all()
+        fed.sync.add(PAGES)
+        wanted: dict[int, tuple[Any, ...]] = {}
+
+        async def become(**changed: Any) -> None:
+            wanted.update({int(name[1:]): value for name, value in changed.items()})
+            async with asyncio.timeout(60):
+                while (found := await pages(fed)) != {key: value for key, value in wanted.items() if value}:
+                    await asyncio.sleep(0.02)
+                assert found
+
+        async with fed.session() as session:
+            statement = text("ALTER TABLE patron_lines REPLICA IDENTITY FULL")
+            await session.execute(statement, bind_arguments={"service": "baskets"})
+            session.add_all([BasketPatron(id=1, name="Ada"), BasketPatron(id=2, name="Bob")])
+            session.add_all([PatronBasket(id=1, patron_id=1), PatronBasket(id=2, patron_id=2)])
+            await session.flush()
+            tea, figs = Decimal("2.50"), Decimal("0.99")
+            session.add_all([PatronLine(id=1, basket_id=1, sku="tea", price=tea)])
+            session.add_all([PatronLine(id=2, basket_id=1, sku="figs", price=figs)])
+            await session.commit()
+        async with fed.sync.running(), fed.session() as session:
+            await become(_1=("Ada", [("tea", tea), ("figs", figs)], Decimal("3.49")), _2=("Bob", [], Decimal(0)))
+            (await session.get(BasketPatron, 1)).name = "Eve"
+            await session.commit()
+            await become(_1=("Eve", [("tea", tea), ("figs", figs)], Decimal("3.49")))
+            (await session.get_one(PatronLine, 2)).price = tea
+            await session.commit()
+            await become(_1=("Eve", [("tea", tea), ("figs", tea)], Decimal("5.00")))
+            await session.delete(await session.get_one(PatronLine, 1))
+            (await session.get_one(PatronLine, 2)).basket_id = 2
+            await session.commit()
+            await become(_1=("Eve", [], Decimal(0)), _2=("Bob", [("figs", tea)], tea))
+            await session.delete(await session.get(BasketPatron, 2))
+            await session.delete(await session.get_one(PatronBasket, 1))
+            await session.commit()
+            await become(_1=None, _2=(None, [("figs", tea)], tea))
+        assert (await fed.sync.verify("pages")).equal
+        async with fed.session() as session:
+            page = await session.get(BasketPage, 2)
+            page.lines, page.total = [], Decimal(7)
+            session.add(BasketPage(id=9))
+            await session.commit()
+        found = await fed.sync.verify("pages", repair=True)
+        assert (found.different, found.superfluous, found.equal) == (1, 1, True)
+        await become()

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fedorm import FederatedBase
+from fedorm import FederatedBase, Federation
 from fedorm.sync import CDC, Batch, EventDriven, RealTime, SyncRule, sync_hook
 from fedorm.testing.plugin import FreshDatabase
 from tests.sync.parts import (
@@ -28,6 +28,9 @@ from tests.sync.parts import (
 from tests.sync.watching import rows_of, until
 
 STRATEGIES = {"cdc": CDC(), "batch": Batch(every=0.1), "real-time": RealTime(poll=0.1, detect_deletes=0.1)}
+
+
+FROM_DOCUMENT = {"id": "purchase_id", "total": "value"}
 
 
 @pytest.fixture
@@ -225,6 +228,23 @@ async def test_one_source_with_several_rules(fresh_database: FreshDatabase) -> N
         await become(fed, {1: (Decimal(5), "n")}, "value", "note")
         await become(fed, {1: (Decimal(5), "n")}, "total", "note", model=PurchaseDocument)
         await become(fed, {1: Decimal(5)}, model=PurchaseSummary)
+
+
+async def test_rules_of_documents_are_added_before_a_federation_is_opened(fresh_database: FreshDatabase) -> None:
+    """As a program does: what the server can do is asked when it is opened."""
+    urls = {"parts_documents": fresh_database("mongodb"), "parts_third": fresh_database("postgresql")}
+    rules = [
+        SyncRule(source=PurchaseDocument, to=PurchaseSummary, strategy=strategy, fields=FROM_DOCUMENT, name=name)
+        for name, strategy in (("logged", CDC()), ("told", EventDriven()))
+    ]
+    for wanted, one in enumerate(rules, start=1):
+        fed = Federation(urls)
+        fed.sync.add(one)
+        async with fed:
+            await fed.create_all()
+            async with fed.sync.running():
+                await add(fed, PurchaseDocument(id=wanted, total=Decimal(wanted)))
+                await become(fed, {n: Decimal(n) for n in range(1, wanted + 1)}, model=PurchaseSummary)
 
 
 async def test_a_chain_of_rules(fresh_database: FreshDatabase) -> None:

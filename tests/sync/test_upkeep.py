@@ -135,6 +135,27 @@ async def test_a_backfill_brings_the_target_to_what_it_should_be(urls: dict[str,
         assert (await fed.sync.verify("facts")).equal
 
 
+async def test_a_backfill_counts_right_while_its_lease_is_renewed(urls: dict[str, str]) -> None:
+    """Each renewal tells what was done, and begins to count anew: also in the middle of a page."""
+    async with federation(urls, rule(CDC(page=5))) as fed:
+        await filled_once(fed)
+        wanted = await spoiled(fed)
+        await run_sql(fed, "parts_far", "UPDATE purchase_facts SET value = 7 WHERE purchase_id > 2")
+        fed.sync.lease = 0.02
+        done = await fed.sync.backfill("facts")
+        assert (done.rows, done.written, done.deleted, done.failed) == (ROWS, ROWS, 1, 0)
+        assert await facts(fed) == wanted
+        await run_sql(fed, "parts_far", "UPDATE purchase_facts SET value = 7")
+        found = await fed.sync.verify("facts", repair=True, page=5)
+        assert (found.different, found.repaired, found.equal) == (ROWS, ROWS, True)
+
+
+async def filled_once(fed: Federation) -> None:
+    """Fill source and target, and carry the rule out no longer."""
+    await add(fed, *[Deal(id=number) for number in range(1, ROWS + 1)])
+    await fed.sync.backfill("facts")
+
+
 async def state_is_no(fed: Federation, other: str) -> bool:
     return await state(fed) != other
 

@@ -1,6 +1,7 @@
 """The shop's models, one module a service."""
 
 from examples.ecommerce.models.analytics import OrderAnalytics, ProductAnalytics, UserEvent
+from examples.ecommerce.models.carts import Cart
 from examples.ecommerce.models.inventory import Product, Stock, Supplier
 from examples.ecommerce.models.orders import Order, OrderItem, OrderStatus
 from examples.ecommerce.models.payments import Payment
@@ -20,4 +21,5 @@ __all__ = [
     "UserEvent",
     "OrderAnalytics",
     "ProductAnalytics",
+    "Cart",
 ]

@@ -67,8 +67,9 @@ class ProductAnalytics(ShopBase):
     __service__ = "analytics"
     __tablename__ = "product_analytics"
 
-    day: Mapped[datetime.date] = mapped_column(primary_key=True)
+    # First what a product's figures are found by; a day's are few among all.
     sku: Mapped[str] = mapped_column(String(20), primary_key=True)
+    day: Mapped[datetime.date] = mapped_column(primary_key=True)
     revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     views: Mapped[int]
     units: Mapped[int]

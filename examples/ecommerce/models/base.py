@@ -11,7 +11,16 @@ from sqlalchemy.orm import mapped_column
 
 from fedorm import FederatedBase
 
-SERVICES = frozenset({"users", "orders", "payments", "inventory", "analytics"})
+SERVICES = frozenset(
+    {
+        "users",
+        "orders",
+        "payments",
+        "inventory",
+        "analytics",
+        "carts",
+    }
+)
 
 
 class ShopBase(FederatedBase):

@@ -48,8 +48,8 @@ class Product(ShopDocument):
     category: str
     price: DecimalAnnotation
     tags: list[str] = []
-    supplier_id: PydanticObjectId
-    replaced_by_sku: str | None = None
+    supplier_id: Annotated[PydanticObjectId, Indexed()]
+    replaced_by_sku: Annotated[str | None, Indexed()] = None
 
     supplier: Federated[Supplier] = federated_relationship(local_key="supplier_id", back_populates="products")
     stock: Federated[list[Stock]] = federated_relationship(

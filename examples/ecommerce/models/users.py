@@ -13,6 +13,7 @@ from fedorm import Federated, federated_relationship
 
 if TYPE_CHECKING:
     from examples.ecommerce.models.analytics import UserEvent
+    from examples.ecommerce.models.carts import Cart
     from examples.ecommerce.models.inventory import Product
     from examples.ecommerce.models.orders import Order
     from examples.ecommerce.models.payments import Payment
@@ -47,6 +48,7 @@ class User(ShopBase):
     payments: Federated[list[Payment]] = federated_relationship(
         remote_key="user_id", order_by="id", back_populates="user"
     )
+    cart: Federated[Cart | None] = federated_relationship(local_key="id")
     events: Federated[list[UserEvent]] = federated_relationship(remote_key="user_id", order_by=("at", "id"))
     # Many-to-many: users in PostgreSQL, products in MongoDB, and what connects them in ClickHouse.
     seen_products: Federated[list[Product]] = federated_relationship(

@@ -53,11 +53,21 @@ async def opened_for_tasks() -> Federation:
     return fed
 
 
-class RequestSessions:
-    """What ``request.fedorm`` is: the request's sessions, made at first use."""
+def option(name: str, default: Any) -> Any:
+    """Return one of the settings in ``FEDORM``."""
+    return (getattr(settings, "FEDORM", None) or {}).get(name, default)
 
-    def __init__(self, *, is_asgi: bool) -> None:
+
+class RequestSessions:
+    """What ``request.fedorm`` is: the request's sessions, made at first use.
+
+    ``refusal`` is why the federation could not be opened in the request's event loop.
+    """
+
+    def __init__(self, *, is_asgi: bool, refusal: FedormError | None = None) -> None:
         self._is_asgi = is_asgi
+        self._refusal = refusal
+        self._is_undone = False
         self._session: FederatedSession | None = None
         self._async_session: AsyncFederatedSession | None = None
 
@@ -65,7 +75,7 @@ class RequestSessions:
     def session(self) -> FederatedSession:
         """The request's session in a view without ``async``."""
         if self._session is None:
-            self._session = in_process().opened().sync_session()
+            self._session = in_process().opened().sync_session(**option("SESSION_OPTIONS", {}))
         return self._session
 
     @property
@@ -76,9 +86,27 @@ class RequestSessions:
         """
         if not self._is_asgi:
             raise FedormError("request.fedorm.async_session needs an ASGI server, or AsyncClient in a test")
+        if self._refusal is not None:
+            raise self._refusal
         if self._async_session is None:
-            self._async_session = federation().session()
+            self._async_session = federation().session(**option("SESSION_OPTIONS", {}))
         return self._async_session
+
+    def set_rollback(self, rollback: bool = True) -> None:
+        """Let the request's transaction be undone at its end, whatever the view returns; or, with False, not."""
+        self._is_undone = rollback
+
+    def commit(self) -> None:
+        """Commit the session of threads, unless it is to be undone."""
+        if self._session is not None and not self._is_undone:
+            self._session.commit()
+
+    async def acommit(self) -> None:
+        """Commit both."""
+        if self._async_session is not None and not self._is_undone:
+            await self._async_session.commit()
+        if self._session is not None:
+            await sync_to_async(self.commit, thread_sensitive=True)()
 
     def close(self) -> None:
         """Close the session of threads; what was not committed is undone."""

@@ -104,6 +104,8 @@ class Publishing(Streamer):
         if touched.emptied:
             # Each partition looks when it comes there: what is on its way to the target is not there to be found yet.
             await self._sweep()
+            if self._carrying.shared:
+                self._carrying.tell_left()
         parts = self._parts()
         if self._carrying.related is not None:
             belonging = await self._carrying.related.rows_of(touched.linked)

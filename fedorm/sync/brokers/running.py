@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fedorm.sync.errors import SyncRuleError
 from fedorm.sync.resolving import ResolvedRule
+from fedorm.sync.retaining import guard_logs
 from fedorm.sync.running import RuleRunner
 
 if TYPE_CHECKING:
@@ -72,17 +73,19 @@ class ThroughBroker:
         ]
         self._appliers.update(made)
         tasks = [asyncio.create_task(applier.run()) for applier in made]
+        guarding = asyncio.create_task(guard_logs(sync))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
         finally:
+            guarding.cancel()
             for applier in made:
                 applier.stop()
             _, late = await asyncio.shield(asyncio.wait(tasks, timeout=grace))
             for task in late:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(guarding, *tasks, return_exceptions=True)
             self._appliers.difference_update(made)
 
     def chosen(self, rules: Iterable[str] | None, *, through: bool) -> list[ResolvedRule]:

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from fedorm import AsyncFederatedSession, FederatedSession, Federation
 from fedorm.entity import is_document
-from fedorm.stores.base import Capability, Store
+from fedorm.stores.base import DocumentStore, Store
 from fedorm.testing.compliance import rows
 from fedorm.testing.compliance.rows import SERVICE
 from fedorm.testing.compliance.values import Feature
@@ -49,11 +49,21 @@ class Models:
 
 def models_of(store: Store) -> Models:
     """Return the models for what ``store`` holds."""
-    if Capability.DOCUMENTS not in store.capabilities:
+    if not isinstance(store, DocumentStore):
         return Models(rows.SampleRow, rows.TargetRow, rows.LinkRow)
+    if not is_beanie(store):
+        from fedorm.testing.compliance.entities import entities
+
+        base: Any = store.entity_base()
+        return Models(*entities(base))
     from fedorm.testing.compliance import documents
 
     return Models(documents.SampleDocument, documents.TargetDocument, documents.LinkDocument)
+
+
+def is_beanie(store: Store) -> bool:
+    """Say whether a store's objects are Beanie's, whose ids are given otherwise, and whose queries change documents."""
+    return isinstance(store, DocumentStore) and store.entity_base().__name__ == "FederatedDocument"
 
 
 class Suite:
@@ -107,7 +117,7 @@ async def read(fed: Federation, model: Any) -> list[Any]:
 async def everything(session: AsyncFederatedSession, model: Any) -> list[Any]:
     """Return what ``session`` finds, ordered by id."""
     if is_document(model):
-        found: list[Any] = await session.find(model).sort("_id").to_list()
+        found: list[Any] = await session.find(model).sort(id_name(session.sync_session, model)).to_list()
         return found
     return list(await session.scalars(select(model).order_by(model.id)))
 
@@ -115,16 +125,23 @@ async def everything(session: AsyncFederatedSession, model: Any) -> list[Any]:
 async def ids_where(session: AsyncFederatedSession, model: Any, column: str, value: Any) -> list[int]:
     """Return the ids of what holds ``value``."""
     if is_document(model):
-        found = await session.find(model, {column: value}).sort("_id").to_list()
+        found = await session.find(model, {column: value}).sort(id_name(session.sync_session, model)).to_list()
         return [document.id for document in found]
     statement = select(model.id).where(getattr(model, column) == value).order_by(model.id)
     return list(await session.scalars(statement))
 
 
+def id_name(session: FederatedSession, model: Any) -> str:
+    """Return what a query sorts by for the order of ids."""
+    store = session.store_of(model)
+    assert isinstance(store, DocumentStore)
+    return store.id_name
+
+
 def everything_sync(session: FederatedSession, model: Any) -> list[Any]:
     """Return what a session for threads finds, ordered by id."""
     if is_document(model):
-        found: list[Any] = session.find(model).sort("_id").all()
+        found: list[Any] = session.find(model).sort(id_name(session, model)).all()
         return found
     return list(session.scalars(select(model).order_by(model.id)))
 

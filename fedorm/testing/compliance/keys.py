@@ -12,7 +12,7 @@ from sqlalchemy import select
 from fedorm import FederatedSession, Federation, federated_load
 from fedorm.stores.base import DocumentStore, Store
 from fedorm.stores.sql import SQLStore
-from fedorm.testing.compliance.base import Models, Suite, in_thread, read, write
+from fedorm.testing.compliance.base import Models, Suite, id_name, in_thread, read, write
 from fedorm.testing.compliance.values import HOSTILE
 
 MANY = 10_000
@@ -114,13 +114,14 @@ class KeySuite(Suite):
         option = federated_load(models.link.target)
         async with fed.session() as session:
             if isinstance(fed.stores[models.link.__service__], DocumentStore):
-                links = await session.find(models.link).sort("_id").options(option).to_list()
+                order = id_name(session.sync_session, models.link)
+                links = await session.find(models.link).sort(order).options(option).to_list()
             else:
                 links = list(await session.scalars(select(models.link).order_by(models.link.id).options(option)))
             assert [link.target and link.target.code for link in links] == ["t1", "t2", None]
 
         def lazily(session: FederatedSession) -> list[Any]:
-            links = [session.get(models.link, number) for number in (1, 2, 3)]
+            links = [session.get_one(models.link, number) for number in (1, 2, 3)]
             return [link.target and link.target.code for link in links]
 
         assert await in_thread(fed, lazily) == ["t1", "t2", None]

@@ -123,6 +123,8 @@ class OutageSuite(Suite):
             with pytest.raises(ServiceUnavailableError, match=f"service '{SERVICE}'"):
                 session.get(sample, 1, populate_existing=True)
             session.rollback()
+            health = fed.sync_health()[SERVICE]
+            assert (health.state, isinstance(health.error, ServiceUnavailableError)) == ("down", True)
             outage.end()
             with fed.sync_session() as next_one:
                 assert [one.text for one in everything_sync(next_one, sample)] == ["kept"]

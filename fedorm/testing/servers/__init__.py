@@ -5,6 +5,7 @@ from __future__ import annotations
 from fedorm.testing.servers.base import Server, live_servers
 from fedorm.testing.servers.brokers import KafkaServer, NATSServer, RabbitMQServer
 from fedorm.testing.servers.clickhouse import ClickHouseServer
+from fedorm.testing.servers.elasticsearch import ElasticsearchServer
 from fedorm.testing.servers.errors import ServerStartError, ServerUnavailableError
 from fedorm.testing.servers.mariadb import MariaDBServer
 from fedorm.testing.servers.mongodb import MongoDBServer
@@ -17,6 +18,7 @@ __all__ = [
     "MongoDBServer",
     "ClickHouseServer",
     "RedisServer",
+    "ElasticsearchServer",
     "NATSServer",
     "KafkaServer",
     "RabbitMQServer",

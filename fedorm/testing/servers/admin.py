@@ -207,6 +207,50 @@ class RedisAdmin:
             yield client
 
 
+class ElasticsearchAdmin:
+    """Administers Elasticsearch through its own client; a database is a prefix of names."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+
+    def ping(self) -> None:
+        """Ask who it is."""
+        with self.client() as client:
+            client.info()
+
+    def create(self, name: str) -> None:
+        """Do nothing: an index is made on its own."""
+
+    def drop(self, name: str) -> None:
+        """Delete the indices and templates whose names begin with ``name`` and a hyphen."""
+        with self.client() as client:
+            indices = client.indices.get(index=f"{name}-*", features="aliases", expand_wildcards="all")
+            for index in indices:
+                client.indices.delete(index=index, ignore_unavailable=True)
+            templates = client.options(ignore_status=404).indices.get_index_template(name=f"{name}-*")
+            for template in templates["index_templates"]:
+                client.indices.delete_index_template(name=template["name"])
+
+    def connections(self, name: str) -> list[str]:
+        """Return nothing: a connection belongs to no index."""
+        return []
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """Open a client."""
+        from elasticsearch import Elasticsearch
+
+        scheme = "https" if self._url.drivername.endswith("+https") else "http"
+        user = (self._url.username, self._url.password or "") if self._url.username else None
+        with Elasticsearch(
+            f"{scheme}://{self._url.host or '127.0.0.1'}:{self._url.port or 9200}",
+            basic_auth=user,
+            request_timeout=10,
+            max_retries=0,
+        ) as client:
+            yield client
+
+
 class ClickHouseAdmin:
     """Administers ClickHouse: over HTTP by the standard library, or over the native protocol by its driver."""
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
 import socket
 from abc import abstractmethod
 from pathlib import Path
@@ -12,6 +9,7 @@ from typing import ClassVar
 
 from fedorm.testing.servers.base import Server
 from fedorm.testing.servers.errors import ServerUnavailableError
+from fedorm.testing.servers.noida import noida_program
 from fedorm.testing.servers.owned import OwnedProcess
 from fedorm.testing.servers.processes import find_binary, free_port
 
@@ -178,19 +176,8 @@ class KafkaServer(BrokerServer):
         return f"kafka://127.0.0.1:{self.port}"
 
     def _initialize(self) -> None:
-        package = importlib.util.find_spec("noida_db")
-        found = Path(package.origin).with_name("noida-db") if package is not None and package.origin else None
-        if found is None or not found.is_file():
-            raise ServerUnavailableError(
-                self.name, "the package noida-db is not installed", "Try: pip install noida-db"
-            )
-        # A copy: in the package it is not executable, and its own starter would leave it behind.
-        program = self.own.directory / "noida-db"
-        shutil.copyfile(found, program)
-        os.chmod(program, 0o700)
-        self.own.give_away(program)
+        self._program = noida_program(self.name, self.own)
 
     def _command(self) -> list[str]:
-        folder = self.own.directory
-        own_port = ["--kafka-port", str(self.port), "--data-dir", str(folder / "data")]
-        return [str(folder / "noida-db"), "start", "--only", "kafka", *own_port]
+        own_port = ["--kafka-port", str(self.port), "--data-dir", str(self.own.directory / "data")]
+        return [str(self._program), "start", "--only", "kafka", *own_port]

@@ -10,6 +10,7 @@ from fedorm.testing.servers.errors import ServerUnavailableError
 from fedorm.testing.servers.processes import find_binary, unprivileged_user
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from fedorm.testing.tls import Certificates
@@ -33,14 +34,15 @@ aria_pagecache_buffer_size = 8M
 
 
 class MariaDBServer(Server):
-    """A MariaDB server with a row-based binary log; with ``tls`` it refuses plain text."""
+    """A MariaDB server with a row-based binary log, and with ``settings``; with ``tls`` it refuses plain text."""
 
     name = "MariaDB"
     default_database: ClassVar[str] = "mysql"
 
-    def __init__(self, *, tls: Certificates | None = None) -> None:
+    def __init__(self, *, tls: Certificates | None = None, settings: Mapping[str, str] | None = None) -> None:
         super().__init__(unprivileged_user("mysql"))
         self.tls = tls
+        self._settings = dict(settings or {})
 
     def url(self, database: str | None = None) -> str:
         """Return the URL of ``database`` for aiomysql."""
@@ -63,6 +65,7 @@ class MariaDBServer(Server):
         lines = [
             "[mysqld]",
             SETTINGS,
+            *(f"{name} = {value}" for name, value in self._settings.items()),
             f"port = {self.port}",
             f"datadir = {directory / 'data'}",
             f"socket = {directory / 'server.sock'}",

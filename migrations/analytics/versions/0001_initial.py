@@ -29,13 +29,13 @@ def upgrade() -> None:
     )
     op.create_clickhouse_table(  # type: ignore[attr-defined]
         "product_analytics",
-        sa.Column("day", sa.Date(), nullable=False),
         sa.Column("sku", Native("String"), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
         sa.Column("revision", Native("Int32"), nullable=False),
         sa.Column("views", Native("Int32"), nullable=False),
         sa.Column("units", Native("Int32"), nullable=False),
         sa.Column("revenue", Native("Decimal(12, 2)"), nullable=False),
-        engine="MergeTree() ORDER BY (day, sku, revision)",
+        engine="MergeTree() ORDER BY (sku, day, revision)",
     )
     op.create_clickhouse_table(  # type: ignore[attr-defined]
         "user_events",

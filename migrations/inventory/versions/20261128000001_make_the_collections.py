@@ -27,7 +27,9 @@ class Forward:
         await db.create_collection("inventory")
         await db.create_index("inventory", "sku_1_warehouse_1", [("sku", 1), ("warehouse", 1)], unique=True)
         await db.create_collection("products")
+        await db.create_index("products", "replaced_by_sku_1", [("replaced_by_sku", 1)])
         await db.create_index("products", "sku_1", [("sku", 1)], unique=True)
+        await db.create_index("products", "supplier_id_1", [("supplier_id", 1)])
         await db.create_collection("suppliers")
 
 

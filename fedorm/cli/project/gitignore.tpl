@@ -1,0 +1,6 @@
+__pycache__/
+.venv/
+.pytest_cache/
+*.db
+*.db-*
+*.db.*

@@ -1,0 +1,1 @@
+"""Users, their orders, and the inventory, in databases of their own."""

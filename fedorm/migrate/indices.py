@@ -1,0 +1,85 @@
+"""How indices differ from what models declare, and the lines of a migration that bring the one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fedorm.stores.elasticsearch_mapping import shown
+from fedorm.stores.elasticsearch_schema import Index, differences, flat
+
+_FIXED = ("number_of_shards", "analysis.", "codec", "routing", "sort.", "mode", "similarity")
+"""Beginnings of settings that an index has from its making on."""
+
+
+def compared(wanted: Mapping[str, Index], there: Mapping[str, Index]) -> list[tuple[str, str]]:
+    """Return pairs of an index and what is different there."""
+    found = []
+    for name in sorted({*wanted, *there}):
+        if name not in there:
+            found.append((name, "the index is not there"))
+        elif name not in wanted:
+            found.append((name, "no model declares the index"))
+        else:
+            found += [(name, what) for what in differences(wanted[name], there[name])]
+    return found
+
+
+def changes(before: Mapping[str, Index], after: Mapping[str, Index]) -> list[str]:
+    """Return the lines of a migration that brings indices from one state to the other."""
+    lines = []
+    for name in sorted(set(after) - set(before)):
+        lines += [f"await es.create_index({name!r}, {_said(after[name])})", *_template(name, None, after[name])]
+    for name in sorted(set(after) & set(before)):
+        lines += _changed(name, before[name], after[name])
+    lines += [f"await es.drop_index({name!r})" for name in sorted(set(before) - set(after))]
+    return lines
+
+
+def _said(index: Index) -> str:
+    return f"mappings={dict(index.mappings)!r}, settings={dict(index.settings)!r}"
+
+
+def _changed(name: str, before: Index, after: Index) -> Iterator[str]:
+    mine, its = after.mappings.get("properties", {}), before.mappings.get("properties", {})
+    added = _added(its, mine)
+    settings = {key: value for key, value in flat(after.settings).items() if flat(before.settings).get(key) != value}
+    if added is None or any(key.startswith(_FIXED) for key in settings):
+        yield f"await es.rebuild({name!r}, {_said(after)})"
+    else:
+        if added:
+            yield f"await es.add_fields({name!r}, {added!r})"
+        if settings:
+            yield f"await es.set_settings({name!r}, {settings!r})"
+    yield from _template(name, before, after)
+
+
+def _template(name: str, before: Index | None, after: Index) -> Iterator[str]:
+    patterns = _without_prefix(after, name)
+    if after.patterns and (before is None or differences(after, before)):
+        yield f"await es.put_template({name!r}, {patterns!r}, {_said(after)})"
+    elif before is not None and before.patterns and not after.patterns:
+        yield f"await es.drop_template({name!r})"
+
+
+def _without_prefix(index: Index, name: str) -> list[str]:
+    prefix = index.name.removesuffix(name)
+    return [one.removeprefix(prefix) for one in index.patterns]
+
+
+def _added(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the fields that are new, within others too; None when another field is changed or gone."""
+    if set(before) - set(after):
+        return None
+    found: dict[str, Any] = {}
+    for name, one in after.items():
+        if name not in before:
+            found[name] = one
+        elif shown({name: one}) != shown({name: before[name]}):
+            outer = {key: value for key, value in one.items() if key != "properties"}
+            old = {key: value for key, value in before[name].items() if key != "properties"}
+            inner = _added(before[name].get("properties", {}), one.get("properties", {}))
+            if inner is None or shown({name: outer}) != shown({name: old}):
+                return None
+            found[name] = {**outer, "properties": inner}
+    return found

@@ -1,0 +1,400 @@
+"""Elasticsearch: search documents over the official asynchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import MetaData, Table
+
+from fedorm.bridge import ThreadBridge
+from fedorm.catalog import catalog
+from fedorm.config import ServiceSettings
+from fedorm.exc import ConfigurationError, ServiceTimeoutError, ServiceUnavailableError, UnsupportedOperationError
+from fedorm.stores.base import Capability
+from fedorm.stores.conditions import Both, Compare, Condition, DocumentScan, Either, OneOf
+from fedorm.stores.matching import condition_from, ordered, predicate_of
+from fedorm.stores.pydantic_models import PydanticModels
+from fedorm.stores.readers import DocumentReader
+from fedorm.stores.rows import RowAccess, RowShape
+from fedorm.stores.searching import Search, SearchResult
+from fedorm.stores.writes import Writes
+
+META = ("_id", "_seq_no", "_primary_term")
+"""What a document as it was read has beside its fields: its ``id``, and which change of it this is."""
+_PRODUCT = "media_type_header_exception"
+
+
+_CAPABILITIES = frozenset(
+    {Capability.DOCUMENTS, Capability.UPDATES, Capability.TLS, Capability.VERSIONS, Capability.SEARCH}
+)
+
+
+@dataclass(slots=True)
+class _Side:
+    """One client: the asynchronous side, or the one that threads reach through a bridge."""
+
+    client: Any
+    mapped: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The properties of indices that were asked for."""
+    there: set[str] = field(default_factory=set)
+    """Indices that are known to be there."""
+
+
+class ElasticsearchStore(PydanticModels):
+    """The indices of an Elasticsearch cluster whose names begin with the URL's path, all of them without one.
+
+    It has no transactions: a session sends what it holds at the commit, in one request a class, before the services
+    that can still be rolled back; when a part of a request fails, the rest of it is undone.
+    """
+
+    kind = "elasticsearch"
+    extra = "elasticsearch"
+    history = "fedorm.migrate.index_history:IndexHistory"
+    batch_size = 1_000
+    most_keys = 10_000
+    id_name = "_id"
+
+    def __init__(self, service: str, settings: ServiceSettings) -> None:
+        super().__init__(service, settings)
+        for package in ("elasticsearch", "aiohttp"):
+            try:
+                __import__(package)
+            except ModuleNotFoundError as error:
+                raise self.missing_driver(package) from error
+        from fedorm.stores.elasticsearch_client import hosts_of, prefix_of, refresh_of
+
+        try:
+            self.prefix = prefix_of(settings)
+            self.refresh = refresh_of(settings)
+            hosts_of(settings)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"service {service!r}: {settings.address} is not usable: {settings.scrub(str(error))}; write "
+                f"elasticsearch://host:9200, and ?refresh=... if need be"
+            ) from None
+        self._sides: dict[bool, _Side] = {}
+
+    def entity_base(self) -> type[Any]:
+        """Return ``FederatedSearchDocument``."""
+        from fedorm.stores.elasticsearch_document import FederatedSearchDocument
+
+        return FederatedSearchDocument
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Documents that are changed one by one, and searched."""
+        return _CAPABILITIES
+
+    # -- lifetime
+
+    async def open(self) -> None:
+        """Connect, and see that it is Elasticsearch."""
+        await self._open(sync=False)
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self._close(sync=False)
+
+    def open_sync(self, bridge: ThreadBridge) -> None:
+        """Connect a client of the bridge's loop."""
+        bridge.run(self._open(sync=True))
+
+    def close_sync(self, bridge: ThreadBridge) -> None:
+        """Close the client of the bridge's loop."""
+        bridge.run(self._close(sync=True))
+
+    async def ping(self, *, sync: bool = False) -> None:
+        """Ask who it is."""
+        async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
+            await self.client(sync=sync).info()
+
+    def ping_sync(self, bridge: ThreadBridge) -> None:
+        """Do the same over the client of the bridge's loop."""
+        bridge.run(self.ping(sync=True))
+
+    async def version(self) -> str | None:
+        """Ask who it is."""
+        async with self.named():
+            return str((await self.client(sync=False).info())["version"]["number"])
+
+    async def _open(self, *, sync: bool) -> None:
+        from fedorm.stores.elasticsearch_client import made_client
+
+        self._sides[sync] = _Side(made_client(self.service, self.settings, self.sent))
+        try:
+            async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
+                await self.client(sync=sync).info()
+        except BaseException:
+            await self._close(sync=sync)
+            raise
+
+    async def _close(self, *, sync: bool) -> None:
+        side = self._sides.pop(sync, None)
+        if side is not None:
+            await side.client.close()
+
+    def client(self, *, sync: bool) -> Any:
+        """Return the official client."""
+        return self._side(sync=sync).client
+
+    def _side(self, *, sync: bool) -> _Side:
+        try:
+            return self._sides[sync]
+        except KeyError:
+            raise ServiceUnavailableError(
+                "is not open: enter the federation first", service=self.service, address=self.address
+            ) from None
+
+    def index_of(self, model: type[Any]) -> str:
+        """Return the name of a model's index on the server."""
+        from fedorm.stores.elasticsearch_mapping import index_name
+
+        return index_name(self.prefix, self.collection_of(model))
+
+    async def mapped(self, index: str, *, sync: bool) -> Mapping[str, Any]:
+        """Return the properties of an index as the server has them; of several behind an alias what they agree on."""
+        side = self._side(sync=sync)
+        if index not in side.mapped:
+            from fedorm.stores.elasticsearch_scan import agreed
+
+            found = await side.client.indices.get_mapping(index=index)
+            side.mapped[index] = agreed([one["mappings"].get("properties", {}) for one in found.values()])
+        return side.mapped[index]
+
+    async def ensure_index(self, model: type[Any], *, sync: bool) -> None:
+        """Make a model's index if it is not there: the server would, and guess the mapping."""
+        from fedorm.stores.elasticsearch_schema import create_index, declared
+
+        side = self._side(sync=sync)
+        name = self.collection_of(model)
+        if name not in side.there:
+            await create_index(side.client, declared([model], self.prefix)[name])
+            side.there.add(name)
+
+    def forget_indices(self) -> None:
+        """Ask for indices and mappings anew, as they were changed."""
+        for side in self._sides.values():
+            side.mapped.clear()
+            side.there.clear()
+
+    # -- errors
+
+    @asynccontextmanager
+    async def named(self) -> AsyncIterator[None]:
+        """Turn the client's errors into fedorm's."""
+        from fedorm.stores.elasticsearch_client import ERRORS, classify
+        from fedorm.stores.elasticsearch_values import UnfitError
+
+        try:
+            yield
+        except (UnfitError, UnicodeError) as error:
+            raise self.error(UnsupportedOperationError, error) from error
+        except TimeoutError as error:
+            raise self.error(ServiceTimeoutError, f"no answer within {self.settings.connect_timeout:g} s") from error
+        except (*ERRORS, OSError) as error:
+            text = str(error)
+            if "index_not_found_exception" in text:
+                text += ": make it by create_all(), or by  fedorm migrate upgrade"
+            if _PRODUCT in text:
+                text += ": a server of version 8 needs  pip install 'elasticsearch<9'"
+            raise self.error(classify(error), f"{type(error).__name__}: {text}") from error
+
+    # -- transactions
+
+    async def begin(self, *, sync: bool) -> None:
+        """Return None: there are none."""
+        return
+
+    async def commit(self, transaction: Any) -> None:
+        """Do nothing."""
+
+    async def abort(self, transaction: Any) -> None:
+        """Do nothing."""
+
+    # -- documents
+
+    def parse(self, model: type[Any], raw: dict[str, Any]) -> Any:
+        """Let pydantic make the document."""
+        from pydantic import ValidationError
+
+        from fedorm.stores.elasticsearch_values import fields_in
+
+        try:
+            return model.model_validate(fields_in(model, raw))
+        except ValidationError as error:
+            raise self.invalid(model, raw.get("_id"), error) from error
+
+    def encode(self, document: Any) -> dict[str, Any]:
+        """Return the document as JSON has it, and its ``id`` as it is."""
+        from fedorm.stores.elasticsearch_values import UnfitError, source_of
+
+        try:
+            return {"_id": document.id, **source_of(document)}
+        except UnfitError as error:
+            model = type(document).__name__
+            raise self.error(UnsupportedOperationError, f"{model} {document.id!r}: {error}") from error
+
+    def raw_of(self, model: type[Any], hit: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what was found as the session keeps it."""
+        from pydantic import ValidationError
+
+        from fedorm.stores.elasticsearch_values import id_of
+
+        try:
+            raw = {"_id": id_of(model, hit["_id"]), **hit.get("_source", {})}
+        except ValidationError as error:
+            raise self.invalid(model, hit["_id"], error) from None
+        raw.update({name: hit[name] for name in META[1:] if name in hit})
+        raw.setdefault("id", hit["_id"])
+        return raw
+
+    # -- reading and writing
+
+    async def find(
+        self, model: type[Any], query: Any, *, sort: Any = None, transaction: Any = None, sync: bool = False
+    ) -> list[dict[str, Any]]:
+        """Search by what the index can check, and check the rest here."""
+        return await self._found(model, condition_from(query if query is not None else {}), sort, sync=sync)
+
+    async def _found(
+        self, model: type[Any], condition: Condition, sort: Any, *, sync: bool, ids: Sequence[Any] | None = None
+    ) -> list[dict[str, Any]]:
+        from fedorm.stores.elasticsearch_query import match_query
+        from fedorm.stores.elasticsearch_scan import all_hits, hits_with_ids
+        from fedorm.stores.elasticsearch_values import Attributes, id_text
+
+        index, client = self.index_of(model), self.client(sync=sync)
+        async with self.named():
+            if ids is not None:
+                hits = await hits_with_ids(client, index, [id_text(one) for one in ids])
+            else:
+                query = match_query(model.__clause_element__(), condition, await self.mapped(index, sync=sync))
+                hits = [] if query is None else [hit async for page in all_hits(client, index, query) for hit in page]
+        found = [self.raw_of(model, hit) for hit in hits]
+        if condition == Both() and not sort:
+            return found
+        holds = predicate_of(condition, exact=True)
+        pairs = [(raw, Attributes(self.parse(model, raw))) for raw in found]
+        kept = [pair for pair in pairs if holds(pair[1])]
+        return [raw for raw, _ in ordered(kept, list(sort or ()), lambda pair, name: pair[1][name])]
+
+    async def find_keys(
+        self,
+        model: type[Any],
+        fields: Sequence[str],
+        keys: Sequence[tuple[Any, ...]],
+        *,
+        where: Any = None,
+        sort: Any = None,
+        transaction: Any = None,
+        sync: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Get by ``id`` what was written up to now, and search by other fields what was refreshed."""
+        if not keys:
+            return []
+        parts = [] if where is None else [condition_from(where(model))]
+        if tuple(fields) == ("id",):
+            return await self._found(model, Both(tuple(parts)), sort, sync=sync, ids=[key[0] for key in keys])
+        if len(fields) == 1:
+            parts.append(OneOf(fields[0], tuple(key[0] for key in keys)))
+        else:
+            pairs = (tuple(Compare(name, "=", part) for name, part in zip(fields, key, strict=True)) for key in keys)
+            parts.append(Either(tuple(Both(pair) for pair in pairs)))
+        return await self._found(model, Both(tuple(parts)), sort, sync=sync)
+
+    async def write(self, writes: Writes, *, transaction: Any, sync: bool) -> None:
+        """Send all in one request; undo it when a part of it fails."""
+        from fedorm.stores.elasticsearch_writing import write_documents
+
+        await write_documents(self, writes, sync=sync)
+
+    def row_access(self, shape: RowShape) -> RowAccess:
+        """Return what reads and writes whole documents of one class."""
+        from fedorm.stores.elasticsearch_rows import ElasticsearchRowAccess
+
+        return ElasticsearchRowAccess(self, shape)
+
+    def query(self, reader: DocumentReader, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
+        """Return a query by conditions; searches by relevance are ``session.search()``'s."""
+        from fedorm.stores.entity_find import EntityFind
+
+        return EntityFind(self, reader, model, conditions, sync=sync)
+
+    async def search(self, model: type[Any], wanted: Search, *, sync: bool = False) -> SearchResult[dict[str, Any]]:
+        """Send the search, and take the answer apart."""
+        from fedorm.stores.elasticsearch_search import result_of, search_body
+
+        async with self.named():
+            answer = await self.client(sync=sync).search(index=self.index_of(model), body=search_body(model, wanted))
+        return result_of(answer.body, lambda hit: self.raw_of(model, hit))
+
+    # -- selects over several services
+
+    def document_tables(self) -> list[Table]:
+        """Return each class's table."""
+        return [model.__clause_element__() for model in catalog.documents(self.service)]
+
+    async def reflect_tables(self, metadata: MetaData, wanted: Callable[[str], bool], *, sync: bool) -> None:
+        """Go by the indices' mappings, and by a sample for fields that hold several values."""
+        from fedorm.stores.elasticsearch_reflection import reflect_indices
+
+        async with self.named():
+            await reflect_indices(self.client(sync=sync), self.prefix, metadata, wanted)
+
+    async def row_counts(self, *, sync: bool = False) -> dict[str, float]:
+        """Count each index; one that is not there has none."""
+        counts: dict[str, float] = {}
+        async with self.named():
+            for model in catalog.documents(self.service):
+                found = await self.client(sync=sync).count(index=self.index_of(model), ignore_unavailable=True)
+                counts[model.__clause_element__().name] = float(found["count"])
+        return counts
+
+    async def count_keys(
+        self, model: type[Any], names: Sequence[str], *, transaction: Any = None, sync: bool = False
+    ) -> dict[tuple[Any, ...], int]:
+        """Read the fields of all documents."""
+        found = await self._found(model, Both(), None, sync=sync)
+        return dict(Counter(self.key_of(model, raw, names) for raw in found))
+
+    async def read(self, wanted: DocumentScan, *, transaction: Any = None, sync: bool = False) -> list[tuple[Any, ...]]:
+        """Search by the conditions and keys, and take the fields out of the documents."""
+        from fedorm.stores.elasticsearch_mapping import index_name
+        from fedorm.stores.elasticsearch_scan import read_rows
+        from fedorm.stores.entity_table import COLLECTION
+
+        index = index_name(self.prefix, wanted.table.info[COLLECTION])
+        async with self.named():
+            mapped = await self.mapped(index, sync=sync)
+            return await read_rows(self.client(sync=sync), index, wanted, mapped, self.batch_size)
+
+    def describe(self, wanted: DocumentScan) -> str:
+        """Return the search that would be sent, by what the class declares."""
+        from fedorm.stores.elasticsearch_scan import described
+
+        return described(wanted)
+
+    # -- schema
+
+    async def create_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
+        """Make the index templates, and the indices with the mappings that the documents declare."""
+        from fedorm.stores.elasticsearch_schema import create_index, declared
+
+        async with self.named():
+            for one in declared(documents, self.prefix).values():
+                await create_index(self.client(sync=False), one)
+        self.forget_indices()
+
+    async def drop_all(self, metadata: MetaData, documents: Sequence[type[Any]]) -> None:
+        """Drop the indices and the templates."""
+        from fedorm.stores.elasticsearch_schema import declared, drop_index
+
+        async with self.named():
+            for one in declared(documents, self.prefix).values():
+                await drop_index(self.client(sync=False), one.name)
+        self.forget_indices()
