@@ -127,8 +127,9 @@ async def test_killed_processes_lose_nothing_and_double_nothing(
     order.urls.update({order.near.__service__: url(source), order.far.__service__: url(target)})
     async with order.opened() as fed:
         await fed.create_all()
-        history = History(fed, order.near, source, chance, big=2_000 if source != "mongodb" else 200)
-        await history.fill(ROWS if source != "mongodb" else ROWS // 20)
+        few = "mongodb" in (source, target)
+        history = History(fed, order.near, source, chance, big=200 if few else 2_000)
+        await history.fill(ROWS // 20 if few else ROWS)
         carriers = Carriers(order, chance)
         try:
             for _ in range(2):
