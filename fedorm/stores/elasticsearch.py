@@ -19,7 +19,7 @@ from fedorm.stores.base import Capability
 from fedorm.stores.conditions import Both, Compare, Condition, DocumentScan, Either, OneOf
 from fedorm.stores.elasticsearch_findings import ElasticsearchExamining
 from fedorm.stores.matching import condition_from, ordered, predicate_of
-from fedorm.stores.readers import DocumentReader
+from fedorm.stores.readers import DocumentReader, KeptDocuments
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.searching import Search, SearchResult
 from fedorm.stores.writes import Writes
@@ -326,6 +326,12 @@ class ElasticsearchStore(ElasticsearchExamining):
         async with self.named():
             answer = await self.client(sync=sync).search(index=self.index_of(model), body=search_body(model, wanted))
         return result_of(answer.body, lambda hit: self.raw_of(model, hit))
+
+    def kept(self, *, sync: bool) -> KeptDocuments:
+        """Return what puts all documents of the models back."""
+        from fedorm.stores.elasticsearch_kept import ElasticsearchKept
+
+        return ElasticsearchKept(self, sync=sync)
 
     # -- selects over several services
 

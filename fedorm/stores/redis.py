@@ -12,7 +12,7 @@ from sqlalchemy import MetaData
 from fedorm.bridge import ThreadBridge
 from fedorm.config import ServiceSettings
 from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, StoreError, UnsupportedOperationError
-from fedorm.stores.base import Capability, batches
+from fedorm.stores.base import Capability, KeptDocuments, batches
 from fedorm.stores.conditions import Both, DocumentScan
 from fedorm.stores.matching import condition_from, ordered, predicate_of
 from fedorm.stores.positions import PositionLog
@@ -34,7 +34,7 @@ class RedisStore(PydanticModels):
 
     kind = "redis"
     extra = "redis"
-    batch_size = 5_000
+    batch_size = 10_000
     most_keys = 1_000_000
     no_feed = "keeps no log of changes: its keyspace notifications are lost to whoever is not connected just then"
     has_schema = False
@@ -331,6 +331,12 @@ class RedisStore(PydanticModels):
         from fedorm.stores.redis_rows import RedisRowAccess
 
         return RedisRowAccess(self, shape)
+
+    def kept(self, *, sync: bool) -> KeptDocuments:
+        """Dump all records, and restore what has changed."""
+        from fedorm.stores.redis_kept import RedisKept
+
+        return RedisKept(self, sync=sync)
 
     def positions(self) -> PositionLog:
         """Keep them under ``fedorm:sync_positions:``."""
