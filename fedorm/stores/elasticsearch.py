@@ -24,9 +24,8 @@ from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.searching import Search, SearchResult
 from fedorm.stores.writes import Writes
 
-META = ("_id", "_seq_no", "_primary_term")
-"""What a document as it was read has beside its fields: its ``id``, and which change of it this is."""
-_PRODUCT = "media_type_header_exception"
+_CHANGE = ("_seq_no", "_primary_term")
+"""What a document as it was read has beside its fields and its ``id``: which change of it this is."""
 
 
 _CAPABILITIES = frozenset(
@@ -87,7 +86,7 @@ class ElasticsearchStore(ElasticsearchExamining):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Documents that are changed one by one, and searched."""
+        """Return what every server can do."""
         return _CAPABILITIES
 
     # -- lifetime
@@ -194,7 +193,7 @@ class ElasticsearchStore(ElasticsearchExamining):
             text = str(error)
             if "index_not_found_exception" in text:
                 text += ": make it by create_all(), or by  fedorm migrate upgrade"
-            if _PRODUCT in text:
+            if "media_type_header_exception" in text:
                 text += ": a server of version 8 needs  pip install 'elasticsearch<9'"
             raise self.error(classify(error), f"{type(error).__name__}: {text}") from error
 
@@ -243,7 +242,7 @@ class ElasticsearchStore(ElasticsearchExamining):
             raw = {"_id": id_of(model, hit["_id"]), **hit.get("_source", {})}
         except ValidationError as error:
             raise self.invalid(model, hit["_id"], error) from None
-        raw.update({name: hit[name] for name in META[1:] if name in hit})
+        raw.update({name: hit[name] for name in _CHANGE if name in hit})
         raw.setdefault("id", hit["_id"])
         return raw
 

@@ -12,11 +12,12 @@ from sqlalchemy import MetaData
 from fedorm.bridge import ThreadBridge
 from fedorm.config import ServiceSettings
 from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, StoreError, UnsupportedOperationError
-from fedorm.stores.base import Capability, KeptDocuments, batches
+from fedorm.stores.base import Capability, batches
 from fedorm.stores.conditions import Both, DocumentScan
 from fedorm.stores.matching import condition_from, ordered, predicate_of
 from fedorm.stores.positions import PositionLog
 from fedorm.stores.pydantic_models import PydanticModels
+from fedorm.stores.readers import KeptDocuments
 from fedorm.stores.reflecting import Wanted
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.writes import Writes
