@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -24,6 +25,8 @@ from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.searching import Search, SearchResult
 from fedorm.stores.writes import Writes
 
+_FRESH = 60.0
+"""For how many seconds a mapping is taken to be as it was."""
 _CHANGE = ("_seq_no", "_primary_term")
 """What a document as it was read has beside its fields and its ``id``: which change of it this is."""
 
@@ -38,8 +41,8 @@ class _Side:
     """One client: the asynchronous side, or the one that threads reach through a bridge."""
 
     client: Any
-    mapped: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    """The properties of indices that were asked for."""
+    mapped: dict[str, tuple[float, Mapping[str, Any]]] = field(default_factory=dict)
+    """The properties of indices that were asked for, and when."""
     there: set[str] = field(default_factory=set)
     """Indices that are known to be there."""
 
@@ -151,13 +154,15 @@ class ElasticsearchStore(ElasticsearchExamining):
 
     async def mapped(self, index: str, *, sync: bool) -> Mapping[str, Any]:
         """Return the properties of an index as the server has them; of several behind an alias what they agree on."""
-        side = self._side(sync=sync)
-        if index not in side.mapped:
+        side, now = self._side(sync=sync), time.monotonic()
+        asked, mapped = side.mapped.get(index, (-_FRESH, {}))
+        if now - asked >= _FRESH:  # Another process may have built the index anew.
             from fedorm.stores.elasticsearch_scan import agreed
 
             found = await side.client.indices.get_mapping(index=index)
-            side.mapped[index] = agreed([one["mappings"].get("properties", {}) for one in found.values()])
-        return side.mapped[index]
+            mapped = agreed([one["mappings"].get("properties", {}) for one in found.values()])
+            side.mapped[index] = (now, mapped)
+        return mapped
 
     async def ensure_index(self, model: type[Any], *, sync: bool) -> None:
         """Make a model's index if it is not there: the server would, and guess the mapping."""
