@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fedorm.cli.exit_codes import ExitCode
 from fedorm.cli.failing import run
 from fedorm.cli.rule_health import FoundRule, examine_rules, notes_on_rules, rules_of, show_rules
 from fedorm.cli.service_health import Examination, Found, finding_of, notes, show_services
@@ -57,7 +58,7 @@ def doctor(
             for note in [*notes(settings.services, found), *notes_on_rules(rules)]:
                 typer.echo(f"note: {note}")
         if any(one.errors for one in every):
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
 
     run(setup, work())
 

@@ -10,7 +10,7 @@ from fedorm.catalog import catalog
 from fedorm.federation import Federation
 from fedorm.outbox.rules import has_outbox
 from fedorm.outbox.tables import fedorm_outbox, fedorm_outbox_deliveries, fedorm_outbox_partitions
-from fedorm.stores.base import Capability, DocumentStore, collection_name
+from fedorm.stores.base import collection_name
 from fedorm.stores.findings import Needs
 from fedorm.sync.homes import home_of
 from fedorm.sync.resolving import ResolvedRule
@@ -30,11 +30,10 @@ def needs_of(
         sides = [side for rule in rules for side in (rule.source, rule.target) if side.service == name]
         targets = [rule.target for rule in rules if rule.target.service == name]
         tables = [*catalog.metadata(name).tables.values(), *(side.whole.table for side in sides)]
-        keeps_own = isinstance(store, DocumentStore) or Capability.TRANSACTIONS in store.capabilities
         needs[name] = Needs(
             tables=tuple(dict.fromkeys(table for table in tables if table is not None)),
             documents=tuple(catalog.documents(name)),
-            own=tuple(_own(federation, name, rules, two_phase=two_phase)) if keeps_own else (),
+            own=tuple(_own(federation, name, rules, two_phase=two_phase)) if store.keeps_own else (),
             written=frozenset(map(_place, targets)),
             woken=frozenset(_place(rule.source) for rule in rules if rule.source.service == name and _is_woken(rule)),
             two_phase=two_phase,

@@ -12,7 +12,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from fedorm.cli.failing import one_line
-from fedorm.cli.service_health import LATE
+from fedorm.cli.service_health import LATE, show_finding
 from fedorm.cli.setup import Setup
 from fedorm.cli.tables import show_table
 from fedorm.exc import ConfigurationError, FedormError, FeedLostError
@@ -206,7 +206,7 @@ def show_rules(setup: Setup, found: Sequence[FoundRule]) -> None:
         for finding in one.findings:
             together.setdefault(finding, []).append(one.rule)
     for finding, names in together.items():
-        typer.echo(f"\n{', '.join(names)}: {setup.scrub(finding.problem)}\n  what to do: {finding.mend}")
+        show_finding(", ".join(names), replace(finding, problem=setup.scrub(finding.problem)))
 
 
 def notes_on_rules(found: Sequence[FoundRule]) -> list[str]:

@@ -25,7 +25,7 @@ Rules = Annotated[
     list[str] | None,
     typer.Argument(metavar="RULE", help="Rules by their names; all where none is named.", autocompletion=rule_names),
 ]
-Each = Annotated[list[str], typer.Argument(metavar="RULE...", help="Rules by their names.", autocompletion=rule_names)]
+Each = Annotated[list[str], typer.Argument(metavar="RULE", help="Rules by their names.", autocompletion=rule_names)]
 App = Annotated[
     str | None,
     typer.Option("--app", metavar="MODULE:NAME", help="A federation, with its rules, instead of that of --config."),

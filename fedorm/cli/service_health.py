@@ -240,8 +240,13 @@ def show_services(found: Sequence[Found]) -> None:
     show_table(["service", "kind", "address", "state", "version", "round trip", "in doubt"], rows)
     for one in found:
         for finding in one.findings:
-            label = one.service if finding.is_error else f"{one.service} (perhaps as wanted)"
-            typer.echo(f"\n{label}: {finding.problem}\n  what to do: {finding.mend}")
+            show_finding(one.service, finding)
+
+
+def show_finding(whose: str, finding: Finding) -> None:
+    """Write a finding for people."""
+    label = whose if finding.is_error else f"{whose} (perhaps as wanted)"
+    typer.echo(f"\n{label}: {finding.problem}\n  what to do: {finding.mend}")
 
 
 def notes(settings: Mapping[str, Any], found: Sequence[Found]) -> list[str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -18,10 +17,10 @@ from fedorm.catalog import catalog
 from fedorm.config import ServiceSettings
 from fedorm.exc import ConfigurationError, MissingDriverError, StoreError, TwoPhaseError, UnsupportedOperationError
 from fedorm.stats import UNOBSERVED, Observer, Recorder
+from fedorm.stores.answering import Answering
 from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.decisions import DocumentDecisions
 from fedorm.stores.feeds import ChangeFeed
-from fedorm.stores.findings import Finding, Needs
 from fedorm.stores.positions import PositionLog
 from fedorm.stores.readers import DocumentReader, KeptDocuments
 from fedorm.stores.rows import RowAccess, RowShape
@@ -54,7 +53,7 @@ class Capability(enum.Enum):
     SEARCH = "ranks what it finds by relevance"
 
 
-class Store(ABC):
+class Store(Answering):
     """One service's database: its lifetime, its health, its schema.
 
     A store is opened once for asynchronous use (``open``/``close``) and, apart from that, once for use by threads
@@ -120,14 +119,6 @@ class Store(ABC):
         """Close every connection; closing twice is harmless."""
 
     @abstractmethod
-    async def ping(self) -> None:
-        """Get an answer from the server, or raise a ``StoreError``."""
-
-    def ping_sync(self, bridge: ThreadBridge) -> None:
-        """Do the same for threads, over what ``open_sync`` has opened."""
-        bridge.run(self.ping())
-
-    @abstractmethod
     def open_sync(self, bridge: ThreadBridge) -> None:
         """Connect for sessions that are used by threads."""
 
@@ -154,23 +145,6 @@ class Store(ABC):
     def keys_per_statement(self, width: int) -> int:
         """Return how many keys of ``width`` columns one statement looks up at most."""
         return max(1, self.batch_size // width)
-
-    async def round_trip(self) -> float:
-        """Return how long an answer takes, in milliseconds."""
-        started = time.perf_counter()
-        await self.ping()
-        return (time.perf_counter() - started) * 1000
-
-    async def version(self) -> str | None:
-        """Return the server's version in its own words; None where it has none."""
-        return None
-
-    async def findings(self, needs: Needs) -> list[Finding]:
-        """Return what an open service lacks of what its models need: version, privileges, settings, tables.
-
-        Asks, and changes nothing. What its log has to tell is asked of ``change_feed()``.
-        """
-        return []
 
     def missing_driver(self, package: str) -> MissingDriverError:
         """Make the error that says which extra brings ``package``."""

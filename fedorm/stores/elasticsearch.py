@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import MetaData, Table
@@ -19,14 +17,13 @@ from fedorm.exc import ConfigurationError, ServiceTimeoutError, ServiceUnavailab
 from fedorm.stores.base import Capability
 from fedorm.stores.conditions import Both, Compare, Condition, DocumentScan, Either, OneOf
 from fedorm.stores.elasticsearch_findings import ElasticsearchExamining
+from fedorm.stores.elasticsearch_side import Side
 from fedorm.stores.matching import condition_from, ordered, predicate_of
 from fedorm.stores.readers import DocumentReader, KeptDocuments
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.searching import Search, SearchResult
 from fedorm.stores.writes import Writes
 
-_FRESH = 60.0
-"""For how many seconds a mapping is taken to be as it was."""
 _CHANGE = ("_seq_no", "_primary_term")
 """What a document as it was read has beside its fields and its ``id``: which change of it this is."""
 
@@ -34,17 +31,6 @@ _CHANGE = ("_seq_no", "_primary_term")
 _CAPABILITIES = frozenset(
     {Capability.DOCUMENTS, Capability.UPDATES, Capability.TLS, Capability.VERSIONS, Capability.SEARCH}
 )
-
-
-@dataclass(slots=True)
-class _Side:
-    """One client: the asynchronous side, or the one that threads reach through a bridge."""
-
-    client: Any
-    mapped: dict[str, tuple[float, Mapping[str, Any]]] = field(default_factory=dict)
-    """The properties of indices that were asked for, and when."""
-    there: set[str] = field(default_factory=set)
-    """Indices that are known to be there."""
 
 
 class ElasticsearchStore(ElasticsearchExamining):
@@ -79,7 +65,7 @@ class ElasticsearchStore(ElasticsearchExamining):
                 f"service {service!r}: {settings.address} is not usable: {settings.scrub(str(error))}; write "
                 f"elasticsearch://host:9200, and ?refresh=... if need be"
             ) from None
-        self._sides: dict[bool, _Side] = {}
+        self._sides: dict[bool, Side] = {}
 
     def entity_base(self) -> type[Any]:
         """Return ``FederatedSearchDocument``."""
@@ -122,7 +108,7 @@ class ElasticsearchStore(ElasticsearchExamining):
     async def _open(self, *, sync: bool) -> None:
         from fedorm.stores.elasticsearch_client import made_client
 
-        self._sides[sync] = _Side(made_client(self.service, self.settings, self.sent))
+        self._sides[sync] = Side(made_client(self.service, self.settings, self.sent))
         try:
             await self.ping(sync=sync)
         except BaseException:
@@ -138,7 +124,7 @@ class ElasticsearchStore(ElasticsearchExamining):
         """Return the official client."""
         return self._side(sync=sync).client
 
-    def _side(self, *, sync: bool) -> _Side:
+    def _side(self, *, sync: bool) -> Side:
         try:
             return self._sides[sync]
         except KeyError:
@@ -152,33 +138,16 @@ class ElasticsearchStore(ElasticsearchExamining):
 
         return index_name(self.prefix, self.collection_of(model))
 
-    async def mapped(self, index: str, *, sync: bool) -> Mapping[str, Any]:
-        """Return the properties of an index as the server has them; of several behind an alias what they agree on."""
-        side, now = self._side(sync=sync), time.monotonic()
-        asked, mapped = side.mapped.get(index, (-_FRESH, {}))
-        if now - asked >= _FRESH:  # Another process may have built the index anew.
-            from fedorm.stores.elasticsearch_scan import agreed
-
-            found = await side.client.indices.get_mapping(index=index)
-            mapped = agreed([one["mappings"].get("properties", {}) for one in found.values()])
-            side.mapped[index] = (now, mapped)
-        return mapped
-
     async def ensure_index(self, model: type[Any], *, sync: bool) -> None:
-        """Make a model's index if it is not there: the server would, and guess the mapping."""
-        from fedorm.stores.elasticsearch_schema import create_index, declared
+        """Make a model's index if it is not there."""
+        from fedorm.stores.elasticsearch_schema import declared
 
-        side = self._side(sync=sync)
-        name = self.collection_of(model)
-        if name not in side.there:
-            await create_index(side.client, declared([model], self.prefix)[name])
-            side.there.add(name)
+        await self._side(sync=sync).ensure(declared([model], self.prefix)[self.collection_of(model)])
 
     def forget_indices(self) -> None:
         """Ask for indices and mappings anew, as they were changed."""
         for side in self._sides.values():
-            side.mapped.clear()
-            side.there.clear()
+            side.forget()
 
     # -- errors
 
@@ -271,7 +240,7 @@ class ElasticsearchStore(ElasticsearchExamining):
             if ids is not None:
                 hits = await hits_with_ids(client, index, [id_text(one) for one in ids])
             else:
-                query = match_query(model.__clause_element__(), condition, await self.mapped(index, sync=sync))
+                query = match_query(model.__clause_element__(), condition, await self._side(sync=sync).mapped(index))
                 hits = [] if query is None else [hit async for page in all_hits(client, index, query) for hit in page]
         found = [self.raw_of(model, hit) for hit in hits]
         if condition == Both() and not sort:
@@ -374,7 +343,7 @@ class ElasticsearchStore(ElasticsearchExamining):
 
         index = index_name(self.prefix, wanted.table.info[COLLECTION])
         async with self.named():
-            mapped = await self.mapped(index, sync=sync)
+            mapped = await self._side(sync=sync).mapped(index)
             return await read_rows(self.client(sync=sync), index, wanted, mapped, self.batch_size)
 
     def describe(self, wanted: DocumentScan) -> str:

@@ -54,7 +54,7 @@ class Grants:
         roles = _active_roles(connection)
         asked = f"SHOW GRANTS FOR CURRENT_USER() USING {roles}" if roles else "SHOW GRANTS"
         lines = connection.exec_driver_sql(asked.replace("%", "%%")).scalars().all()
-        return cls(f"{literal(user)}@{literal(host)}".replace("%%", "%"), tuple(_parsed(lines)))
+        return cls(f"{literal(user)}@{literal(host)}".replace("%%", "%"), tuple(parsed(lines)))
 
     def has(self, privilege: str, schema: str | None = None, table: str | None = None) -> bool:
         """Say whether the user has a privilege for the whole server, for a schema, or for a table of one."""
@@ -79,11 +79,12 @@ def _active_roles(connection: Connection) -> str | None:
     return None if roles == "NONE" else roles
 
 
-def _parsed(lines: Collection[Any]) -> Iterator[Grant]:
+def parsed(lines: Collection[Any]) -> Iterator[Grant]:
+    """Read what SHOW GRANTS has listed, but for roles, routines and proxies."""
     for line in lines:
         found = _GRANT.match(str(line))
         if found is None:
-            continue  # Of a role, or of PROXY.
+            continue
         privileges, columns = set(), set()
         for name, named in _PRIVILEGE.findall(found["what"]):
             if named:

@@ -14,6 +14,7 @@ from fedorm.config import ServiceSettings
 from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, StoreError, UnsupportedOperationError
 from fedorm.stores.base import Capability, batches
 from fedorm.stores.conditions import Both, DocumentScan
+from fedorm.stores.findings import Finding, Needs
 from fedorm.stores.matching import condition_from, ordered, predicate_of
 from fedorm.stores.positions import PositionLog
 from fedorm.stores.pydantic_models import PydanticModels
@@ -84,10 +85,38 @@ class RedisStore(PydanticModels):
         """Close the connections of the bridge's loop."""
         bridge.run(self._close(sync=True))
 
-    async def ping(self) -> None:
+    async def ping(self, *, sync: bool = False) -> None:
         """Send PING."""
+        async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
+            await self.client(sync=sync).ask(b"PING")
+
+    def ping_sync(self, bridge: ThreadBridge) -> None:
+        """Do the same over the connections of the bridge's loop."""
+        bridge.run(self.ping(sync=True))
+
+    async def version(self) -> str | None:
+        """Ask the server for its own part of INFO."""
+        return (await self._info(b"server")).get("redis_version")
+
+    async def findings(self, needs: Needs) -> list[Finding]:
+        """Ask whether records stay where they are written, and whether it takes writes."""
+        memory, role = await self._info(b"memory"), await self._info(b"replication")
+        found = []
+        if memory.get("maxmemory", "0") != "0" and memory.get("maxmemory_policy") != "noeviction":
+            problem = (
+                f"the server drops records when its memory is full: maxmemory-policy is {memory['maxmemory_policy']}"
+            )
+            found.append(Finding(problem, "run  CONFIG SET maxmemory-policy noeviction", is_error=False))
+        if role.get("role") == "slave":
+            problem, mend = "the server is a replica, and takes no writes", "give the service the URL of the primary"
+            found.append(Finding(problem, f"{mend}, unless it is only read", is_error=bool(needs.written)))
+        return found
+
+    async def _info(self, part: bytes) -> dict[str, str]:
         async with self.named():
-            await self.client(sync=False).ask(b"PING")
+            told: bytes = await self.client(sync=False).ask(b"INFO", part)
+        pairs = (line.partition(":") for line in told.decode().splitlines() if not line.startswith("#"))
+        return {name: value for name, _, value in pairs}
 
     async def _open(self, *, sync: bool) -> None:
         client: RedisClient = self._make_client()

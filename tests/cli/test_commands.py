@@ -48,6 +48,7 @@ CALLS: list[tuple[str, ExitCode, str]] = [
     (f"sync dead-letters list {RULE} --json", ExitCode.DONE, r'{.*"rule": "kiosk_sales".*sale 2 is too dear.*}\n'),
     (f"sync dead-letters retry {RULE} --all", ExitCode.FAILED, r"0 row\(s\) synced, 1 failed again\n"),
     (f"sync dead-letters drop {RULE} --all", ExitCode.DONE, r"1 row\(s\) dropped\n"),
+    ("sync advance-keys", ExitCode.DONE, r"KioskEntry gives out keys beyond 2\n"),
     (f"sync pause {RULE}", ExitCode.DONE, r"kiosk_sales is paused\n"),
     (f"sync resume {RULE}", ExitCode.DONE, r"kiosk_sales goes on\n"),
     (f"sync reset {RULE}", ExitCode.DONE, r"kiosk_sales begins anew when it is carried out next\n"),
@@ -91,7 +92,7 @@ WRONG: list[tuple[str, str]] = [
         "init", "adopt old", "revision -m x", "upgrade", "downgrade base", "stamp head", "current", "history", "heads",
         "check", "sql")),
     *((f"sync {one} nothing", UNKNOWN) for one in (
-        "run", "status", "backfill", "verify", "pause", "resume", "reset", "dead-letters list",
+        "run", "status", "backfill", "verify", "pause", "resume", "reset", "advance-keys", "dead-letters list",
         "dead-letters retry --all", "dead-letters drop --all")),
     *((f"sync {one} --broker nats://127.0.0.1:1 nothing", UNKNOWN) for one in ("publish", "apply")),
     *((f"sync {one} --broker nats://127.0.0.1:1 --lease 0", "--lease is a number of seconds") for one in
@@ -163,9 +164,12 @@ def test_each_command_has_a_wrong_call() -> None:
 
 
 def test_exit_codes_are_documented() -> None:
-    """The table of the page has each code, and no other."""
+    """The table of the page has each code, and no other; commands end with those alone."""
     page = (REPOSITORY / "docs" / "cli.md").read_text()
     assert re.findall(r"^\| (\d+) \|", page, re.MULTILINE) == [str(int(code)) for code in ExitCode]
+    for file in (REPOSITORY / "fedorm" / "cli").glob("*.py"):
+        endings = re.findall(r"(?:typer\.Exit|sys\.exit)\((.*?)\)", file.read_text())
+        assert [one for one in endings if not one.startswith("ExitCode.")] == [], file
 
 
 def test_interrupted(kiosk: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,9 +16,11 @@ from sqlalchemy.pool import NullPool
 
 from fedorm import Federation
 from fedorm.stores.findings import too_old
+from fedorm.stores.mysql_grants import Grants, parsed
 from fedorm.testing.plugin import unavailable
 from fedorm.testing.servers import (
     MariaDBServer,
+    MongoDBServer,
     PostgreSQLServer,
     ServerUnavailableError,
     mariadb,
@@ -164,6 +167,71 @@ def test_a_user_who_only_reads(nurse: Shell) -> None:
         run_there(nurse.urls["ward_desk"], *mends({"it": [finding]}, "it"))
     assert examined(nurse) == (0, {"ward_desk": [reads]})
     assert "\nward_desk (perhaps as wanted): the user" in nurse(*MODELS, "doctor").stdout
+
+
+@pytest.fixture
+def asking_server() -> Iterator[MongoDBServer]:
+    """A MongoDB server that asks for a password."""
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(MongoDBServer(auth=True))
+        except ServerUnavailableError as error:
+            unavailable(str(error))
+
+
+def test_privileges_of_documents(asking_server: MongoDBServer, tmp_path: Path) -> None:
+    """Reading, writing, and what fedorm keeps itself; with the roles that are said nothing is missing."""
+    with asking_server.admin.client() as client:
+        roles = [{"role": "read", "db": "ward"}]
+        client["ward"].command("createUser", "nurse", pwd=PASSWORD, roles=roles)
+        url = f"mongodb://nurse:{PASSWORD}@127.0.0.1:{asking_server.port}/ward?authSource=ward"
+        shell = Shell(tmp_path, write_settings(tmp_path, {"ward_store": url}), {"ward_store": url})
+        code, found = examined(shell)
+        assert (code, [(one["problem"], one["is_error"]) for one in found["ward_store"]]) == (
+            1,
+            [
+                ("the user nurse may not insert, remove, update in ward_drugs, ward_labels", False),
+                (
+                    "the user nurse may not createCollection, createIndex, insert, remove, update in fedorm_outbox, "
+                    "fedorm_outbox_deliveries, fedorm_outbox_partitions",
+                    True,
+                ),
+            ],
+        )
+        (mend,) = mends(found, "ward_store")
+        user, granted = re.fullmatch(r'db\.getSiblingDB\("ward"\)\.grantRolesToUser\("(\w+)", (.+)\)', mend).groups()
+        client["ward"].command("grantRolesToUser", user, roles=json.loads(granted))
+        assert examined(shell) == (0, {})
+
+
+def test_grants() -> None:
+    """Of the server, of schemas by a pattern, of tables and columns, as MariaDB and MySQL list them."""
+    grants = Grants(
+        "'app'@'%'",
+        tuple(
+            parsed(
+                [
+                    "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO `app`@`%` IDENTIFIED BY PASSWORD '*A'",
+                    "GRANT SELECT, INSERT ON `shop\\_%`.* TO `app`@`%`",
+                    "GRANT ALL PRIVILEGES ON `own`.* TO `app`@`%` WITH GRANT OPTION",
+                    "GRANT SELECT (id, `a``b`), UPDATE (id), DELETE ON `till`.`bills` TO `app`@`%`",
+                    "GRANT `clerk`@`%` TO `app`@`%`",
+                    "GRANT EXECUTE ON PROCEDURE `till`.`pay` TO `app`@`%`",
+                ]
+            )
+        ),
+    )
+    assert [grants.has(one) for one in ("REPLICATION SLAVE", "BINLOG MONITOR", "SELECT")] == [True, True, False]
+    assert [grants.has("INSERT", schema) for schema in ("shop_1", "shopx1", "own", "till")] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert [grants.has("DELETE", "till", table) for table in ("bills", "pay")] == [True, False]
+    assert [grants.has_for("SELECT", "till", "bills", columns) for columns in (["id", "a`b"], ["id", "c"], [])] == [
+        True, False, False,
+    ]  # fmt: skip
 
 
 # -- settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fedorm import FederatedBase
+from fedorm import FederatedBase, FederatedDocument
 from fedorm.sync import CDC, RealTime, SyncRule
 
 
@@ -50,3 +50,20 @@ class WardBill(FederatedBase):
     __sync__ = [SyncRule(to=WardBillCopy, strategy=CDC(), name="bills")]
     id: Mapped[int] = mapped_column(primary_key=True)
     cents: Mapped[int]
+
+
+class WardDrug(FederatedDocument):
+    __service__ = "ward_store"
+    __outbox__ = ["insert"]
+    name: str
+
+    class Settings:
+        name = "ward_drugs"
+
+
+class WardLabel(FederatedDocument):
+    __service__ = "ward_store"
+    text: str
+
+    class Settings:
+        name = "ward_labels"

@@ -12,13 +12,14 @@ import pytest
 
 from fedorm.config import settings_from_file
 from tests.docs.pages import DOCS, blocks_of, do
+from tests.docs.starting import Starter
 
 PAGE = "how-to/deploying.md"
 
 
-def test_testing(tmp_path: Path) -> None:
+def test_testing(tmp_path: Path, starter: Starter) -> None:
     """The project's tests pass with nothing but the installed plugin."""
-    do("how-to/testing.md", tmp_path)
+    do("how-to/testing.md", tmp_path, starter)
 
 
 def test_deploying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,13 +62,14 @@ def test_units_and_containers() -> None:
     assert all(one["stop_grace_period"] == "45s" for one in processes.values())
 
 
-def test_home(tmp_path: Path) -> None:
-    """The program prints what is printed below it."""
-    do("index.md", tmp_path)
+@pytest.mark.parametrize("page", ["index.md", "how-to/relationships.md"])
+def test_programs(page: str, tmp_path: Path, starter: Starter) -> None:
+    """The page's program prints what is printed below it."""
+    do(page, tmp_path, starter)
 
 
-def test_a_new_store(tmp_path: Path) -> None:
-    """The store is found by its entry point, loads, joins with another service, and passes two parts of the suite."""
+def test_a_new_store(tmp_path: Path, starter: Starter) -> None:
+    """The store is found by its entry point, loads, joins with another service, and passes a part of the suite."""
     pytest.importorskip("duckdb_engine")
     (project,) = (block.code for block in blocks_of("how-to/new-store.md") if block.title == "pyproject.toml")
     # What an installation would write; it would need the packages that build one.
@@ -77,4 +79,4 @@ def test_a_new_store(tmp_path: Path) -> None:
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {found['name']}\nVersion: {found['version']}\n")
     entries = [f"{name} = {place}" for name, place in found["entry-points"]["fedorm.stores"].items()]
     (metadata / "entry_points.txt").write_text("\n".join(["[fedorm.stores]", *entries]))
-    do("how-to/new-store.md", tmp_path)
+    do("how-to/new-store.md", tmp_path, starter)
