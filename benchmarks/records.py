@@ -114,10 +114,10 @@ async def section(rounds: int) -> list[str]:
     return [
         "## Records of Redis",
         "",
-        "A relationship to records, objects that are validated and in the session, against what redis-py takes for the "
-        "same keys alone: dicts of bytes, or texts. Both parse answers in Python, without hiredis. Hashes are asked for "
-        "by HMGET of the class's fields; texts come joined by a script, as each answer costs redis-py more than its JSON "
-        "costs pydantic.",
+        "A relationship to records, objects that are validated and in the session, against what redis-py takes for "
+        "the same keys alone: dicts of bytes, or texts. Both parse answers in Python, without hiredis. Hashes are "
+        "asked for by HMGET of the class's fields; texts come joined by a script, as each answer costs redis-py more "
+        "than its JSON costs pydantic.",
         "",
         "| fedorm; redis-py | fedorm, ms | other, ms | ratio | bar |",
         "| --- | --- | --- | --- | --- |",

@@ -43,6 +43,7 @@ from fedorm.telemetry import trace_if_set
 
 if TYPE_CHECKING:
     from fedorm.query.runner import QueryRunner
+    from fedorm.relationship import FederatedAttribute
 
 
 T = TypeVar("T")
@@ -325,7 +326,7 @@ class Federation(ObservedStores, RecoveringStores, WithHealth, WithSync, WithSag
         )
         _raise_first(done)
 
-    async def orphans(self, attribute: Any, *, sample: int = 10) -> Orphans:
+    async def orphans(self, attribute: FederatedAttribute, *, sample: int = 10) -> Orphans:
         """Count the keys of a relationship that point to nothing, and return some of them.
 
         For ``Order.user``: orders whose user is not there. For ``User.orders``: orders that no user has. The keys are

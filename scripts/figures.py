@@ -128,7 +128,7 @@ def _layers() -> Figure:
         "Around the session|sync rules, migrations, relay of the outbox, sagas, recovery, telemetry",
         "Sessions|AsyncFederatedSession, FederatedSession: get_bind, dispatch",
         "What a session uses|relationships, planner, documents, commits, outbox, result cache",
-        "Stores|PostgreSQL, MySQL, SQLite, MongoDB, ClickHouse, chDB, your own",
+        "Stores|PostgreSQL, MySQL, SQLite, MongoDB, Redis, Elasticsearch, ClickHouse, chDB, your own",
         "The ground|models, relationships, catalog, settings, statistics, errors",
     )
     boxes: list[Box | Arrow | Text] = []

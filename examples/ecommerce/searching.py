@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elasticsearch.dsl import A
-from elasticsearch.dsl.query import Bool, MultiMatch, Range, Term
+from elasticsearch.dsl.query import Bool, MultiMatch, Query, Range, Term
 
 from examples.ecommerce.models.inventory import Product, Supplier
 from examples.ecommerce.models.search import ProductText
@@ -35,7 +35,7 @@ async def find_products(
 ) -> Found:
     """Search names and tags for any form of some words; what is in stock, and where, comes from MongoDB."""
     fields = [f"{ProductText.dsl.name}^2", str(ProductText.dsl.tags)]
-    narrowed = [Term(category=category)] if category is not None else []
+    narrowed: list[Query] = [Term(category=category)] if category is not None else []
     narrowed += [Range(price={"lte": at_most})] if at_most is not None else []
     result = await session.search(
         ProductText,

@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import MetaData, Table
@@ -18,31 +17,20 @@ from fedorm.exc import ConfigurationError, ServiceTimeoutError, ServiceUnavailab
 from fedorm.stores.base import Capability
 from fedorm.stores.conditions import Both, Compare, Condition, DocumentScan, Either, OneOf
 from fedorm.stores.elasticsearch_findings import ElasticsearchExamining
+from fedorm.stores.elasticsearch_side import Side
 from fedorm.stores.matching import condition_from, ordered, predicate_of
-from fedorm.stores.readers import DocumentReader
+from fedorm.stores.readers import DocumentReader, KeptDocuments
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.searching import Search, SearchResult
 from fedorm.stores.writes import Writes
 
-META = ("_id", "_seq_no", "_primary_term")
-"""What a document as it was read has beside its fields: its ``id``, and which change of it this is."""
-_PRODUCT = "media_type_header_exception"
+_CHANGE = ("_seq_no", "_primary_term")
+"""What a document as it was read has beside its fields and its ``id``: which change of it this is."""
 
 
 _CAPABILITIES = frozenset(
     {Capability.DOCUMENTS, Capability.UPDATES, Capability.TLS, Capability.VERSIONS, Capability.SEARCH}
 )
-
-
-@dataclass(slots=True)
-class _Side:
-    """One client: the asynchronous side, or the one that threads reach through a bridge."""
-
-    client: Any
-    mapped: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    """The properties of indices that were asked for."""
-    there: set[str] = field(default_factory=set)
-    """Indices that are known to be there."""
 
 
 class ElasticsearchStore(ElasticsearchExamining):
@@ -77,7 +65,7 @@ class ElasticsearchStore(ElasticsearchExamining):
                 f"service {service!r}: {settings.address} is not usable: {settings.scrub(str(error))}; write "
                 f"elasticsearch://host:9200, and ?refresh=... if need be"
             ) from None
-        self._sides: dict[bool, _Side] = {}
+        self._sides: dict[bool, Side] = {}
 
     def entity_base(self) -> type[Any]:
         """Return ``FederatedSearchDocument``."""
@@ -87,7 +75,7 @@ class ElasticsearchStore(ElasticsearchExamining):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Documents that are changed one by one, and searched."""
+        """Return what every server can do."""
         return _CAPABILITIES
 
     # -- lifetime
@@ -120,7 +108,7 @@ class ElasticsearchStore(ElasticsearchExamining):
     async def _open(self, *, sync: bool) -> None:
         from fedorm.stores.elasticsearch_client import made_client
 
-        self._sides[sync] = _Side(made_client(self.service, self.settings, self.sent))
+        self._sides[sync] = Side(made_client(self.service, self.settings, self.sent))
         try:
             await self.ping(sync=sync)
         except BaseException:
@@ -136,7 +124,7 @@ class ElasticsearchStore(ElasticsearchExamining):
         """Return the official client."""
         return self._side(sync=sync).client
 
-    def _side(self, *, sync: bool) -> _Side:
+    def _side(self, *, sync: bool) -> Side:
         try:
             return self._sides[sync]
         except KeyError:
@@ -150,31 +138,16 @@ class ElasticsearchStore(ElasticsearchExamining):
 
         return index_name(self.prefix, self.collection_of(model))
 
-    async def mapped(self, index: str, *, sync: bool) -> Mapping[str, Any]:
-        """Return the properties of an index as the server has them; of several behind an alias what they agree on."""
-        side = self._side(sync=sync)
-        if index not in side.mapped:
-            from fedorm.stores.elasticsearch_scan import agreed
-
-            found = await side.client.indices.get_mapping(index=index)
-            side.mapped[index] = agreed([one["mappings"].get("properties", {}) for one in found.values()])
-        return side.mapped[index]
-
     async def ensure_index(self, model: type[Any], *, sync: bool) -> None:
-        """Make a model's index if it is not there: the server would, and guess the mapping."""
-        from fedorm.stores.elasticsearch_schema import create_index, declared
+        """Make a model's index if it is not there."""
+        from fedorm.stores.elasticsearch_schema import declared
 
-        side = self._side(sync=sync)
-        name = self.collection_of(model)
-        if name not in side.there:
-            await create_index(side.client, declared([model], self.prefix)[name])
-            side.there.add(name)
+        await self._side(sync=sync).ensure(declared([model], self.prefix)[self.collection_of(model)])
 
     def forget_indices(self) -> None:
         """Ask for indices and mappings anew, as they were changed."""
         for side in self._sides.values():
-            side.mapped.clear()
-            side.there.clear()
+            side.forget()
 
     # -- errors
 
@@ -194,7 +167,7 @@ class ElasticsearchStore(ElasticsearchExamining):
             text = str(error)
             if "index_not_found_exception" in text:
                 text += ": make it by create_all(), or by  fedorm migrate upgrade"
-            if _PRODUCT in text:
+            if "media_type_header_exception" in text:
                 text += ": a server of version 8 needs  pip install 'elasticsearch<9'"
             raise self.error(classify(error), f"{type(error).__name__}: {text}") from error
 
@@ -243,7 +216,7 @@ class ElasticsearchStore(ElasticsearchExamining):
             raw = {"_id": id_of(model, hit["_id"]), **hit.get("_source", {})}
         except ValidationError as error:
             raise self.invalid(model, hit["_id"], error) from None
-        raw.update({name: hit[name] for name in META[1:] if name in hit})
+        raw.update({name: hit[name] for name in _CHANGE if name in hit})
         raw.setdefault("id", hit["_id"])
         return raw
 
@@ -267,7 +240,7 @@ class ElasticsearchStore(ElasticsearchExamining):
             if ids is not None:
                 hits = await hits_with_ids(client, index, [id_text(one) for one in ids])
             else:
-                query = match_query(model.__clause_element__(), condition, await self.mapped(index, sync=sync))
+                query = match_query(model.__clause_element__(), condition, await self._side(sync=sync).mapped(index))
                 hits = [] if query is None else [hit async for page in all_hits(client, index, query) for hit in page]
         found = [self.raw_of(model, hit) for hit in hits]
         if condition == Both() and not sort:
@@ -327,6 +300,12 @@ class ElasticsearchStore(ElasticsearchExamining):
             answer = await self.client(sync=sync).search(index=self.index_of(model), body=search_body(model, wanted))
         return result_of(answer.body, lambda hit: self.raw_of(model, hit))
 
+    def kept(self, *, sync: bool) -> KeptDocuments:
+        """Return what puts all documents of the models back."""
+        from fedorm.stores.elasticsearch_kept import ElasticsearchKept
+
+        return ElasticsearchKept(self, sync=sync)
+
     # -- selects over several services
 
     def document_tables(self) -> list[Table]:
@@ -364,7 +343,7 @@ class ElasticsearchStore(ElasticsearchExamining):
 
         index = index_name(self.prefix, wanted.table.info[COLLECTION])
         async with self.named():
-            mapped = await self.mapped(index, sync=sync)
+            mapped = await self._side(sync=sync).mapped(index)
             return await read_rows(self.client(sync=sync), index, wanted, mapped, self.batch_size)
 
     def describe(self, wanted: DocumentScan) -> str:

@@ -11,7 +11,8 @@ from fedorm.sync.errors import SyncRuleError
 from fedorm.sync.hearing import hear
 from fedorm.sync.strategies import EventDriven, Strategy
 
-F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S")
+R = TypeVar("R")
 OnDelete = Literal["delete", "ignore", "mark"]
 Row = dict[str, Any]
 
@@ -96,7 +97,7 @@ def name_of(rule: SyncRule) -> str:
 
 def sync_hook(
     *,
-    source: Any,
+    source: type[S],
     to: Any,
     strategy: Strategy,
     key: Mapping[str, str] | None = None,
@@ -106,14 +107,14 @@ def sync_hook(
     owns: Mapping[str, Any] | None = None,
     load: Sequence[Any] = (),
     name: str | None = None,
-) -> Callable[[F], F]:
+) -> Callable[[Callable[[S], R]], Callable[[S], R]]:
     """Declare a rule by a function, sync or async, that makes an object of ``to`` of one of ``source``.
 
     None says that this row is not wanted. The other arguments are those of ``SyncRule``; the rule has the function's
     name if it is given none.
     """
 
-    def decorate(function: F) -> F:
+    def decorate(function: Callable[[S], R]) -> Callable[[S], R]:
         rule = SyncRule(
             to=to,
             strategy=strategy,

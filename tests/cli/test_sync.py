@@ -199,6 +199,7 @@ def test_bad_input(shell: Shell, tmp_path: Path) -> None:
         ["run", "--app", "no_such_module"],
         ["status", "--format", "xml"],
         ["verify", "letters", "--sample", "-1"],
+        ["pause"],
         ["backfill"],
         ["backfill", "letters", "stamps"],
         ["dead-letters", "retry", "letters"],

@@ -5,15 +5,18 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import textwrap
+import tomllib
 from collections.abc import Iterator
 from pathlib import PurePath
 
 import pytest
 
-from tests.docs.pages import REPOSITORY, Block, blocks_of, pages
+from tests.docs.pages import DOCS, REPOSITORY, Block, blocks_of, pages
 
 DONE = {
-    "index.md": "tests.docs.test_how_to:test_home",
+    "index.md": "tests.docs.test_how_to:test_programs",
+    "how-to/relationships.md": "tests.docs.test_how_to:test_programs",
     "how-to/testing.md": "tests.docs.test_how_to:test_testing",
     "how-to/new-store.md": "tests.docs.test_how_to:test_a_new_store",
     **{
@@ -99,6 +102,27 @@ def test_what_is_done_is_run(page: str) -> None:
         is_used = re.search(rf"^from {stem} import|--models {stem}\b|= \"{stem}:\w+\"$", everything, re.MULTILINE)
         assert block.title, f"{page}: a block without a title is not run"
         assert is_a_test or is_used or f"python {name}" in typed, f"{page}: nothing runs {name}"
+
+
+def test_the_table_of_extras() -> None:
+    """The first page has every extra that there is, and no other."""
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    _, _, table = (DOCS / "index.md").read_text().partition("| extra |")
+    cells = " ".join(re.findall(r"^\| (`[^|]*)\|", table, re.MULTILINE))
+    assert sorted(re.findall(r"`([a-z-]+)`", cells)) == sorted(extras)
+
+
+def test_settings_and_sources_are_well_formed() -> None:
+    """Every block of TOML can be read, and every block of Python, those of async programs too."""
+    read = 0
+    for page in (*pages(), "../README.md"):
+        for block in blocks_of(page):
+            if block.language == "toml":
+                tomllib.loads(block.code)
+            elif block.language == "python":
+                compile(textwrap.dedent(block.code), page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+            read += block.language in ("toml", "python")
+    assert read > 80
 
 
 # -- the command line

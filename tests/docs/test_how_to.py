@@ -62,9 +62,10 @@ def test_units_and_containers() -> None:
     assert all(one["stop_grace_period"] == "45s" for one in processes.values())
 
 
-def test_home(tmp_path: Path, starter: Starter) -> None:
-    """The program prints what is printed below it."""
-    do("index.md", tmp_path, starter)
+@pytest.mark.parametrize("page", ["index.md", "how-to/relationships.md"])
+def test_programs(page: str, tmp_path: Path, starter: Starter) -> None:
+    """The page's program prints what is printed below it."""
+    do(page, tmp_path, starter)
 
 
 def test_a_new_store(tmp_path: Path, starter: Starter) -> None:

@@ -39,6 +39,34 @@ OPEN = (
     "fedorm.testing.rolling_back",
 )
 """Modules of which all is public that has no underscore before its name and was not imported."""
+NAMED = (
+    "fedorm.config.FederationSettings",
+    "fedorm.config.ServiceSettings",
+    "fedorm.integrations.django.asgi.get_asgi_application",
+    "fedorm.integrations.django.middleware.SessionMiddleware",
+    "fedorm.integrations.django.router.FedormRouter",
+    "fedorm.integrations.django.sessions.RequestSessions",
+    "fedorm.integrations.django.sessions.federation",
+    "fedorm.integrations.django.testing.FederatedTestCase",
+    "fedorm.integrations.flask.Fedorm",
+    "fedorm.query.explain.Explanation",
+    "fedorm.query.explain.Explanation.to_svg",
+    "fedorm.query.explain.Node",
+    "fedorm.relay.consuming.Consumer",
+    "fedorm.stats.Statistics",
+    "fedorm.stats.Observer",
+    "fedorm.stores.sql.SQLStore",
+    "fedorm.sync.status.RuleStatus",
+    "fedorm.sync.sync.Sync.backfill",
+    "fedorm.sync.verifying.Verified",
+    "fedorm.telemetry.register",
+    "fedorm.telemetry.trace",
+    "fedorm.testing.federations.federation",
+    "fedorm.testing.federations.sync_federation",
+    "fedorm.testing.plugin.fresh_database",
+    "fedorm.twophase.reports.Recovery",
+)
+"""What is public in modules that have more, of which some want an application's settings to be imported."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +75,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("material")
     pytest.importorskip("mkdocstrings_handlers.python")
     folder = tmp_path_factory.mktemp("site")
-    run = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    run = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     place = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(run, cwd=REPOSITORY, env=place, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -93,7 +121,7 @@ def test_every_public_name_has_an_entry(site: Path) -> None:
         own = {name for name, it in found if isinstance(it, type | FunctionType) and it.__module__ == module}
         names |= {f"{module}.{name}" for name in own}
     assert len(names) > 150
-    assert sorted(names - entries) == []
+    assert sorted((names | {*NAMED}) - entries) == []
 
 
 def test_figures_are_those_of_the_script() -> None:

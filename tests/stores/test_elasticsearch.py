@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
 from fedorm import ConfigurationError, Federation
+from fedorm.cli.app import app
 from fedorm.config import ServiceSettings
 from fedorm.stores.elasticsearch import ElasticsearchStore
 from fedorm.stores.elasticsearch_client import hosts_of
 from fedorm.stores.findings import Needs
 from fedorm.testing.compliance import Feature, Gap, Lost, Outage, Refused, ServerOutage, StoreSuite
 from fedorm.testing.servers import ElasticsearchServer
+from fedorm.testing.servers.processes import free_port
 from tests.stores.searched import VolumeText
 
 IS_ELASTICS = "FEDORM_TEST_ELASTICSEARCH_URL" in os.environ
@@ -65,6 +70,19 @@ async def test_what_doctor_asks(fed_of_volumes: Federation) -> None:
         "index volumes: no model declares field x: "
         "run  fedorm migrate revision --service search_index --autogenerate  and upgrade"
     ]
+
+
+def test_the_command_doctor(elasticsearch_url: str, tmp_path: Path) -> None:
+    """A cluster is up, with its version; one that is not there is told of, without the password."""
+    away = f"elasticsearch://me:hidden@127.0.0.1:{free_port()}/shop"
+    done = {}
+    for name, url in (("up", elasticsearch_url), ("away", away)):
+        file = tmp_path / f"{name}.toml"
+        file.write_text(f'[services.texts]\nurl = "{url}"\nconnect_timeout = 2\n')
+        done[name] = CliRunner().invoke(app, ["--config", str(file), "doctor", "--format", "json"])
+    assert (done["up"].exit_code, json.loads(done["up"].output)["state"]) == (0, "up")
+    assert (done["away"].exit_code, "hidden" in done["away"].output) == (1, False)
+    assert "service 'texts' at elasticsearch://me@127.0.0.1" in done["away"].output
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from fedorm import (
     federated_load,
 )
 from fedorm.stores.elasticsearch import ElasticsearchStore
+from fedorm.testing.rolling_back import rolled_back
 from tests.stores.searched import Place, Publisher, Volume, VolumeText
 
 
@@ -120,6 +121,21 @@ async def test_text_that_an_index_does_not_take(fed: Federation) -> None:
         await client.indices.close(index=store_of(fed).index_of(VolumeText))
     with pytest.raises((StoreError, PartialCommitError), match="search_index"):
         await put(fed, VolumeText(id=2, title="two"))
+
+
+async def test_what_a_test_has_done_is_undone(fed: Federation) -> None:
+    """Documents are as they were."""
+    await put(fed, VolumeText(id=1, title="one"), VolumeText(id=2, title="two"))
+    async with rolled_back(fed), fed.session() as session:
+        (await session.get(VolumeText, 1)).title = "other"
+        await session.delete(await session.get(VolumeText, 2))
+        session.add(VolumeText(id=3, title="three"))
+        await session.commit()
+    async with fed.session() as session:
+        found = await session.find(VolumeText).sort("id").to_list()
+        assert found == [VolumeText(id=1, title="one"), VolumeText(id=2, title="two")]
+        found[0].title = "changed"  # It is read as it is now: the change is not stale.
+        await session.commit()
 
 
 def test_one_class_an_index() -> None:

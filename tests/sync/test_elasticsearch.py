@@ -21,7 +21,7 @@ from fedorm.sync.shapes import side_of
 from fedorm.sync.strategies import Strategy
 from fedorm.testing.plugin import FreshDatabase
 from tests.sync.histories import History
-from tests.sync.ledgers import FIELDS, source_model
+from tests.sync.ledgers import FIELDS, source_model, target_model
 from tests.sync.watching import as_kept_by, rows_of, until_equal
 
 STRATEGIES: dict[str, Strategy] = {
@@ -72,6 +72,32 @@ async def test_an_index_comes_to_what_its_source_has(
         assert (verified.equal, verified.rows, verified.differences) == (True, len(rows), [])
         assert await fed.sync.dead_letters("texts") == []
         assert len(rows) > 400
+
+
+@pytest.mark.parametrize("strategy", ["batch", "real-time"])
+async def test_an_index_as_a_source(strategy: str, fresh_database: FreshDatabase, no_stray_tasks: None) -> None:
+    """It is read by its ids, and compared with what is at the target."""
+    far = target_model("postgresql")
+    urls = {"ledger_texts": fresh_database("elasticsearch"), far.__service__: fresh_database("postgresql")}
+    async with Federation(urls) as fed:
+        fed.sync.add(SyncRule(source=LedgerText, to=far, strategy=STRATEGIES[strategy], name="texts"))
+        await fed.create_all()
+        history = History(fed, LedgerText, "elasticsearch", random.Random(3), big=50)
+        await history.fill(700)
+
+        async def read(model: Any) -> Any:
+            return as_kept_by(("postgresql", "elasticsearch"), await rows_of(fed, model), FIELDS)
+
+        async with fed.sync.running(["texts"]):
+            await until_equal(functools.partial(read, LedgerText), functools.partial(read, far))
+            async with fed.session() as session:
+                one = await session.get(LedgerText, 1)
+                one.touched = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+                await session.delete(await session.get(LedgerText, 2))
+                session.add(LedgerText(**row(-5, "new") | {"touched": one.touched}))
+                await session.commit()
+            await until_equal(functools.partial(read, LedgerText), functools.partial(read, far))
+        assert (await fed.sync.verify("texts")).equal
 
 
 # -- versions

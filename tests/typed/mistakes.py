@@ -46,6 +46,7 @@ async def in_a_session(session: AsyncFederatedSession, fed: Federation) -> None:
     await fed.migrate.upgrade(wait="long")  # refused: seconds
     print(fed.sync_session().scalars(select(Book)).first().author)  # refused: there may be none
     await fed.orphans()  # refused: of which relationship
+    await fed.orphans(Book.id)  # refused: a relationship, not a column
     Federation(services=1)  # refused: a mapping
 
 
@@ -59,6 +60,11 @@ SyncRule(AuthorFact, CDC())  # refused: names are to be given
 @sync_hook(source=Author, to=AuthorFact, strategy=CDC())
 def fact(author: Author) -> AuthorFact:
     return AuthorFact(id=author.id)
+
+
+@sync_hook(source=Author, to=AuthorFact, strategy=CDC())  # refused: the function is given an author
+def fact_of_a_book(book: Book) -> AuthorFact:
+    return AuthorFact(id=book.id)
 
 
 print(fact(Book()))  # refused: the function is still the function of an author
