@@ -25,7 +25,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the changelog, which is not in the folder of the documentation."""
     changelog = Path(config.docs_dir).parent / "CHANGELOG.md"
-    files.append(File.generated(config, "changelog.md", content=changelog.read_text()))
+    content = changelog.read_text().replace("](docs/", "](")
+    files.append(File.generated(config, "changelog.md", content=content))
     return files
 
 

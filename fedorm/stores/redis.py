@@ -272,11 +272,16 @@ class RedisStore(PydanticModels):
     async def find(
         self, model: Any, query: Any, *, sort: Any = None, transaction: Any = None, sync: bool = False
     ) -> list[Raw]:
-        """Read all records of a class, and look at each."""
+        """Ask for records by their ids where the conditions name them, else read all of a class; look at each."""
+        from fedorm.stores.redis_scan import known_ids
+
         codec, found = self.codec(model), []
-        for ids in batches(await self.identities(codec, transaction=transaction, sync=sync), self.batch_size):
+        every, where = known_ids(codec, condition_from(query))
+        if every is None:
+            every = await self.identities(codec, transaction=transaction, sync=sync)
+        for ids in batches(every, self.batch_size):
             found += await self.get_many(codec, ids, transaction=transaction, sync=sync)
-        return self._chosen(model, found, query, sort)
+        return self._chosen(model, found, where, sort)
 
     def _chosen(self, model: Any, found: list[Raw], query: Any, sort: Any) -> list[Raw]:
         where = condition_from(query)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -107,12 +107,15 @@ def _moment(value: datetime.datetime) -> datetime.datetime:
 
 
 def _ids(keys: Keys, wanted: DocumentScan) -> tuple[list[Any] | None, Condition]:
-    """Return the ids among which the records are, None where they can be any, and the conditions that are left."""
-    parts = list(wanted.where.parts) if isinstance(wanted.where, Both) else [wanted.where]
     lists = [OneOf(column, tuple(values)) for column, values in wanted.keys]
+    return known_ids(keys, Both((*lists, wanted.where)))
+
+
+def known_ids(keys: Keys, where: Condition) -> tuple[list[Any] | None, Condition]:
+    """Return the ids among which the records are, None where they can be any, and the conditions that are left."""
     chosen: list[Any] | None = None
     rest: list[Condition] = []
-    for part in (*lists, *parts):
+    for part in _flattened(where):
         values = _listed(part)
         ids = None if values is None or chosen is not None else _typed(keys, values)
         if ids is None:
@@ -120,6 +123,14 @@ def _ids(keys: Keys, wanted: DocumentScan) -> tuple[list[Any] | None, Condition]
         else:
             chosen = ids
     return chosen, Both(tuple(rest))
+
+
+def _flattened(where: Condition) -> Iterator[Condition]:
+    if isinstance(where, Both):
+        for part in where.parts:
+            yield from _flattened(part)
+    else:
+        yield where
 
 
 def _listed(part: Condition) -> Sequence[Any] | None:
@@ -163,8 +174,8 @@ def described(wanted: DocumentScan) -> str:
     """Return what is sent for a scan; a parameter shows as its name."""
     name, keys = str(wanted.table.info[COLLECTION]), _keys(wanted.table)
     lists = [*(OneOf(column, tuple(values)) for column, values in wanted.keys)]
-    parts = wanted.where.parts if isinstance(wanted.where, Both) else (wanted.where,)
-    values = next((found for part in (*lists, *parts) if (found := _listed(part)) is not None), None)
+    parts = (*lists, *_flattened(wanted.where))
+    values = next((found for part in parts if (found := _listed(part)) is not None), None)
     fields = "" if keys.is_json else " " + " ".join(one.decode() for one in keys.asked)
     command = "MGET" if keys.is_json else "HMGET"
     if values is not None:

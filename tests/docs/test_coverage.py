@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -109,6 +110,19 @@ def test_the_table_of_extras() -> None:
     _, _, table = (DOCS / "index.md").read_text().partition("| extra |")
     cells = " ".join(re.findall(r"^\| (`[^|]*)\|", table, re.MULTILINE))
     assert sorted(re.findall(r"`([a-z-]+)`", cells)) == sorted(extras)
+
+
+def test_settings_and_sources_are_well_formed() -> None:
+    """Every block of TOML can be read, and every block of Python, those of async programs too."""
+    read = 0
+    for page in (*pages(), "../README.md"):
+        for block in blocks_of(page):
+            if block.language == "toml":
+                tomllib.loads(block.code)
+            elif block.language == "python":
+                compile(textwrap.dedent(block.code), page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+            read += block.language in ("toml", "python")
+    assert read > 80
 
 
 # -- the command line

@@ -75,7 +75,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("material")
     pytest.importorskip("mkdocstrings_handlers.python")
     folder = tmp_path_factory.mktemp("site")
-    run = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    run = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     place = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(run, cwd=REPOSITORY, env=place, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

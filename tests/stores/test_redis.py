@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from typer.testing import CliRunner
 from fedorm import (
     AuthenticationError,
     DocumentValidationError,
+    DuplicateKeyError,
     Federation,
     FederationOpenError,
     ServiceUnavailableError,
+    StaleDocumentError,
     TLSError,
 )
 from fedorm.cli.app import app
@@ -41,6 +45,37 @@ class TestRedis(StoreSuite):
     def outage(self) -> Iterator[Outage]:
         with RedisServer(durable=True) as server:
             yield ServerOutage(server, server.url())
+
+
+async def test_many_at_one_key(empty_redis_url: str) -> None:
+    """Of those that add one id, one does; of changes of one text none is lost, as who comes too late reads again."""
+    async with Federation({"baskets": {"url": empty_redis_url, "pool_size": 20}}) as fed:
+        refused = 0
+
+        async def add() -> None:
+            nonlocal refused
+            async with fed.session() as session:
+                session.add(BasketNote(id=1, text="0"))
+                try:
+                    await session.commit()
+                except DuplicateKeyError:
+                    refused += 1
+
+        async def count() -> None:
+            while True:
+                async with fed.session() as session:
+                    note = await session.get(BasketNote, 1)
+                    assert note is not None
+                    note.text = str(int(note.text) + 1)
+                    with suppress(StaleDocumentError):
+                        await session.commit()
+                        return
+
+        await asyncio.gather(*(add() for _ in range(20)))
+        assert refused == 19
+        await asyncio.gather(*(count() for _ in range(20)))
+        async with fed.session() as session:
+            assert (await session.get(BasketNote, 1)).text == "20"
 
 
 def test_the_page(tmp_path: Path) -> None:

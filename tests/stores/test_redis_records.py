@@ -273,6 +273,10 @@ async def test_relationships_to_and_from(fed: Federation) -> None:
             "b4",
         ]
         assert [one.note.text for one in found if await one.awaitable_attrs.note] == ["five"]
+        before = sent.statements
+        some = await session.find(Basket, {"id": {"b2", "b4", "b5"}}).sort("id").to_list()
+        assert ([one.id for one in some], sent.statements) == (["b2", "b4"], before + 1)
+        assert some[1] is found[4].basket
         found[0].basket = found[4].basket
         assert found[0].basket_id == "b4"
     orphans = await fed.orphans(BasketOwner.basket)
