@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from textwrap import indent
 from typing import Any, ClassVar
 
 from fedorm.exc import ConfigurationError
@@ -251,4 +252,4 @@ def loaded(path: Path) -> Any:
 
 def body(lines: list[str]) -> str:
     """Return the lines as those of a method."""
-    return "\n".join(_INDENT + line for line in lines or ["pass"])
+    return "\n".join(indent(line, _INDENT) for line in lines or ["pass"])

@@ -61,10 +61,8 @@ class ElasticsearchStore(ElasticsearchExamining):
             self.refresh = refresh_of(settings)
             hosts_of(settings)
         except ValueError as error:
-            raise ConfigurationError(
-                f"service {service!r}: {settings.address} is not usable: {settings.scrub(str(error))}; write "
-                f"elasticsearch://host:9200, and ?refresh=... if need be"
-            ) from None
+            problem = f"{settings.address} is not usable: {settings.scrub(str(error))}"
+            raise ConfigurationError(f"service {service!r}: {problem}; write  elasticsearch://host:9200") from None
         self._sides: dict[bool, Side] = {}
 
     def entity_base(self) -> type[Any]:
@@ -228,27 +226,47 @@ class ElasticsearchStore(ElasticsearchExamining):
         """Search by what the index can check, and check the rest here."""
         return await self._found(model, condition_from(query if query is not None else {}), sort, sync=sync)
 
-    async def _found(
-        self, model: type[Any], condition: Condition, sort: Any, *, sync: bool, ids: Sequence[Any] | None = None
-    ) -> list[dict[str, Any]]:
-        from fedorm.stores.elasticsearch_query import match_query
-        from fedorm.stores.elasticsearch_scan import all_hits, hits_with_ids
-        from fedorm.stores.elasticsearch_values import Attributes, id_text
-
-        index, client = self.index_of(model), self.client(sync=sync)
+    async def first_of(
+        self, model: type[Any], condition: Condition, number: int, *, sync: bool
+    ) -> list[dict[str, Any]] | None:
+        """Return so many of the documents that fulfil a condition; None when that takes reading all of them."""
+        index, size = self.index_of(model), max(10, number)
         async with self.named():
-            if ids is not None:
-                hits = await hits_with_ids(client, index, [id_text(one) for one in ids])
-            else:
-                query = match_query(model.__clause_element__(), condition, await self._side(sync=sync).mapped(index))
-                hits = [] if query is None else [hit async for page in all_hits(client, index, query) for hit in page]
-        found = [self.raw_of(model, hit) for hit in hits]
+            query = await self._query(model, condition, sync=sync)
+            if query is None:
+                return []
+            answer = await self.client(sync=sync).search(index=index, query=query, size=size, seq_no_primary_term=True)
+        hits = answer["hits"]["hits"]
+        found = self._fulfilling(model, [self.raw_of(model, hit) for hit in hits], condition, ())
+        return found[:number] if len(found) >= number or len(hits) < size else None
+
+    async def _query(self, model: type[Any], condition: Condition, *, sync: bool) -> dict[str, Any] | None:
+        from fedorm.stores.elasticsearch_query import match_query
+
+        mapped = await self._side(sync=sync).mapped(self.index_of(model))
+        return match_query(model.__clause_element__(), condition, mapped)
+
+    def _fulfilling(
+        self, model: type[Any], found: list[dict[str, Any]], condition: Condition, sort: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        from fedorm.stores.elasticsearch_values import Attributes
+
         if condition == Both() and not sort:
             return found
         holds = predicate_of(condition, exact=True)
         pairs = [(raw, Attributes(self.parse(model, raw))) for raw in found]
         kept = [pair for pair in pairs if holds(pair[1])]
-        return [raw for raw, _ in ordered(kept, list(sort or ()), lambda pair, name: pair[1][name])]
+        return [raw for raw, _ in ordered(kept, list(sort), lambda pair, name: pair[1][name])]
+
+    async def _found(self, model: type[Any], condition: Condition, sort: Any, *, sync: bool) -> list[dict[str, Any]]:
+        from fedorm.stores.elasticsearch_scan import all_hits
+
+        index, client, hits = self.index_of(model), self.client(sync=sync), []
+        async with self.named():
+            query = await self._query(model, condition, sync=sync)
+            if query is not None:
+                hits = [hit async for page in all_hits(client, index, query) for hit in page]
+        return self._fulfilling(model, [self.raw_of(model, hit) for hit in hits], condition, sort or ())
 
     async def find_keys(
         self,
@@ -266,7 +284,14 @@ class ElasticsearchStore(ElasticsearchExamining):
             return []
         parts = [] if where is None else [condition_from(where(model))]
         if tuple(fields) == ("id",):
-            return await self._found(model, Both(tuple(parts)), sort, sync=sync, ids=[key[0] for key in keys])
+            from fedorm.stores.elasticsearch_scan import hits_with_ids
+            from fedorm.stores.elasticsearch_values import id_text
+
+            async with self.named():
+                ids = [id_text(key[0]) for key in keys]
+                hits = await hits_with_ids(self.client(sync=sync), self.index_of(model), ids)
+            found = [self.raw_of(model, hit) for hit in hits]
+            return self._fulfilling(model, found, Both(tuple(parts)), sort or ())
         if len(fields) == 1:
             parts.append(OneOf(fields[0], tuple(key[0] for key in keys)))
         else:
@@ -288,9 +313,9 @@ class ElasticsearchStore(ElasticsearchExamining):
 
     def query(self, reader: DocumentReader, model: type[Any], conditions: Sequence[Any], *, sync: bool) -> Any:
         """Return a query by conditions; searches by relevance are ``session.search()``'s."""
-        from fedorm.stores.entity_find import EntityFind
+        from fedorm.stores.elasticsearch_find import SearchFind
 
-        return EntityFind(self, reader, model, conditions, sync=sync)
+        return SearchFind(self, reader, model, conditions, sync=sync)
 
     async def search(self, model: type[Any], wanted: Search, *, sync: bool = False) -> SearchResult[dict[str, Any]]:
         """Send the search, and take the answer apart."""

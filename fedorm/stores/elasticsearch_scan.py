@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ Hit = Mapping[str, Any]
 
 async def all_hits(
     client: Any, index: str, query: Query, *, source: Any = None, size: int = PAGE
-) -> AsyncIterator[list[Hit]]:
+) -> AsyncGenerator[list[Hit]]:
     """Yield all documents that match in pages; more than one page are as they were at one moment."""
     options: dict[str, Any] = {"query": query, "size": size, "seq_no_primary_term": True, "track_total_hits": False}
     if source is not None:

@@ -22,6 +22,7 @@ from examples.ecommerce.checkout import checkout
 from examples.ecommerce.errors import PaymentDeclinedError
 from examples.ecommerce.models import Order, Payment, Stock, User
 from examples.ecommerce.models.base import now
+from examples.ecommerce.models.search import ProductText  # noqa: F401 - the shop knows of no search without it
 from examples.ecommerce.seed import seed
 from fedorm import Federation
 from fedorm.bookkeeping import own_metadata
@@ -142,14 +143,14 @@ def test_downgrade_leaves_nothing(service: str, fresh_database: FreshDatabase, c
 async def test_all_services_by_fedorm_itself(
     columns: str, fresh_database: FreshDatabase, request: pytest.FixtureRequest
 ) -> None:
-    """Tables, documents and columns: up to the newest without a difference, and down to nothing."""
+    """Tables, documents, columns and an index: up to the newest without a difference, and down to nothing."""
     analytics = request.getfixturevalue("chdb_url") if columns == "chdb" else fresh_database("clickhouse")
     urls = {service: fresh_database(kind) for service, kind in KINDS.items()}
-    urls |= {"inventory": fresh_database("mongodb"), "analytics": analytics}
+    urls |= {"inventory": fresh_database("mongodb"), "analytics": analytics, "search": fresh_database("elasticsearch")}
     fed = Federation(settings_from_mapping(urls, {"migrations": {"directory": ROOT / "migrations"}}))
     done = await fed.migrate.upgrade()
     assert {service: len(revisions) for service, revisions in done.items()} == {
-        "users": 3, "orders": 4, "payments": 3, "inventory": 1, "analytics": 1
+        "users": 3, "orders": 4, "payments": 3, "inventory": 1, "analytics": 1, "search": 1
     }  # fmt: skip
     assert await fed.migrate.check() == []
     undone = await fed.migrate.downgrade(None, "base")

@@ -129,7 +129,7 @@ async def test_a_field_of_another_type(elasticsearch_url: str, federate: Federat
         ]
         path = await migrate.revision(SERVICE, "Let sizes be words", autogenerate=True)
         assert path is not None
-        assert "await es.rebuild('mig_texts', " in path.read_text()
+        assert "await es.rebuild(\n            'mig_texts',\n            mappings={" in path.read_text()
         await migrate.upgrade()
         assert await migrate.check() == []
         client, prefix = client_of(fed)

@@ -123,6 +123,23 @@ async def test_text_that_an_index_does_not_take(fed: Federation) -> None:
         await put(fed, VolumeText(id=2, title="two"))
 
 
+async def test_documents_are_found_by_conditions(fed: Federation) -> None:
+    """Without an order no more is read than the limit asks for; conditions are checked exactly."""
+    await put(fed, *(VolumeText(id=number, title=f"t{number % 3}", pages=number) for number in range(100)))
+    async with fed.session() as session:
+        assert await session.find(VolumeText).count() == 100
+        assert await session.find(VolumeText, {"title": "t1"}).count() == 33
+        assert [one.id for one in await session.find(VolumeText, {"pages": {5, 7, 500}}).sort("-id").to_list()] == [
+            7,
+            5,
+        ]
+    before = store_of(fed).sent.rows
+    async with fed.session() as session:
+        assert len(await session.find(VolumeText).limit(3).to_list()) == 3
+        assert (await session.find(VolumeText, {"title": "t2"}).first_or_none()).title == "t2"
+    assert store_of(fed).sent.rows - before == 20
+
+
 async def test_what_a_test_has_done_is_undone(fed: Federation) -> None:
     """Documents are as they were."""
     await put(fed, VolumeText(id=1, title="one"), VolumeText(id=2, title="two"))
