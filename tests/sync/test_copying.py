@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, String, Table, delete, insert, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import FederatedBase, Federation
@@ -67,12 +68,14 @@ async def test_keys_after_a_copy(fresh_database: Callable[[str], str], kind: str
         assert herds == [1, 2, 3]
         assert await put(fed, source, "sheep", herd_id=1) == 1
         await remove(fed, source, "herds", 3)
-        for name in names:
+        for name in reversed(names):  # Sheep before their herds, whose keys are looked at for others alone.
             await fed.sync.backfill(name)
             assert (await fed.sync.verify(name)).equal
         assert [await fed.sync.advance_keys(name) for name in names] == [3, 1, None]
         assert await put(fed, target, "herds", name="fourth") == 4
         assert await put(fed, target, "sheep", herd_id=4) == 2
+        with pytest.raises(IntegrityError):
+            await put(fed, target, "sheep", herd_id=9)
         herd = table(target, "herds")
         async with fed.session() as session:
             found = await session.execute(select(herd.c.id, herd.c.name).order_by(herd.c.id))
