@@ -6,6 +6,12 @@ from typing import Any
 
 from sqlalchemy import DDL, BigInteger, Column, Connection, Function, cast, column, func, literal, select, table, text
 from sqlalchemy.dialects.postgresql import REGCLASS
+from sqlalchemy.exc import DBAPIError
+
+from fedorm.exc import UnsupportedOperationError
+
+_DENIED = "42501"
+"""PostgreSQL's state of an error of privileges."""
 
 
 class Replicating:
@@ -29,8 +35,22 @@ class ReplicatingPostgreSQL(Replicating):
     """As its own logical replication does. A sequence takes no notice of values that were inserted."""
 
     def begin_as_replica(self, connection: Connection) -> None:
-        """Leave out triggers, and with them the checks of foreign keys; a parameter that has to be granted."""
-        connection.execute(select(func.set_config("session_replication_role", "replica", True)))
+        """Leave out triggers, and with them the checks of foreign keys.
+
+        Raises ``UnsupportedOperationError`` for a user who may not.
+        """
+        try:
+            connection.execute(select(func.set_config("session_replication_role", "replica", True)))
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _DENIED:
+                raise
+            store: Any = self  # The one that this is a part of.
+            user = connection.dialect.identifier_preparer.quote(store.url.username or "...")
+            raise store.error(
+                UnsupportedOperationError,
+                f"the user {user} may not write past foreign keys, as_replica: let a superuser run  "
+                f"GRANT SET ON PARAMETER session_replication_role TO {user},  or, before PostgreSQL 15, be one",
+            ) from error
 
     def generated_up_to(self, connection: Connection, key: Column[Any]) -> int | None:
         """Ask the sequence that the column owns."""

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, String, Table, delete, insert, select
+from sqlalchemy import ForeignKey, String, Table, delete, insert, make_url, select, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fedorm import FederatedBase, Federation
+from fedorm import FederatedBase, Federation, UnsupportedOperationError
 from fedorm.sync import Batch, SyncRuleError, copy_service
 
 
@@ -67,16 +68,42 @@ async def test_keys_after_a_copy(fresh_database: Callable[[str], str], kind: str
         assert herds == [1, 2, 3]
         assert await put(fed, source, "sheep", herd_id=1) == 1
         await remove(fed, source, "herds", 3)
-        for name in names:
+        for name in reversed(names):  # Sheep before their herds, whose keys are looked at for others alone.
             await fed.sync.backfill(name)
             assert (await fed.sync.verify(name)).equal
         assert [await fed.sync.advance_keys(name) for name in names] == [3, 1, None]
         assert await put(fed, target, "herds", name="fourth") == 4
         assert await put(fed, target, "sheep", herd_id=4) == 2
+        with pytest.raises(IntegrityError):
+            await put(fed, target, "sheep", herd_id=9)
         herd = table(target, "herds")
         async with fed.session() as session:
             found = await session.execute(select(herd.c.id, herd.c.name).order_by(herd.c.id))
             assert [tuple(row) for row in found] == [(1, "first"), (2, "second"), (4, "fourth")]
+
+
+async def test_who_may_not_write_past_foreign_keys(fresh_database: Callable[[str], str]) -> None:
+    """The error has the statement after which that user may."""
+    services = {"herds_here": fresh_database("postgresql"), "herds_there": (admin := fresh_database("postgresql"))}
+
+    async def run(*statements: str) -> None:
+        async with Federation({"herds_there": admin}) as fed, fed.session() as session:
+            for statement in statements:
+                await session.execute(text(statement), bind_arguments={"service": "herds_there"})
+            await session.commit()
+
+    weak = "GRANT ALL ON SCHEMA public TO herds_mover"
+    await run("DROP ROLE IF EXISTS herds_mover", "CREATE ROLE herds_mover LOGIN PASSWORD 's3cret'", weak)
+    url = make_url(admin).set(username="herds_mover", password="s3cret").render_as_string(hide_password=False)
+    async with Federation(services | {"herds_there": url}) as fed:
+        await fed.create_all()
+        await put(fed, "herds_here", "herds", name="first")
+        with pytest.raises(UnsupportedOperationError, match="herds_mover may not write past foreign keys") as refused:
+            await fed.sync.backfill("herds_here.herds")
+        _, _, mend = str(refused.value).partition("run  ")
+        await run(mend.partition(",  ")[0])
+        assert (await fed.sync.backfill("herds_here.herds")).written == 1
+    await run("DROP OWNED BY herds_mover", "DROP ROLE herds_mover")
 
 
 def test_a_rule_a_table() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -88,12 +89,25 @@ def shape(text: str) -> str:
 
 
 def sources(folder: Path) -> dict[str, str]:
-    """Return the files of an application by their names, both without ids, days and numbers."""
+    """Return the files of an application by their names, both without ids, days and numbers.
+
+    Of settings and revisions only what the application wants of them: fedorm's comments, and its own tables, change
+    with its versions.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".log":
-            text = re.sub(r"^(Made|Create Date): .*$", "", path.read_text(), flags=re.MULTILINE)
-            if "versions" in path.parts:  # Alembic looks at indexes and keys in no fixed order.
-                text = "\n".join(sorted(text.splitlines()))
+            text = path.read_text()
+            if path.suffix == ".ini":
+                text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+            if path.parent.name == "versions":
+                text = "\n".join(_statements(text))
             found[shape(str(path.relative_to(folder)))] = shape(text)
     return found
+
+
+def _statements(revision: str) -> list[str]:
+    """Return what a revision does, sorted: Alembic looks at indexes and keys in no fixed order."""
+    functions = [one for one in ast.parse(revision).body if isinstance(one, ast.FunctionDef)]
+    done = (f"{function.name} {ast.unparse(one)}" for function in functions for one in function.body)
+    return sorted(one for one in done if "fedorm_" not in one)

@@ -166,6 +166,7 @@ async def test_from_one_database_to_three(
 
     async with customers.buying():
         await followed(walk, "Step 4")
+    assert (await asyncio.to_thread(walk.run, "$MOVING sync status"))[0] == 0  # No row was put aside.
     walk.apply("Step 5")
     await followed(walk, "Step 5")
     old = os.environ["SHOP_URL"]
@@ -173,7 +174,7 @@ async def test_from_one_database_to_three(
     lead_to(new)
     async with customers.buying():
         pass
-    for line in ("$BACK sync verify", "$BACK sync advance-keys"):
+    for line in ("$BACK sync verify", "$BACK sync status", "$BACK sync advance-keys"):
         assert (await asyncio.to_thread(walk.run, line))[0] == 0
     for urls in (dict.fromkeys(new, old), new):  # The old tables would do as well.
         lead_to(urls)
