@@ -8,8 +8,6 @@ from elasticsearch import dsl
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Column, Table
 
-from fedorm.catalog import catalog
-from fedorm.exc import DuplicateTableError
 from fedorm.stores.base import collection_name
 from fedorm.stores.elasticsearch_mapping import fields_of, inner_model, settings_of
 from fedorm.stores.entity import Entity, EntityMeta
@@ -65,15 +63,6 @@ class FederatedSearchDocument(Entity, BaseModel, metaclass=SearchDocumentMeta):
 
     __abstract__: ClassVar[bool] = True
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
-
-    @classmethod
-    def _entity_finish(cls) -> None:
-        """Refuse a second class in one index: nothing there says of which one a document is."""
-        if vars(cls).get("__abstract__", False):
-            return
-        service, name = getattr(cls, "__service__", ""), collection_name(cls)
-        if any(collection_name(other) == name for other in catalog.documents(service)):
-            raise DuplicateTableError(service=service, table=name, model=cls.__name__)
 
     @classmethod
     def _entity_table(cls) -> Table:
