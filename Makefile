@@ -2,6 +2,10 @@
 VENV ?= .venv
 export VENV
 BIN = $(VENV)/bin
+# How many processes run tests at once, each with servers of its own; a file's tests run in one.
+WORKERS ?= 2
+export WORKERS
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: demo setup test test-latest crash lint docs check hunt bench clean
 
@@ -12,9 +16,9 @@ setup:                 ## install the servers (as root, from Debian) and a virtu
 	scripts/setup.sh
 
 test: setup            ## run every test over real servers
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest examples/ecommerce/tests migrations/tests
-	$(BIN)/python -m pytest examples/split/tests
+	$(PYTEST)
+	$(PYTEST) examples/ecommerce/tests migrations/tests
+	$(PYTEST) examples/split/tests
 
 test-latest:           ## run what does not need ClickHouse's driver on the latest SQLAlchemy
 	scripts/test-latest-sqlalchemy.sh
