@@ -358,8 +358,10 @@ class Sync(ThroughBroker):
             account = await self.accounts(rule).get(rule.name)
             letters = await self.letters(rule).count()
             position = await positions_of(rule, self._federation.stores).peek()
-        except (StoreError, DBAPIError) as error:  # The latter where the user may not look.
-            return replace(named(rule, "unknown"), last_error=str(getattr(error, "orig", error)))
+        except StoreError as error:
+            return replace(named(rule, "unknown"), last_error=str(error))
+        except DBAPIError as error:  # The user may not look.
+            return replace(named(rule, "unknown"), last_error=str(error.orig))
         if account is None:
             return replace(named(rule, "new"), dead_letters=letters)
         return status_of(rule, account, letters, None if position is None else position.as_json())
