@@ -21,6 +21,7 @@ from sqlalchemy import select
 from fedorm import Federation
 from fedorm.outbox.events import Event
 from fedorm.testing.plugin import FreshDatabase
+from tests.children import release
 from tests.relay_child import Effect, Last
 
 EVENTS = int(os.environ.get("FEDORM_EVENTS", 2000))
@@ -33,13 +34,13 @@ class Relays:
     """Processes of which some are always killed."""
 
     def __init__(self, urls: dict[str, str]) -> None:
-        self._urls = json.dumps(urls)
+        self._urls = urls
         self._running: list[asyncio.subprocess.Process] = []
 
     async def start(self) -> None:
         self._running.append(
             await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.relay_child", self._urls, stdout=asyncio.subprocess.PIPE
+                sys.executable, "-m", "tests.relay_child", json.dumps(self._urls), stdout=asyncio.subprocess.PIPE
             )
         )
 
@@ -54,6 +55,7 @@ class Relays:
         process = self._running.pop(random.randrange(len(self._running)))
         process.send_signal(signal.SIGKILL)
         await process.wait()
+        await asyncio.to_thread(release, self._urls.values())
 
     async def stop(self) -> None:
         while self._running:

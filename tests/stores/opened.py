@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from fedorm import Federation
 from fedorm.bridge import Bridge
+from fedorm.exc import BranchHeldError
 from fedorm.stores.branches import Branch, new_id
 from fedorm.stores.sql import SQLStore
 from fedorm.testing.plugin import FreshDatabase
@@ -82,9 +84,17 @@ class Opened:
         with self.engine.connect() as connection:
             return [one.branch for one in self.store.in_doubt(connection)]
 
-    def end(self, branch: Branch, *, commit: bool) -> bool:
-        with self.engine.connect() as connection:
-            return self.store.end_prepared(connection, branch, commit=commit)
+    def end(self, branch: Branch, *, commit: bool, patience: float = 10.0) -> bool:
+        """End a branch, as soon as the server has seen that its connection is gone."""
+        deadline = time.monotonic() + patience
+        while True:
+            with self.engine.connect() as connection:
+                try:
+                    return self.store.end_prepared(connection, branch, commit=commit)
+                except BranchHeldError:
+                    if time.monotonic() > deadline:
+                        raise
+            time.sleep(0.05)
 
 
 def mark(connection: Connection, number: int) -> None:

@@ -129,7 +129,7 @@ def test_a_branch_is_held_by_its_connection(opened: Opened) -> None:
     transaction.prepare()
     for commit in (True, False):
         with pytest.raises(BranchHeldError, match=f"service '{SERVICE}' at .*{branch.id}.* living connection"):
-            opened.end(branch, commit=commit)
+            opened.end(branch, commit=commit, patience=0)
     transaction.commit()
     connection.close()
     assert opened.marks() == [1]

@@ -15,13 +15,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
-import pymongo
 import pytest
 
 from fedorm import Federation
 from fedorm.testing.plugin import FreshDatabase
 from fedorm.testing.servers import MariaDBServer, PostgreSQLServer
-from tests.children import Child
+from tests.children import Child, release
 from tests.sync.histories import History
 from tests.sync.ledgers import FIELDS, HAS_CLICKHOUSE
 from tests.sync.proxy import Proxy
@@ -77,14 +76,6 @@ async def _settled(fed: Federation, order: Order, *, patience: float = PATIENCE)
     assert await fed.sync.dead_letters("ledger") == []
 
 
-def _release(order: Order) -> None:
-    """Let MongoDB end the transactions of the dead at once: by itself it would keep their locks for a minute."""
-    for url in order.urls.values():
-        if url.startswith("mongodb"):
-            with pymongo.MongoClient(url) as client:
-                client.admin.command({"killAllSessions": []})
-
-
 class Carriers:
     """Processes that carry the rule out, of which some are always killed."""
 
@@ -104,7 +95,7 @@ class Carriers:
     async def kill_one(self) -> None:
         child = self._running.pop(self._chance.randrange(len(self._running)))
         await asyncio.to_thread(child.kill)
-        await asyncio.to_thread(_release, self._order)
+        await asyncio.to_thread(release, self._order.urls.values())
 
     async def stop(self) -> None:
         while self._running:
@@ -238,7 +229,7 @@ async def test_connections_that_break_and_are_slow(
                     proxy.delay = chance.choice([0.0, 0.01])
                     proxy.refuses = chance.random() < 0.3
                     proxy.cut()
-                    await asyncio.to_thread(_release, order)
+                    await asyncio.to_thread(release, order.urls.values())
                     await asyncio.sleep(chance.uniform(0.0, 0.3))
                     proxy.refuses = False
                 proxy.delay = 0.0
