@@ -140,7 +140,7 @@ async def test_a_connection_that_is_ended(logged: Logged) -> None:
 async def test_a_slow_reader_is_not_thrown_out(logged: Logged) -> None:
     """The server hears from us in time though nobody asks for the next chunk, and megabytes are on their way."""
     ((database,),) = await logged.ask("SELECT current_database()")
-    await logged.run(f"ALTER DATABASE {database} SET wal_sender_timeout = '600ms'")
+    await logged.run(f"ALTER DATABASE {database} SET wal_sender_timeout = '1500ms'")
     feed = logged.feed("slow", LINES)
     start = await feed.create()
     await logged.run("INSERT INTO logged_lines SELECT n, repeat('x', 2000) FROM generate_series(1, 20000) n")
@@ -148,11 +148,11 @@ async def test_a_slow_reader_is_not_thrown_out(logged: Logged) -> None:
     async with aclosing(feed.stream(start)) as stream:
         for _ in range(3):
             found += keys([await chunk(stream)])
-            await asyncio.sleep(2)
+            await asyncio.sleep(3)
         ((before,),) = await logged.readers()
         while len(found) < 20_000:
             found += keys([await chunk(stream)])
-        await asyncio.sleep(2)
+        await asyncio.sleep(3)
         await logged.run("INSERT INTO logged_lines VALUES (20001)")
         found += keys(await chunks(stream, 1))
         assert await logged.readers() == [(before,)]
