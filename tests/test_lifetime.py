@@ -42,7 +42,7 @@ async def shop(services: dict[str, str], no_stray_tasks: None) -> AsyncIterator[
 def left_open(fed: Federation) -> list[str]:
     """The services that hold an engine or a client."""
     return [
-        name for name, store in fed.stores.items() if getattr(store, "_engine", None) or getattr(store, "_sides", 0)
+        name for name, store in fed.stores.items() if getattr(store, "_engine", None) or getattr(store, "sides", 0)
     ]
 
 

@@ -414,7 +414,7 @@ async def test_a_collection_by_a_sample(fresh_database: Fresh) -> None:
     """Fields and their types by the documents that are there, those inside of documents included."""
     async with Federation({"warehouse": fresh_database("mongodb"), "ledger": fresh_database("postgresql")}) as fed:
         store: Any = fed.stores["warehouse"]
-        database = store._side(sync=False).database
+        database = store.side(sync=False).database
         ids = [ObjectId(), ObjectId()]
         await database["bins"].insert_many(
             [
@@ -467,7 +467,7 @@ async def test_a_collection_by_its_validator(fresh_database: Fresh) -> None:
     """What the validator says goes before what documents show, and for fields that no document has."""
     async with Federation({"warehouse": fresh_database("mongodb")}) as fed:
         store: Any = fed.stores["warehouse"]
-        database = store._side(sync=False).database
+        database = store.side(sync=False).database
         schema = {
             "bsonType": "object",
             "required": ["code"],

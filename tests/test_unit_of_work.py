@@ -490,7 +490,7 @@ async def test_going_on_after_a_failed_flush(pages: Federation) -> None:
 
 @pytest.fixture
 async def without_transactions(pages: Federation) -> Federation:
-    for side in pages.stores["pages"]._sides.values():  # type: ignore[attr-defined]
+    for side in pages.stores["pages"].sides.values():  # type: ignore[attr-defined]
         side.transactions = False
     return pages
 

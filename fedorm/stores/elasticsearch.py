@@ -10,10 +10,9 @@ from typing import Any
 
 from sqlalchemy import MetaData, Table
 
-from fedorm.bridge import ThreadBridge
 from fedorm.catalog import catalog
 from fedorm.config import ServiceSettings
-from fedorm.exc import ConfigurationError, ServiceTimeoutError, ServiceUnavailableError, UnsupportedOperationError
+from fedorm.exc import ConfigurationError, ServiceTimeoutError, UnsupportedOperationError
 from fedorm.stores.base import Capability
 from fedorm.stores.conditions import Both, Compare, Condition, DocumentScan, Either, OneOf
 from fedorm.stores.elasticsearch_findings import ElasticsearchExamining
@@ -22,6 +21,7 @@ from fedorm.stores.matching import condition_from, ordered, predicate_of
 from fedorm.stores.readers import DocumentReader, KeptDocuments
 from fedorm.stores.rows import RowAccess, RowShape
 from fedorm.stores.searching import Search, SearchResult
+from fedorm.stores.sides import TwoSided
 from fedorm.stores.writes import Writes
 
 _CHANGE = ("_seq_no", "_primary_term")
@@ -33,7 +33,7 @@ _CAPABILITIES = frozenset(
 )
 
 
-class ElasticsearchStore(ElasticsearchExamining):
+class ElasticsearchStore(TwoSided[Side], ElasticsearchExamining):
     """The indices of an Elasticsearch cluster whose names begin with the URL's path, all of them without one.
 
     It has no transactions: a session sends what it holds at the commit, in one request a class, before the services
@@ -63,7 +63,6 @@ class ElasticsearchStore(ElasticsearchExamining):
         except ValueError as error:
             problem = f"{settings.address} is not usable: {settings.scrub(str(error))}"
             raise ConfigurationError(f"service {service!r}: {problem}; write  elasticsearch://host:9200") from None
-        self._sides: dict[bool, Side] = {}
 
     def entity_base(self) -> type[Any]:
         """Return ``FederatedSearchDocument``."""
@@ -78,57 +77,24 @@ class ElasticsearchStore(ElasticsearchExamining):
 
     # -- lifetime
 
-    async def open(self) -> None:
-        """Connect, and see that it is Elasticsearch."""
-        await self._open(sync=False)
+    def make_side(self) -> Side:
+        """Make a client."""
+        from fedorm.stores.elasticsearch_client import made_client
 
-    async def close(self) -> None:
+        return Side(made_client(self.service, self.settings, self.sent))
+
+    async def end_side(self, side: Side) -> None:
         """Close the client."""
-        await self._close(sync=False)
-
-    def open_sync(self, bridge: ThreadBridge) -> None:
-        """Connect a client of the bridge's loop."""
-        bridge.run(self._open(sync=True))
-
-    def close_sync(self, bridge: ThreadBridge) -> None:
-        """Close the client of the bridge's loop."""
-        bridge.run(self._close(sync=True))
+        await side.client.close()
 
     async def ping(self, *, sync: bool = False) -> None:
         """Ask who it is."""
         async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
             await self.client(sync=sync).info()
 
-    def ping_sync(self, bridge: ThreadBridge) -> None:
-        """Do the same over the client of the bridge's loop."""
-        bridge.run(self.ping(sync=True))
-
-    async def _open(self, *, sync: bool) -> None:
-        from fedorm.stores.elasticsearch_client import made_client
-
-        self._sides[sync] = Side(made_client(self.service, self.settings, self.sent))
-        try:
-            await self.ping(sync=sync)
-        except BaseException:
-            await self._close(sync=sync)
-            raise
-
-    async def _close(self, *, sync: bool) -> None:
-        side = self._sides.pop(sync, None)
-        if side is not None:
-            await side.client.close()
-
     def client(self, *, sync: bool) -> Any:
         """Return the official client."""
-        return self._side(sync=sync).client
-
-    def _side(self, *, sync: bool) -> Side:
-        try:
-            return self._sides[sync]
-        except KeyError:
-            raise ServiceUnavailableError(
-                "is not open: enter the federation first", service=self.service, address=self.address
-            ) from None
+        return self.side(sync=sync).client
 
     def index_of(self, model: type[Any]) -> str:
         """Return the name of a model's index on the server."""
@@ -140,11 +106,11 @@ class ElasticsearchStore(ElasticsearchExamining):
         """Make a model's index if it is not there."""
         from fedorm.stores.elasticsearch_schema import declared
 
-        await self._side(sync=sync).ensure(declared([model], self.prefix)[self.collection_of(model)])
+        await self.side(sync=sync).ensure(declared([model], self.prefix)[self.collection_of(model)])
 
     def forget_indices(self) -> None:
         """Ask for indices and mappings anew, as they were changed."""
-        for side in self._sides.values():
+        for side in self.sides.values():
             side.forget()
 
     # -- errors
@@ -243,7 +209,7 @@ class ElasticsearchStore(ElasticsearchExamining):
     async def _query(self, model: type[Any], condition: Condition, *, sync: bool) -> dict[str, Any] | None:
         from fedorm.stores.elasticsearch_query import match_query
 
-        mapped = await self._side(sync=sync).mapped(self.index_of(model))
+        mapped = await self.side(sync=sync).mapped(self.index_of(model))
         return match_query(model.__clause_element__(), condition, mapped)
 
     def _fulfilling(
@@ -368,7 +334,7 @@ class ElasticsearchStore(ElasticsearchExamining):
 
         index = index_name(self.prefix, wanted.table.info[COLLECTION])
         async with self.named():
-            mapped = await self._side(sync=sync).mapped(index)
+            mapped = await self.side(sync=sync).mapped(index)
             return await read_rows(self.client(sync=sync), index, wanted, mapped, self.batch_size)
 
     def describe(self, wanted: DocumentScan) -> str:

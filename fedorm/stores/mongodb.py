@@ -11,12 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import MetaData
 
-from fedorm.bridge import ThreadBridge
 from fedorm.config import ServiceSettings
 from fedorm.exc import (
     ConfigurationError,
     ServiceTimeoutError,
-    ServiceUnavailableError,
     StaleDocumentError,
     UnsupportedOperationError,
 )
@@ -31,6 +29,7 @@ from fedorm.stores.positions import PositionLog
 from fedorm.stores.readers import DocumentReader, KeptDocuments
 from fedorm.stores.reflecting import Wanted
 from fedorm.stores.rows import RowAccess, RowShape
+from fedorm.stores.sides import TwoSided
 from fedorm.stores.writes import Writes
 
 
@@ -46,7 +45,7 @@ class _Side:
     decisions: DocumentDecisions | None = None
 
 
-class MongoDBStore(MongoDBExamining):
+class MongoDBStore(TwoSided[_Side], MongoDBExamining):
     """A MongoDB database; transactions where the server is a replica set or a sharded cluster."""
 
     kind = "mongodb"
@@ -72,95 +71,62 @@ class MongoDBStore(MongoDBExamining):
                 f"service {service!r}: {settings.address} names no database; write mongodb://host:27017/inventory"
             )
         self.database_name = unquote(path)
-        self._sides: dict[bool, _Side] = {}
 
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Documents and updates; transactions and a log once an open server has said that it has them."""
         known = {Capability.DOCUMENTS, Capability.STREAMING, Capability.UPDATES, Capability.TLS}
-        if any(side.transactions for side in self._sides.values()):
+        if any(side.transactions for side in self.sides.values()):
             known |= {Capability.TRANSACTIONS, Capability.CHANGE_FEED}
         return frozenset(known)
 
     # -- lifetime
 
-    async def open(self) -> None:
-        """Connect, learn what the server can do, and bind the service's documents."""
-        await self._open(sync=False)
-
-    async def close(self) -> None:
-        """Close the client."""
-        await self._close(sync=False)
-
-    def ping_sync(self, bridge: ThreadBridge) -> None:
-        """Do the same over the client of the bridge's loop."""
-        bridge.run(self.ping(sync=True))
-
-    def open_sync(self, bridge: ThreadBridge) -> None:
-        """Connect a client of the bridge's loop."""
-        bridge.run(self._open(sync=True))
-
-    def close_sync(self, bridge: ThreadBridge) -> None:
-        """Close the client of the bridge's loop."""
-        bridge.run(self._close(sync=True))
-
     async def ping(self, *, sync: bool = False) -> None:
         """Run the ``ping`` command."""
         async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
-            await self._side(sync=sync).database.command("ping")
+            await self.side(sync=sync).database.command("ping")
 
-    async def _open(self, *, sync: bool) -> None:
+    async def greet(self, *, sync: bool) -> None:
+        """Learn what the server can do, and bind the service's documents."""
         from beanie import init_beanie
 
-        side = self._connect()
-        self._sides[sync] = side
-        try:
-            async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
-                hello = await side.database.command("hello")
-                await side.database.command("ping")
-                await side.client[self.database_name].list_collection_names(nameOnly=True)
-                side.transactions = "setName" in hello or hello.get("msg") == "isdbgrid"
-                models = self.models()
-                if models:
-                    await init_beanie(database=side.database, document_models=models, skip_indexes=True)
-        except BaseException:
-            await self._close(sync=sync)
-            raise
+        side = self.side(sync=sync)
+        async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
+            hello = await side.database.command("hello")
+            await side.database.command("ping")
+            await side.client[self.database_name].list_collection_names(nameOnly=True)
+            side.transactions = "setName" in hello or hello.get("msg") == "isdbgrid"
+            models = self.models()
+            if models:
+                await init_beanie(database=side.database, document_models=models, skip_indexes=True)
 
-    def _connect(self) -> _Side:
+    def make_side(self) -> _Side:
+        """Make a client."""
         from fedorm.stores.mongodb_client import made_client
 
         client = made_client(self.service, self.settings, self.sent)
         return _Side(client, client[self.database_name])
 
+    async def end_side(self, side: _Side) -> None:
+        """Close the client."""
+        await side.client.close()
+
     def connect(self) -> Any:
         """Return PyMongo's database of a client of its own, which the caller closes."""
-        return self._connect().database
-
-    async def _close(self, *, sync: bool) -> None:
-        side = self._sides.pop(sync, None)
-        if side is not None:
-            await side.client.close()
-
-    def _side(self, *, sync: bool) -> _Side:
-        try:
-            return self._sides[sync]
-        except KeyError:
-            raise ServiceUnavailableError(
-                "is not open: enter the federation first", service=self.service, address=self.address
-            ) from None
+        return self.make_side().database
 
     def collection(self, model: type[Any], *, sync: bool) -> Any:
         """Return PyMongo's collection of a document model."""
-        return self._side(sync=sync).database[collection_name(model)]
+        return self.side(sync=sync).database[collection_name(model)]
 
     def own_collection(self, name: str, *, sync: bool) -> Any:
         """Return PyMongo's collection of one of fedorm's own."""
-        return self._side(sync=sync).database[name]
+        return self.side(sync=sync).database[name]
 
     def own_database(self, *, sync: bool = False) -> Any:
         """Return PyMongo's database."""
-        return self._side(sync=sync).database
+        return self.side(sync=sync).database
 
     # -- errors
 
@@ -183,7 +149,7 @@ class MongoDBStore(MongoDBExamining):
 
     async def begin(self, *, sync: bool) -> Any:
         """Start a transaction; the server hears of it with the first operation."""
-        side = self._side(sync=sync)
+        side = self.side(sync=sync)
         if not side.transactions:
             return None
         session = side.client.start_session()
@@ -211,7 +177,7 @@ class MongoDBStore(MongoDBExamining):
         """Return the log in the collection ``fedorm_decisions``."""
         from fedorm.stores.mongodb_decisions import MongoDBDecisions
 
-        side = self._side(sync=sync)
+        side = self.side(sync=sync)
         if side.decisions is None:
             side.decisions = MongoDBDecisions(side.database, self.named)
         return side.decisions
@@ -238,13 +204,13 @@ class MongoDBStore(MongoDBExamining):
         from fedorm.stores.mongodb_reflection import reflect_collections
 
         async with self.named():
-            await reflect_collections(self._side(sync=sync).database, metadata, wanted)
+            await reflect_collections(self.side(sync=sync).database, metadata, wanted)
 
     async def row_counts(self, *, sync: bool = False) -> dict[str, float]:
         """Ask for the collections' own counters; a class counts as many as its collection."""
         from fedorm.stores.entity_table import COLLECTION
 
-        database = self._side(sync=sync).database
+        database = self.side(sync=sync).database
         tables = self.document_tables()
         async with self.named():
             collections = {table.info[COLLECTION] for table in tables}
@@ -260,7 +226,7 @@ class MongoDBStore(MongoDBExamining):
         name = wanted.table.info[COLLECTION]
         try:
             async with self.named():
-                collection = self._side(sync=sync).database[name]
+                collection = self.side(sync=sync).database[name]
                 return await find_rows(collection, wanted, self.batch_size, transaction)
         except FieldTypeError as error:
             raise self.error(UnsupportedOperationError, f"collection {name!r}: {error}") from error
@@ -316,7 +282,7 @@ class MongoDBStore(MongoDBExamining):
         """Make the collection, asked once for each client."""
         from fedorm.stores.mongodb_outbox import make_outbox
 
-        side = self._side(sync=sync)
+        side = self.side(sync=sync)
         if not side.has_outbox:
             async with self.named():
                 await make_outbox(side.database)
@@ -328,7 +294,7 @@ class MongoDBStore(MongoDBExamining):
 
         await self.prepare_events(sync=sync)
         async with self.named():
-            await insert_events(self._side(sync=sync).database, events, transaction)
+            await insert_events(self.side(sync=sync).database, events, transaction)
 
     async def count_keys(
         self, model: type[Any], names: Sequence[str], *, transaction: Any = None, sync: bool = False
@@ -375,7 +341,7 @@ class MongoDBStore(MongoDBExamining):
 
         from fedorm.stores.mongodb_schema import validation_of
 
-        side = self._side(sync=False)
+        side = self.side(sync=False)
         async with self.named():
             there = set(await side.database.list_collection_names())
             validation: dict[str, dict[str, Any]] = {}
@@ -389,7 +355,7 @@ class MongoDBStore(MongoDBExamining):
         """Drop the collections."""
         async with self.named():
             for name in sorted({collection_name(model) for model in documents}):
-                await self._side(sync=False).database.drop_collection(name)
+                await self.side(sync=False).database.drop_collection(name)
 
 
 def _encode(query: Any) -> Any:

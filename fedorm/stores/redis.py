@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import MetaData
 
-from fedorm.bridge import ThreadBridge
 from fedorm.config import ServiceSettings
-from fedorm.exc import ServiceTimeoutError, ServiceUnavailableError, StoreError, UnsupportedOperationError
+from fedorm.exc import ServiceTimeoutError, StoreError, UnsupportedOperationError
 from fedorm.stores.base import Capability, batches
 from fedorm.stores.conditions import Both, DocumentScan
 from fedorm.stores.findings import Finding, Needs
@@ -21,6 +20,7 @@ from fedorm.stores.pydantic_models import PydanticModels
 from fedorm.stores.readers import KeptDocuments
 from fedorm.stores.reflecting import Wanted
 from fedorm.stores.rows import RowAccess, RowShape
+from fedorm.stores.sides import TwoSided
 from fedorm.stores.writes import Writes
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fedorm.stores.redis_transaction import RedisTransaction
 
 
-class RedisStore(PydanticModels):
+class RedisStore(TwoSided["RedisClient"], PydanticModels):
     """One database of a Redis server. A transaction is held back in the client, and sent as one MULTI/EXEC."""
 
     kind = "redis"
@@ -49,7 +49,6 @@ class RedisStore(PydanticModels):
         except ModuleNotFoundError as error:
             raise self.missing_driver("redis") from error
         self._make_client: Callable[[], Any] = lambda: RedisClient(service, settings, self.sent)
-        self._clients: dict[bool, RedisClient] = {}
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -69,30 +68,19 @@ class RedisStore(PydanticModels):
 
     # -- lifetime
 
-    async def open(self) -> None:
-        """Connect, and get an answer."""
-        await self._open(sync=False)
+    def make_side(self) -> RedisClient:
+        """Make a client."""
+        client: RedisClient = self._make_client()
+        return client
 
-    async def close(self) -> None:
+    async def end_side(self, side: RedisClient) -> None:
         """Close the connections."""
-        await self._close(sync=False)
-
-    def open_sync(self, bridge: ThreadBridge) -> None:
-        """Connect over the bridge's loop."""
-        bridge.run(self._open(sync=True))
-
-    def close_sync(self, bridge: ThreadBridge) -> None:
-        """Close the connections of the bridge's loop."""
-        bridge.run(self._close(sync=True))
+        await side.close()
 
     async def ping(self, *, sync: bool = False) -> None:
         """Send PING."""
         async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
             await self.client(sync=sync).ask(b"PING")
-
-    def ping_sync(self, bridge: ThreadBridge) -> None:
-        """Do the same over the connections of the bridge's loop."""
-        bridge.run(self.ping(sync=True))
 
     async def version(self) -> str | None:
         """Ask the server for its own part of INFO."""
@@ -118,29 +106,9 @@ class RedisStore(PydanticModels):
         pairs = (line.partition(":") for line in told.decode().splitlines() if not line.startswith("#"))
         return {name: value for name, _, value in pairs}
 
-    async def _open(self, *, sync: bool) -> None:
-        client: RedisClient = self._make_client()
-        self._clients[sync] = client
-        try:
-            async with self.named(), asyncio.timeout(self.settings.connect_timeout + 1):
-                await client.ask(b"PING")
-        except BaseException:
-            await self._close(sync=sync)
-            raise
-
-    async def _close(self, *, sync: bool) -> None:
-        client = self._clients.pop(sync, None)
-        if client is not None:
-            await client.close()
-
     def client(self, *, sync: bool) -> RedisClient:
         """Return the connections of a side."""
-        try:
-            return self._clients[sync]
-        except KeyError:
-            raise ServiceUnavailableError(
-                "is not open: enter the federation first", service=self.service, address=self.address
-            ) from None
+        return self.side(sync=sync)
 
     @asynccontextmanager
     async def named(self) -> AsyncIterator[None]:

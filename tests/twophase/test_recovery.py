@@ -173,7 +173,7 @@ def test_a_dry_run_makes_no_log(urls: dict[str, str]) -> None:
 
     async def collections() -> list[str]:
         async with Federation(urls) as fed:
-            names: list[str] = await fed.stores["inventory"]._side(sync=False).database.list_collection_names()  # type: ignore[attr-defined]
+            names: list[str] = await fed.stores["inventory"].side(sync=False).database.list_collection_names()  # type: ignore[attr-defined]
             return names
 
     assert asyncio.run(collections()) == []
