@@ -85,7 +85,8 @@ class SQLStore(Replicating, SQLExamining):
             try:
                 importlib.import_module(package)
             except ModuleNotFoundError as error:
-                raise self.missing_driver(package) from error
+                # A driver may itself lack one.
+                raise self.missing_driver((error.name or package).partition(".")[0]) from error
 
     # -- engines
 
