@@ -41,9 +41,7 @@ async def shop(services: dict[str, str], no_stray_tasks: None) -> AsyncIterator[
 
 def left_open(fed: Federation) -> list[str]:
     """The services that hold an engine or a client."""
-    return [
-        name for name, store in fed.stores.items() if getattr(store, "_engine", None) or getattr(store, "sides", 0)
-    ]
+    return [name for name, store in fed.stores.items() if getattr(store, "_engine", None) or getattr(store, "sides", 0)]
 
 
 # -- opening and closing
