@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-from fedorm.migrate.collections import DATABASE, SchemaMigration, changes, compared
+from fedorm.migrate.collections import DATABASE, SchemaMigration, changes, differences
 from fedorm.migrate.files import FileHistory, loaded
 from fedorm.migrate.leases import MongoDBLease, leased
 from fedorm.migrate.templates import DOCUMENTS, DOCUMENTS_SETTINGS
@@ -24,6 +24,7 @@ class BeanieHistory(FileHistory):
     carried out in one of its own, but for what changes collections.
     """
 
+    thing = "collection"
     settings_file = "beanie.toml"
     settings_text = DOCUMENTS_SETTINGS
     revision_text = DOCUMENTS
@@ -101,8 +102,8 @@ class BeanieHistory(FileHistory):
     def _changes(self, before: Mapping[str, Collection], after: Mapping[str, Collection]) -> list[str]:
         return changes(before, after)
 
-    def _compared(self, wanted: Mapping[str, Collection], there: Mapping[str, Collection]) -> list[tuple[str, str]]:
-        return compared(wanted, there)
+    def _differences(self, wanted: Collection, there: Collection) -> Iterable[str]:
+        return differences(wanted, there)
 
     async def _both(self) -> tuple[dict[str, Collection], dict[str, Collection]]:
         wanted = declared(self._store.models())

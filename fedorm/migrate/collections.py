@@ -49,20 +49,8 @@ def schema_migration() -> Callable[[Callable[..., Any]], SchemaMigration]:
 # -- differences
 
 
-def compared(wanted: Mapping[str, Collection], there: Mapping[str, Collection]) -> list[tuple[str, str]]:
-    """Return pairs of a collection and what is different there."""
-    found = []
-    for name in sorted({*wanted, *there}):
-        if name not in there:
-            found.append((name, "the collection is not there"))
-        elif name not in wanted:
-            found.append((name, "no model declares the collection"))
-        else:
-            found += [(name, what) for what in _different(wanted[name], there[name])]
-    return found
-
-
-def _different(wanted: Collection, there: Collection) -> Iterator[str]:
+def differences(wanted: Collection, there: Collection) -> Iterator[str]:
+    """Return how a collection differs from what models declare, in words."""
     for name in sorted({*wanted.indexes, *there.indexes}):
         mine, its = wanted.indexes.get(name), there.indexes.get(name)
         if its is None:

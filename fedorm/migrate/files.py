@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -24,6 +24,8 @@ _INDENT = " " * 8
 class FileHistory(History):
     """Files with classes ``Forward`` and ``Backward``; which one a database is at, it keeps itself."""
 
+    thing: ClassVar[str]
+    """What its migrations make, in a word."""
     settings_file: ClassVar[str]
     settings_text: ClassVar[str]
     """What a new history's settings begin with; ``service`` and ``path`` are put in."""
@@ -144,8 +146,8 @@ class FileHistory(History):
         """Return the lines that bring what is there from one state to the other."""
 
     @abstractmethod
-    def _compared(self, wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """Return pairs of a name and what is different there."""
+    def _differences(self, wanted: Any, there: Any) -> Iterable[str]:
+        """Return what is different, in words, at one thing that the models declare and that is there."""
 
     async def revision(self, message: str, *, autogenerate: bool = False) -> Path | None:
         """Write a file; with what brings the database's collections to those of the models."""
@@ -231,6 +233,16 @@ class FileHistory(History):
                 found.append(self.behind(there, heads))
         wanted, present = await self._both()
         return found + [Drift(self.service, name, what) for name, what in self._compared(wanted, present)]
+
+    def _compared(self, wanted: Mapping[str, Any], there: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        for name in sorted({*wanted, *there}):
+            if name not in there:
+                yield name, f"the {self.thing} is not there"
+            elif name not in wanted:
+                yield name, f"no model declares the {self.thing}"
+            else:
+                for what in self._differences(wanted[name], there[name]):
+                    yield name, what
 
 
 def _message(path: Path) -> str:

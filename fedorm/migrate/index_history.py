@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 from fedorm.catalog import catalog
 from fedorm.migrate.files import FileHistory, loaded
-from fedorm.migrate.indices import changes, compared
+from fedorm.migrate.indices import changes
 from fedorm.migrate.leases import leased
 from fedorm.migrate.templates import INDICES, INDICES_SETTINGS
 from fedorm.stores.elasticsearch import ElasticsearchStore
-from fedorm.stores.elasticsearch_schema import Index, Indices, declared, present
+from fedorm.stores.elasticsearch_schema import Index, Indices, declared, differences, present
 from fedorm.stores.elasticsearch_writing import put_unless_changed
 
 OWN = "fedorm-migrations"
@@ -28,6 +28,7 @@ class IndexHistory(FileHistory):
     Nothing of it is in a transaction: a file that fails half-way is to be mended, and run again.
     """
 
+    thing = "index"
     settings_file = "indices.toml"
     settings_text = INDICES_SETTINGS
     revision_text = INDICES
@@ -71,8 +72,8 @@ class IndexHistory(FileHistory):
     def _changes(self, before: Mapping[str, Index], after: Mapping[str, Index]) -> list[str]:
         return changes(before, after)
 
-    def _compared(self, wanted: Mapping[str, Index], there: Mapping[str, Index]) -> list[tuple[str, str]]:
-        return compared(wanted, there)
+    def _differences(self, wanted: Index, there: Index) -> Iterable[str]:
+        return differences(wanted, there)
 
     async def _both(self) -> tuple[dict[str, Index], dict[str, Index]]:
         wanted = declared(catalog.documents(self.service), self._store.prefix)

@@ -15,19 +15,6 @@ _FIXED = ("number_of_shards", "analysis.", "codec", "routing", "sort.", "mode", 
 """Beginnings of settings that an index has from its making on."""
 
 
-def compared(wanted: Mapping[str, Index], there: Mapping[str, Index]) -> list[tuple[str, str]]:
-    """Return pairs of an index and what is different there."""
-    found = []
-    for name in sorted({*wanted, *there}):
-        if name not in there:
-            found.append((name, "the index is not there"))
-        elif name not in wanted:
-            found.append((name, "no model declares the index"))
-        else:
-            found += [(name, what) for what in differences(wanted[name], there[name])]
-    return found
-
-
 def changes(before: Mapping[str, Index], after: Mapping[str, Index]) -> list[str]:
     """Return the lines of a migration that brings indices from one state to the other."""
     lines = []

@@ -7,12 +7,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from beanie import BackLink, Link
 from bson import ObjectId
-from pydantic import BaseModel
 from sqlalchemy import Column, Table, types
 
 from fedorm.stores.base import collection_name
 from fedorm.stores.bson_types import field_name
-from fedorm.stores.entity_table import ARRAYS, FIELD, column_type, table_of
+from fedorm.stores.entity_table import ARRAYS, FIELD, column_type, inner_model, table_of
 
 LINK = ".$id"
 """The end of the path to what a link holds; a link as a whole is read without it."""
@@ -61,7 +60,7 @@ def _columns(
             made[-1].info[TARGET] = collection_name(link[1])
         # SELECT * and select(Product) have the document within as a whole.
         made[-1]._omit_from_statements = bool(within)
-        inner = _inner_model(field.annotation)
+        inner = inner_model(field.annotation)
         if inner is not None and inner not in (model, *seen):
             made += _columns(inner, path, (model, *seen))
     return made
@@ -76,16 +75,6 @@ def _linked(annotation: Any) -> tuple[Any, Any] | None:
         inner = arguments[:1] if origin is Annotated else arguments
         return next((found for one in inner if (found := _linked(one)) is not None), None)
     return None
-
-
-def _inner_model(annotation: Any) -> type[Any] | None:
-    """Return the model of a field that holds one document within the document."""
-    if get_origin(annotation) is Annotated:
-        return _inner_model(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        members = [one for one in get_args(annotation) if one is not type(None)]
-        return _inner_model(members[0]) if len(members) == 1 else None
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def _special(annotation: Any) -> types.TypeEngine[Any] | None:

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Column, Table
 
 from fedorm.stores.base import collection_name
-from fedorm.stores.elasticsearch_mapping import fields_of, inner_model, settings_of
+from fedorm.stores.elasticsearch_mapping import fields_of, settings_of
 from fedorm.stores.entity import Entity, EntityMeta
-from fedorm.stores.entity_table import FIELD, column_type, table_of
+from fedorm.stores.entity_table import FIELD, column_type, inner_model, table_of
 
 
 class SearchDocumentMeta(EntityMeta):

@@ -88,16 +88,6 @@ def _analysis(model: type[Any]) -> dict[str, Any]:
     return found
 
 
-def inner_model(annotation: Any) -> type[BaseModel] | None:
-    """Return the model of a field that holds one document within the document."""
-    if get_origin(annotation) is Annotated:
-        return inner_model(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        members = [one for one in get_args(annotation) if one is not type(None)]
-        return inner_model(members[0]) if len(members) == 1 else None
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-
-
 def _metadata(annotation: Any) -> tuple[Any, ...]:
     """Return what is noted inside of an optional or a list's type."""
     if get_origin(annotation) is Annotated:

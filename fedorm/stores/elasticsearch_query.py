@@ -8,7 +8,6 @@ declares: a field of another type, or that is not indexed, leaves the condition 
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -30,7 +29,7 @@ from fedorm.stores.conditions import (
 )
 from fedorm.stores.elasticsearch_values import is_short
 from fedorm.stores.entity_table import FIELD
-from fedorm.stores.holding import instant
+from fedorm.stores.holding import instant, is_finite, near_float
 
 Query = dict[str, Any]
 Mapped = Mapping[str, Mapping[str, Any]]
@@ -221,7 +220,7 @@ def _term(field: Indexed, kind: types.TypeEngine[Any], value: Any) -> Any:
     if isinstance(kind, types.Integer):
         return _whole_term(value)
     if isinstance(kind, types.Numeric | types.Float):
-        number = _float(value)
+        number = near_float(value)
         if number is None:
             return None
         if isinstance(kind, types.Float) or isinstance(value, float):
@@ -243,7 +242,7 @@ def _term(field: Indexed, kind: types.TypeEngine[Any], value: Any) -> Any:
 
 
 def _whole_term(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not _is_finite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not is_finite(value):
         return None
     if isinstance(value, float) and abs(value) >= 2**53:  # Several integers equal it.
         return None
@@ -291,7 +290,7 @@ def _bounds(kind: types.TypeEngine[Any], operator: Operator, value: Any) -> dict
         return None if moment is None else {"lte" if upper else "gte": _iso(moment), "format": _MOMENT}
     if isinstance(kind, types.Integer):
         return _whole_bounds(operator, value)
-    number = _float(value)
+    number = near_float(value)
     if number is None:
         return None
     if isinstance(kind, types.Float):
@@ -301,7 +300,7 @@ def _bounds(kind: types.TypeEngine[Any], operator: Operator, value: Any) -> dict
 
 
 def _whole_bounds(operator: Operator, value: Any) -> dict[str, Any] | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not _is_finite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not is_finite(value):
         return None
     if isinstance(value, float) and abs(value) >= 2**53:
         return None
@@ -312,20 +311,6 @@ def _whole_bounds(operator: Operator, value: Any) -> dict[str, Any] | None:
         operator = "<=" if upper else ">="
     whole = int(exact)
     return {_OPERATORS[operator]: whole} if -_WIDEST <= whole < _WIDEST else None
-
-
-def _float(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return None
-    try:
-        number = float(value)
-    except (OverflowError, ValueError, ArithmeticError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _is_finite(value: float | Decimal) -> bool:
-    return value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
 
 
 def _iso(moment: datetime.datetime) -> str:

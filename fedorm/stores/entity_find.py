@@ -88,15 +88,20 @@ class EntityFind:
         return SyncEntityFind(self, bridge, flush)
 
 
-class SyncEntityFind:
-    """The same query for code that is not async: chain it, then ``all()``, iterate or count."""
+class ThreadFind:
+    """What all queries of ``session.find()`` can do in code that is not async."""
 
-    def __init__(self, query: EntityFind, bridge: Bridge, flush: Callable[[], None]) -> None:
+    def __init__(self, query: Any, bridge: Bridge, flush: Callable[[], None]) -> None:
         self._query, self._bridge, self._flush = query, bridge, flush
 
     def _wait(self, work: Callable[[], Any]) -> Any:
-        self._flush()  # In the calling thread: flushing touches the session, which the bridge's thread must not.
-        return self._bridge.run(work())
+        # In the calling thread: flushing touches the session, which the bridge's thread must not.
+        self._flush()
+
+        async def run() -> Any:
+            return await work()
+
+        return self._bridge.run(run())
 
     def all(self) -> list[Any]:
         """Return the objects."""
@@ -119,6 +124,10 @@ class SyncEntityFind:
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.all())
+
+
+class SyncEntityFind(ThreadFind):
+    """The same query for code that is not async: chain it, then ``all()``, iterate or count."""
 
     def find(self, *conditions: Any) -> Self:
         """Add conditions."""

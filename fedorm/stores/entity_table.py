@@ -13,7 +13,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import AnyUrl, EmailStr, SecretStr
+from pydantic import AnyUrl, BaseModel, EmailStr, SecretStr
 from sqlalchemy import ARRAY, Column, ColumnClause, MetaData, Table, types
 from sqlalchemy.dialects import postgresql
 
@@ -105,6 +105,16 @@ def column_type(annotation: Any, special: Special = _no_special) -> types.TypeEn
         inner = column_type(items.pop(), special) if len(items) == 1 else DocumentJSON()
         return ARRAY(DocumentJSON() if isinstance(inner, ARRAY) else inner)
     return _plain_type(annotation) if isinstance(annotation, type) else DocumentJSON()
+
+
+def inner_model(annotation: Any) -> type[BaseModel] | None:
+    """Return the model of a field that holds one document within the document."""
+    if get_origin(annotation) is Annotated:
+        return inner_model(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        members = [one for one in get_args(annotation) if one is not type(None)]
+        return inner_model(members[0]) if len(members) == 1 else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 ARRAYS = (list, set, frozenset, tuple, Sequence, AbstractSet)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from beanie.odm.queries.aggregation import AggregationQuery
 from beanie.odm.queries.find import FindMany
+
+from fedorm.stores.entity_find import ThreadFind
 
 if TYPE_CHECKING:
     from fedorm.bridge import Bridge
@@ -150,50 +152,15 @@ class _Change:
         return self._query.change(self._build).__await__()
 
 
-class SyncFind:
+class SyncFind(ThreadFind):
     """The same query for code that is not async: chain it, then ``all()``, iterate, count or change."""
 
     _CHANGES = ("update", "upsert", "delete", "set", "inc", "update_many", "delete_many", "current_date")
-
-    def __init__(self, query: SessionFind, bridge: Bridge, flush: Callable[[], None]) -> None:
-        self._query, self._bridge, self._flush = query, bridge, flush
-
-    def _wait(self, work: Callable[[], Any]) -> Any:
-        # In the calling thread: flushing touches the session, which the bridge's thread must not.
-        self._flush()
-
-        async def run() -> Any:
-            return await work()
-
-        return self._bridge.run(run())
-
-    def all(self) -> list[Any]:
-        """Return the documents."""
-        documents: list[Any] = self._wait(self._query.to_list)
-        return documents
-
-    to_list = all
-
-    def first_or_none(self) -> Any:
-        """Return the first document, None without one."""
-        return self._wait(self._query.first_or_none)
-
-    def count(self) -> int:
-        """Count the matching documents."""
-        number: int = self._wait(self._query.count)
-        return number
-
-    def exists(self) -> bool:
-        """Say whether a document matches."""
-        return bool(self._wait(self._query.exists))
 
     def distinct(self, key: Any) -> list[Any]:
         """Return the distinct values of a field."""
         values: list[Any] = self._wait(lambda: self._query.distinct(key))
         return values
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.all())
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._query, name)

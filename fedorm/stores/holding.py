@@ -105,3 +105,19 @@ def instant(value: Any) -> datetime.datetime | None:
 def _like(pattern: str) -> re.Pattern[str]:
     signs = {"%": ".*", "_": "."}
     return re.compile("".join(signs.get(letter) or re.escape(letter) for letter in pattern), re.DOTALL)
+
+
+def near_float(value: Any) -> float | None:
+    """Return the float that is nearest to a number; None for what is no number, or too large for one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, ArithmeticError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def is_finite(value: float | Decimal) -> bool:
+    """Say whether a number is neither infinite nor NaN."""
+    return value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)

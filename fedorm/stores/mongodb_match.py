@@ -11,7 +11,7 @@ import datetime
 import math
 import re
 from collections.abc import Iterable
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, DecimalException
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 from uuid import UUID
 
@@ -32,7 +32,7 @@ from fedorm.stores.conditions import (
 )
 from fedorm.stores.document_table import LINK, TARGET, ObjectIdText
 from fedorm.stores.entity_table import FIELD
-from fedorm.stores.holding import instant
+from fedorm.stores.holding import instant, is_finite, near_float
 
 Filter = dict[str, Any]
 
@@ -176,7 +176,7 @@ def _equal_integers(value: Any) -> list[Any] | None:
 
 
 def _equal_floats(value: Any) -> list[Any] | None:
-    number = _float(value)
+    number = near_float(value)
     return None if number is None else [number, Decimal128(repr(number))]
 
 
@@ -297,7 +297,7 @@ def _bound(kind: types.TypeEngine[Any], operator: Operator, value: Any) -> Any:
     A float and the decimal that is written like it differ by less than half the distance to the next float. Where both
     are read as the same number, and are to be found, the bound is the one further out.
     """
-    near, upper, strict = _float(value), operator in ("<", "<="), operator in ("<", ">")
+    near, upper, strict = near_float(value), operator in ("<", "<="), operator in ("<", ">")
     if near is None:
         return None
     written, exact = Decimal(repr(near)), Decimal(near)
@@ -311,7 +311,7 @@ def _bound(kind: types.TypeEngine[Any], operator: Operator, value: Any) -> Any:
 
 
 def _integer_range(field: str, operator: Operator, value: float | Decimal) -> Filter:
-    if not _is_finite(value) or (isinstance(value, float) and abs(value) >= _EXACT):
+    if not is_finite(value) or (isinstance(value, float) and abs(value) >= _EXACT):
         return {}
     exact = Decimal(value)
     if exact != exact.to_integral_value():
@@ -330,20 +330,6 @@ def _time_range(field: str, operator: Operator, value: Any) -> Filter:
     if bound != moment and operator == "<":
         operator = "<="  # MongoDB's times have milliseconds: that before the bound is still in.
     return {field: {_MONGO[operator]: bound}}
-
-
-def _float(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return None
-    try:
-        number = float(value)
-    except (OverflowError, ValueError, DecimalException):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _is_finite(value: float | Decimal) -> bool:
-    return value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
 
 
 def _milliseconds(moment: datetime.datetime) -> datetime.datetime:
