@@ -163,11 +163,19 @@ class Examination:
 
     async def _outboxes(self, found: Mapping[str, Found]) -> None:
         """Count the events that wait in outboxes of the models, and those that were put aside."""
-        for name, store in self._stores.items():
-            if has_outbox(name) and Capability.TRANSACTIONS in store.capabilities:
-                asked = await self._within(store, self._outbox.status([name]))
-                for status in [] if isinstance(asked, Finding) else asked:
-                    found[name].findings += _of_outbox(status)
+
+        async def count(name: str, store: Store) -> None:
+            asked = await self._within(store, self._outbox.status([name]))
+            for status in [] if isinstance(asked, Finding) else asked:
+                found[name].findings += _of_outbox(status)
+
+        await asyncio.gather(
+            *(
+                count(name, store)
+                for name, store in self._stores.items()
+                if has_outbox(name) and Capability.TRANSACTIONS in store.capabilities
+            )
+        )
 
     async def _within(self, store: Store, asking: Awaitable[T]) -> T | Finding:
         """Return an answer, or that there was none in time or an error in its place."""
