@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from time import perf_counter
 from typing import Any
@@ -64,7 +65,8 @@ def made_client(service: str, settings: ServiceSettings, sent: Recorder) -> Asyn
     try:
         hosts, user = hosts_of(settings)
         if user is not None:
-            options.setdefault("basic_auth", user)
+            # The client would encode it itself, and takes ASCII alone.
+            options.setdefault("basic_auth", b64encode(":".join(user).encode()).decode())
         return AsyncElasticsearch(hosts, **options)
     except (ValueError, TypeError) as error:
         raise ConfigurationError(
