@@ -123,7 +123,7 @@ class DocumentIdentityMap:
         """Let go of everything."""
         for entries in (self.tracked, self.pending, self.doomed, self._written):
             for entry in entries.values():
-                self._disown(entry.document)
+                entry.document.__dict__.pop(OWNER, None)
             entries.clear()
 
     def _own(self, document: Any) -> None:
@@ -195,6 +195,7 @@ class DocumentIdentityMap:
         name, service, id_name, tracked = store.collection_of(model), store.service, store.id_name, self.tracked
         keys: list[Identity] = [(service, name, one[id_name]) for one in raw]
         new = dict(zip(keys, raw, strict=True))
+        is_known = bool(tracked or self.doomed) or len(new) < len(keys)
         doomed = {key: entry for key in keys if (entry := self.doomed.get(key)) is not None} if self.doomed else {}
         if tracked or doomed:
             for key in list(new):
@@ -204,12 +205,13 @@ class DocumentIdentityMap:
                     if refresh or (entry.expired and not (entry.suspect() and entry.changed())):
                         entry.restore(one)
         reference = self._reference
-        for (key, one), document in zip(new.items(), store.parse_many(model, list(new.values())), strict=True):
+        made = store.parse_many(model, list(new.values()))
+        for (key, one), document in zip(new.items(), made, strict=True):
             state = document.__dict__
             state[OWNER] = reference
             state.pop(TOUCHED, None)
             tracked[key] = Tracked(document, store, key, one)
-        return [(tracked.get(key) or doomed[key]).document for key in keys]
+        return [(tracked.get(key) or doomed[key]).document for key in keys] if is_known else made
 
     # -- expiring
 

@@ -42,7 +42,7 @@ def read_keys(instances: Sequence[Any], names: tuple[str, ...], otherwise: Calla
 def _read(instances: Sequence[Any], name: str, otherwise: Callable[[Any], Any]) -> list[Any]:
     try:
         # The plain dictionary: a loaded attribute needs none of the descriptor's work.
-        return [vars(instance)[name] for instance in instances]
+        return [instance.__dict__[name] for instance in instances]
     except KeyError:
         return [otherwise(instance)[name] for instance in instances]
 
@@ -55,6 +55,11 @@ def distinct(keys: Iterable[Key]) -> list[Key]:
 def as_parts(key: Any, names: Sequence[Any]) -> tuple[Any, ...]:
     """Return a key as a tuple."""
     return (key,) if len(names) == 1 else key
+
+
+def all_parts(keys: Iterable[Any], names: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return keys as tuples."""
+    return [(key,) for key in keys] if len(names) == 1 else list(keys)
 
 
 def remote_key(hop: Hop, key: Key) -> Key:

@@ -17,6 +17,7 @@ from fedorm.hydration import collector_paused
 from fedorm.joining import (
     Attributes,
     Key,
+    all_parts,
     as_parts,
     distinct,
     document_order,
@@ -237,7 +238,7 @@ class Loader:
             size = len(wanted) if hop.secondary is not None else size
         eager = any(related.lazy in ("joined", False) and related.uselist for related in mapper.relationships)
         for batch in batches(wanted, size):
-            keys = [as_parts(key, hop.remote) for key in batch]
+            keys = all_parts(batch, hop.remote)
             result = session.scalars(
                 statement.where(store.key_filter(columns, keys)),
                 bind_arguments={"service": store.service},
@@ -285,7 +286,7 @@ class Loader:
             raw = []
             for batch in batches(wanted, size):
                 raw += await store.find_keys(
-                    hop.target, hop.remote, [as_parts(key, hop.remote) for key in batch],
+                    hop.target, hop.remote, all_parts(batch, hop.remote),
                     where=attribute.where, sort=order,
                     transaction=documents.transactions.get(store.service), sync=session.uses_threads,
                 )  # fmt: skip
@@ -320,7 +321,7 @@ class Loader:
                 _require(load, [key for key in load.keys if key not in built])
             get = built.get
             for parent, key in zip(load.parents, local, strict=True):
-                vars(parent)[slot] = get(key)
+                parent.__dict__[slot] = get(key)
         self._join_back(load)
 
     def _join_pairs(self, load: Load, local: list[Key]) -> None:

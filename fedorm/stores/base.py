@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import entry_points
+from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import MetaData, Table
@@ -339,13 +340,8 @@ def collection_name(model: type[Any]) -> str:
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Cut ``items`` into lists of at most ``size``."""
-    batch: list[T] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
         yield batch
 
 

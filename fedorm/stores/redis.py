@@ -279,7 +279,7 @@ class RedisStore(TwoSided["RedisClient"], PydanticModels):
             return []
         conditions = [] if where is None else where(model)
         if tuple(fields) == ("id",):
-            found = await self.get_many(self.codec(model), [key[0] for key in keys], transaction=transaction, sync=sync)
+            found = await self.get_many(self.codec(model), [one for (one,) in keys], transaction=transaction, sync=sync)
             return self._chosen(model, found, conditions, sort)
         wanted = set(keys)
         found = await self.find(model, conditions, sort=sort, transaction=transaction, sync=sync)

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import REGCLASS
 from sqlalchemy.exc import DBAPIError
 
 from fedorm.exc import UnsupportedOperationError
+from fedorm.stores.findings import Finding
 
 _DENIED = "42501"
 """PostgreSQL's state of an error of privileges."""
@@ -22,6 +23,10 @@ class Replicating:
 
     def end_as_replica(self, connection: Connection) -> None:
         """Let the connection, whose transaction has ended, be as it was."""
+
+    def replica_findings(self, connection: Connection) -> list[Finding]:
+        """Try ``begin_as_replica`` in a transaction that is to be undone, and return what stands against it."""
+        return []
 
     def generated_up_to(self, connection: Connection, key: Column[Any]) -> int | None:
         """Return the last value that the database has given to a column; None where it has, or knows of, none."""
@@ -45,12 +50,25 @@ class ReplicatingPostgreSQL(Replicating):
             if getattr(error.orig, "sqlstate", None) != _DENIED:
                 raise
             store: Any = self  # The one that this is a part of.
-            user = connection.dialect.identifier_preparer.quote(store.url.username or "...")
-            raise store.error(
-                UnsupportedOperationError,
-                f"the user {user} may not write past foreign keys, as_replica: let a superuser run  "
-                f"GRANT SET ON PARAMETER session_replication_role TO {user},  or, before PostgreSQL 15, be one",
-            ) from error
+            raise store.error(UnsupportedOperationError, str(self._denied(connection))) from error
+
+    def replica_findings(self, connection: Connection) -> list[Finding]:
+        """Say that the user may not, and who can let it."""
+        try:
+            self.begin_as_replica(connection)
+        except UnsupportedOperationError:
+            return [self._denied(connection)]
+        return []
+
+    def _denied(self, connection: Connection) -> Finding:
+        store: Any = self
+        user = connection.dialect.identifier_preparer.quote(store.url.username or "...")
+        return Finding(
+            f"the user {user} may not write past foreign keys, as_replica",
+            f"let a superuser run  GRANT SET ON PARAMETER session_replication_role TO {user},  or, before "
+            "PostgreSQL 15, be one",
+            "privilege",
+        )
 
     def generated_up_to(self, connection: Connection, key: Column[Any]) -> int | None:
         """Ask the sequence that the column owns."""

@@ -130,6 +130,10 @@ async def _is_there(sync: Sync, rule: ResolvedRule) -> bool:
 
 async def findings_of(sync: Sync, rule: ResolvedRule) -> list[Finding]:
     """Return what stands against a rule on its servers."""
+    return [*await _at_source(sync, rule), *await _at_target(sync, rule)]
+
+
+async def _at_source(sync: Sync, rule: ResolvedRule) -> list[Finding]:
     store, model = sync.store(rule.source.service), rule.source.model
     if isinstance(rule.strategy, EventDriven) and model is not None:
         refusal = refusal_of(store, [model])
@@ -137,6 +141,18 @@ async def findings_of(sync: Sync, rule: ResolvedRule) -> list[Finding]:
     if not isinstance(rule.strategy, CDC) or not await _is_there(sync, rule):
         return []
     return [*await sync.feed(rule).findings(), *await sync.untold(rule)]
+
+
+async def _at_target(sync: Sync, rule: ResolvedRule) -> list[Finding]:
+    store = sync.store(rule.target.service)
+    if not rule.declared.as_replica or not isinstance(store, SQLStore):
+        return []
+
+    def ask() -> list[Finding]:
+        with store.engine.connect() as connection:
+            return store.replica_findings(connection)
+
+    return await greenlet_spawn(ask)
 
 
 async def check_server(sync: Sync, rule: ResolvedRule) -> list[str]:

@@ -133,6 +133,36 @@ async def test_many_texts_at_once(empty_redis_url: str) -> None:
         client.acl_deluser("plain")
 
 
+@pytest.mark.parametrize(
+    ("texts", "bad"),
+    [
+        ([b'{"id":1,"text":"a"},{"id":2,"text":"b"}', b'{"id":3,"text":"c"}'], 1),
+        ([b'{"id":1,"text":"a"}', b'{"id":2,"text":"b"},{"id":3,"text":"c"}'], 2),
+        ([b'{"id":1,"text":"a","more":"', b'"},{"id":2,"text":"b"}'], 1),
+        ([b'{"id":1,"text":"a"}', b""], 2),
+        ([b'{"id":1,"text":"a"}', b'{"id":2,"text":[]}'], 2),
+    ],
+)
+async def test_texts_that_are_no_records(empty_redis_url: str, texts: list[bytes], bad: int) -> None:
+    """They are read together, and still the one that is none is named."""
+    with Redis.from_url(empty_redis_url) as client:
+        for number, text in enumerate(texts, 1):
+            client.set(f"basket_note:{number}", text)
+    async with Federation({"baskets": empty_redis_url}) as fed, fed.session() as session:
+        with pytest.raises(DocumentValidationError, match=f"service 'baskets', document BasketNote {bad}"):
+            await session.find(BasketNote, {"id": {1, 2}}).to_list()
+
+
+async def test_a_key_that_says_another_id_than_its_text(empty_redis_url: str) -> None:
+    """The key is right, as by it the record is found and written."""
+    with Redis.from_url(empty_redis_url) as client:
+        client.set("basket_note:1", b'{"id":2,"text":"a"}')
+        client.set("basket_note:2", b'{"id":1,"text":"b"}')
+    async with Federation({"baskets": empty_redis_url}) as fed, fed.session() as session:
+        found = await session.find(BasketNote, {"id": {1, 2}}).sort("id").to_list()
+        assert [(note.id, note.text) for note in found] == [(1, "a"), (2, "b")]
+
+
 def test_doctor(empty_redis_url: str, tmp_path: Path) -> None:
     """It is up; or it says why not, and never the password."""
     away = f"rediss://:hidden@127.0.0.1:{free_port()}/0"
