@@ -104,7 +104,7 @@ class Codec(Keys):
         settings = getattr(model, "Settings", None)
         fields = [name for name in model.model_fields if name != "id"]
         super().__init__(collection_name(model), fields, is_json=getattr(settings, "format", "hash") == "json")
-        self.model = model
+        self.model: Any = model
         ttl = getattr(settings, "ttl", None)
         self.ttl = None if ttl is None else milliseconds(ttl, f"{model.__name__}.Settings.ttl")
         self.renews = bool(getattr(settings, "ttl_renews", False))
