@@ -15,7 +15,8 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import BaseModel, SecretStr, TypeAdapter
+from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
+from pydantic_core import to_json
 from sqlalchemy import ARRAY, Column, Table, types
 
 from fedorm.stores.entity_table import FIELD
@@ -99,8 +100,14 @@ def _check_unicode(value: str) -> None:
 
 def id_text(value: Any) -> str:
     """Return an ``id`` as the index knows its document by. Raises ``UnfitError``."""
-    made = encoded(value)
+    made = encoded(id_value(value))
     return made if isinstance(made, str) else str(made)
+
+
+def id_value(value: Any) -> Any:
+    """Return an ``id`` in the one form that equal ones have."""
+    is_moment = isinstance(value, datetime.datetime) and value.utcoffset() is not None
+    return value.astimezone(datetime.UTC) if is_moment else value
 
 
 # -- from the index
@@ -299,7 +306,7 @@ def source_of(document: BaseModel) -> dict[str, Any]:
     made = {}
     for name, stored in _names(type(document)):
         try:
-            made[stored] = encoded(state[name])
+            made[stored] = encoded(state[name] if name != "id" else id_value(state[name]))
         except UnfitError as error:
             raise UnfitError(f"field {name!r}: {error}") from None
     return made
@@ -314,6 +321,19 @@ def fields_in(model: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
         if stored in values:
             values[stored] = decoded(field.annotation, values[stored])
     return values
+
+
+def loosened(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return values in their fields' own types, for strict classes; None where one of them has another."""
+    made = dict(values)
+    try:
+        for name, stored in _names(model):
+            if stored in made and name not in holds_bytes(model):
+                annotation: Any = model.model_fields[name].annotation
+                made[stored] = TypeAdapter(annotation).validate_json(to_json(made[stored]))
+    except ValidationError:
+        return None
+    return made
 
 
 @lru_cache(maxsize=1024)
