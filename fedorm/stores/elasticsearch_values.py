@@ -15,8 +15,8 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter, ValidationError
+from pydantic_core import to_json, to_jsonable_python
 from sqlalchemy import ARRAY, Column, Table, types
 
 from fedorm.stores.entity_table import FIELD
@@ -61,6 +61,8 @@ def _encoded(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, enum.Enum):
         return encoded(value.value)
+    if isinstance(value, SecretBytes):
+        value = value.get_secret_value()
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, BaseModel):
@@ -72,7 +74,7 @@ def _encoded(value: Any) -> Any:
         return [encoded(inner) for inner in value]
     if isinstance(value, int | float):
         return encoded(int(value) if isinstance(value, int) else float(value))
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return value.get_secret_value() if isinstance(value, SecretStr) else to_jsonable_python(value, fallback=str)
 
 
 def _decimal(value: Decimal) -> Any:
@@ -132,7 +134,7 @@ def holds_bytes(model: type[BaseModel]) -> frozenset[str]:
 
 
 def _has_bytes(annotation: Any, seen: tuple[Any, ...] = ()) -> bool:
-    if isinstance(annotation, type) and issubclass(annotation, bytes):
+    if isinstance(annotation, type) and issubclass(annotation, bytes | SecretBytes):
         return True
     if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
         return any(_has_bytes(field.annotation, (*seen, annotation)) for field in annotation.model_fields.values())
@@ -153,7 +155,7 @@ def decoded(annotation: Any, value: Any) -> Any:
         return [decoded(arguments[0], one) for one in value]
     if origin is dict and isinstance(value, dict):
         return {name: decoded(arguments[1], one) for name, one in value.items()}
-    if isinstance(annotation, type) and issubclass(annotation, bytes):
+    if isinstance(annotation, type) and issubclass(annotation, bytes | SecretBytes):
         return _from_base64(value)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel) and isinstance(value, dict):
         kinds = {field.alias or name: field.annotation for name, field in annotation.model_fields.items()}

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, PydanticUserError, SecretBytes, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from fedorm.stores.base import collection_name
@@ -25,7 +25,7 @@ DOCUMENT = " json"
 LIFE = " ttl"
 """In what is to be written, how long it is to live in milliseconds, 0: for ever; no field is called so."""
 
-_TEXTS = (str, int, float, Decimal, datetime.date, datetime.time, datetime.timedelta, UUID)
+_TEXTS = (str, int, float, Decimal, datetime.date, datetime.time, datetime.timedelta, UUID, SecretStr)
 Form = Literal["text", "bytes", "json"]
 
 
@@ -111,6 +111,7 @@ class Codec(Keys):
         forms = {name: form_of(model.model_fields[name].annotation) for name in self.fields}
         self._read: list[tuple[str, Form, bool]] = [(name, *forms[name]) for name in self.fields]
         self._forms = {name: form for name, (form, _) in forms.items()}
+        self._secret = {name for name in self.fields if _holds_secrets(model.model_fields[name].annotation)}
         self._validate_json = model.__pydantic_validator__.validate_json
         self._validate = model.__pydantic_validator__.validate_python
         self._validate_array = TypeAdapter(list[model]).validator.validate_json  # type: ignore[valid-type]
@@ -181,7 +182,10 @@ class Codec(Keys):
         state = record.__dict__
         raw: Raw = {"id": record.id}
         if self.is_json:
-            raw[DOCUMENT] = as_json({name: state[name] for name in ("id", *self.fields) if name in state})
+            values = {name: state[name] for name in ("id", *self.fields) if name in state}
+            for name in self._secret & values.keys():
+                values[name] = _revealed(values[name])
+            raw[DOCUMENT] = as_json(values)
         else:
             for name in self.fields:
                 value = state.get(name)
@@ -194,9 +198,15 @@ class Codec(Keys):
     def field(self, name: str, value: Any) -> bytes:
         """Return what is kept of a field's value. Raises ``ValueError`` for what cannot be kept."""
         form = self._forms[name]
+        if name in self._secret:
+            value = _revealed(value)
         if form == "bytes" and isinstance(value, bytes):
             return value
         return text_of(value) if form == "text" else as_json(value)
+
+    def json(self, name: str, value: Any) -> bytes:
+        """Return a field's value as JSON. Raises ``ValueError`` for what cannot be kept."""
+        return as_json(_revealed(value) if name in self._secret else value)
 
 
 @lru_cache(maxsize=1024)
@@ -221,7 +231,7 @@ def form_of(annotation: Any) -> tuple[Form, bool]:
         return form, len(others) < len(arguments)
     if annotation is Any:
         return "json", True
-    if annotation is bytes:
+    if annotation in (bytes, SecretBytes):
         return "bytes", False
     if isinstance(annotation, type):
         if issubclass(annotation, enum.Enum):
@@ -283,9 +293,28 @@ def as_json(value: Any) -> bytes:
     """Return a value as JSON. Raises ``ValueError`` for what has no form there."""
     _check(value)
     try:
-        return to_json(value, inf_nan_mode="constants", bytes_mode="utf8")
+        return to_json(value, inf_nan_mode="constants", bytes_mode="utf8", by_alias=False)
     except ValueError as error:  # pydantic's own, which is one of these.
         raise UnfitValueError("a value that JSON has no form for") from error
+
+
+def _holds_secrets(annotation: Any, seen: tuple[Any, ...] = ()) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, SecretStr | SecretBytes):
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+        return any(_holds_secrets(one.annotation, (*seen, annotation)) for one in annotation.model_fields.values())
+    return any(_holds_secrets(one, seen) for one in get_args(annotation))
+
+
+def _revealed(value: Any) -> Any:
+    """Return a value with the secrets that are in it, in whose place pydantic would write stars."""
+    if isinstance(value, SecretStr | SecretBytes):
+        return value.get_secret_value()
+    if isinstance(value, BaseModel):
+        return {name: _revealed(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, Mapping):
+        return {name: _revealed(inner) for name, inner in value.items()}
+    return [_revealed(one) for one in value] if isinstance(value, list | tuple | set | frozenset) else value
 
 
 def _check(value: Any) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
 from elasticsearch.dsl import DateNanos, Keyword
-from pydantic import ConfigDict
+from pydantic import ConfigDict, SecretBytes
 from sqlalchemy import select
 
 from fedorm import FederatedSearchDocument, Federation, UnsupportedOperationError
@@ -38,11 +40,20 @@ class ShelfMoment(FederatedSearchDocument):
     data: bytes = b"\xff"
 
 
+@dataclass
+class ShelfSize:
+    width: int
+    since: datetime.date
+
+
 class ShelfLabel(FederatedSearchDocument):
     __service__ = "shelf_texts"
     id: int
     text: str | None = None
     word: Annotated[str | None, Keyword(ignore_above=10)] = None
+    pattern: re.Pattern[str] | None = None
+    size: ShelfSize | None = None
+    key: SecretBytes | None = None
 
     class Index:
         name = "shelf_labels"
@@ -74,6 +85,15 @@ async def test_a_strict_class_known_by_a_moment(fed: Federation) -> None:
         assert await session.get(ShelfMoment, NOON) == ShelfMoment(id=NOON)
         assert await session.get(ShelfMoment, LATER) == ShelfMoment(id=NOON)
         assert (await session.scalars(select(ShelfMoment.c.names).where(ShelfMoment.c.at == NOON))).all() == [["a"]]
+
+
+async def test_values_that_have_no_mapping(fed: Federation) -> None:
+    """They are kept as pydantic writes them, and secrets as they are."""
+    size = ShelfSize(3, datetime.date(2024, 5, 1))
+    await add(fed, ShelfLabel(id=1, pattern=re.compile("a+"), size=size, key=SecretBytes(b"\xff")))
+    async with fed.session() as session:
+        found = await session.get(ShelfLabel, 1)
+        assert (found.pattern, found.size, found.key.get_secret_value()) == (re.compile("a+"), size, b"\xff")
 
 
 async def test_names_with_capitals(fed: Federation) -> None:

@@ -9,11 +9,13 @@ from typing import Literal
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretBytes, SecretStr
 from redis import Redis
 from sqlalchemy import select
 
 from fedorm import FederatedRecord, Federation, ModelError, UnsupportedOperationError
+from fedorm.exc import RowError
+from fedorm.stores.rows import Block, RowShape
 
 
 class ShelfBytes(FederatedRecord):
@@ -50,6 +52,25 @@ class ShelfNone(FederatedRecord):
     id: int
     said: Literal["x", None]
     more: JsonValue
+
+
+class ShelfLock(BaseModel):
+    code: SecretStr
+    number: int = Field(default=1, serialization_alias="n")
+
+
+class ShelfSafe(FederatedRecord):
+    __service__ = "shelves"
+    id: int
+    code: SecretStr | None = None
+    key: SecretBytes | None = None
+    lock: ShelfLock | None = None
+    locks: list[ShelfLock] = []
+
+
+class ShelfSafeText(ShelfSafe):
+    class Settings:
+        format = "json"
 
 
 class ShelfText(FederatedRecord):
@@ -106,6 +127,31 @@ async def test_classes_that_take_no_texts(fed: Federation) -> None:
         assert await session.find(ShelfNone).sort("id").to_list() == [
             ShelfNone(id=1, said=None, more=None), ShelfNone(id=2, said="x", more=[None]),
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [ShelfSafe, ShelfSafeText])
+async def test_secrets_and_other_names(fed: Federation, kind: type[ShelfSafe]) -> None:
+    """What pydantic would write as stars, or by a name that it does not read, comes back; a condition sees it."""
+    lock = ShelfLock(code=SecretStr("b"), number=2)
+    await add(fed, kind(id=1, code=SecretStr("ü"), key=SecretBytes(b"k"), lock=lock, locks=[lock]), kind(id=2))
+    async with fed.session() as session:
+        found = await session.get(kind, 1)
+        assert (found.code.get_secret_value(), found.key.get_secret_value()) == ("ü", b"k")
+        assert [(one.code.get_secret_value(), one.number) for one in (found.lock, *found.locks)] == [("b", 2)] * 2
+        assert (await session.scalars(select(kind.c.id).where(kind.c.code == "ü"))).all() == [1]
+
+
+async def test_a_text_that_is_no_record(fed: Federation, kept: Redis) -> None:
+    """A rule that fills some of the fields is told of it as of a row that does not fit, and writes nothing."""
+    shape = RowShape("shelves", "Safe", ("id",), ("id",), document=ShelfSafeText)
+    access = fed.stores["shelves"].row_access(shape)
+    for text in ("[1]", "no JSON", ""):
+        kept.set("ShelfSafeText:1", text)
+        handle = await access.begin()
+        with pytest.raises(RowError, match=r"'shelves'.*the key 'ShelfSafeText:1' holds no JSON object"):
+            await access.write(handle, Block(upserts=[{"id": 1}, {"id": 2}]), version=1)
+        await access.rollback(handle)
+        assert (kept.get("ShelfSafeText:1"), kept.exists("ShelfSafeText:2")) == (text, 0)
 
 
 async def test_an_id_that_is_changed(fed: Federation, kept: Redis) -> None:
