@@ -225,9 +225,10 @@ def _term(field: Indexed, kind: types.TypeEngine[Any], value: Any) -> Any:
         number = near_float(value)
         if number is None:
             return None
-        if isinstance(kind, types.Float) or isinstance(value, float):
-            return number if isinstance(kind, types.Float) else None
-        return number if is_short(Decimal(value)) else None
+        if not isinstance(kind, types.Float) and (isinstance(value, float) or not is_short(Decimal(value))):
+            return None
+        # An index has two zeros, of which one is less than the other.
+        return number if number else {"range": {field.path: {"gte": -0.0, "lte": 0.0}}}
     if isinstance(kind, types.DateTime | types.Date):
         moment = instant(value)
         after = None if moment is None else _after(moment)
@@ -303,6 +304,8 @@ def _bounds(kind: types.TypeEngine[Any], operator: Operator, value: Any) -> dict
     number = near_float(value)
     if number is None:
         return None
+    if number == 0:
+        number = 0.0 if upper else -0.0
     if isinstance(kind, types.Float):
         return {_OPERATORS[operator]: number}
     # Indexed as the double next to it, it may equal that of the bound.

@@ -143,6 +143,9 @@ async def _first_rows(
         index=index, query=query, sort=sort or ["_doc"], size=wanted.limit, source=source, **_READS
     )
     rows = _rows(wanted, answer["hits"]["hits"])
+    places = [wanted.columns.index(one.column) for one in wanted.order if one.column in wanted.columns]
+    if any(type(row[place]) is float and row[place] == 0 for row in rows for place in places):
+        return None  # Of its two zeros an index puts the one before the other, whatever comes next in the order.
     if wanted.where != ALWAYS:
         for row in rows:
             if not surely_holds(wanted.table, wanted.where, dict(zip(wanted.columns, row, strict=True))):
