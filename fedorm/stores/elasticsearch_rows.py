@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BULK = 1_000
 """Rows of one bulk request."""
+ROOM = 16
+"""Versions of an index for each of a rule's: a session's changes, each of which takes one, come between."""
 _AT_ONCE = 2
 """Requests that are under way at a time."""
 _REPEATS = 5
@@ -152,7 +154,7 @@ class ElasticsearchRowAccess(EntityRows):
         try:
             async with self._named():
                 await self.store.ensure_index(self.model, sync=False)
-                await self._send(self._operations(block, {"version": version, "version_type": "external_gte"}))
+                await self._send(self._operations(block, {"version": version * ROOM, "version_type": "external_gte"}))
                 await self._merge([*((*one, True) for one in upserts), *((*one, False) for one in changes if one[1])])
         finally:
             await self._tell()
