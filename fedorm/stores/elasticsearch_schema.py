@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from elasticsearch import BadRequestError
+
 from fedorm.stores.base import collection_name
 from fedorm.stores.elasticsearch_mapping import index_name, mapping_of, settings_of, shown, template_of
 
@@ -63,9 +65,13 @@ async def create_index(client: Any, index: Index) -> None:
     if index.patterns:
         await put_template(client, index)
     if not await client.indices.exists(index=index.name):
-        await client.indices.create(
-            index=index.name, mappings=dict(index.mappings), settings=dict(index.settings), wait_for_active_shards=1
-        )
+        try:
+            await client.indices.create(
+                index=index.name, mappings=dict(index.mappings), settings=dict(index.settings), wait_for_active_shards=1
+            )
+        except BadRequestError as error:
+            if error.error != "resource_already_exists_exception":  # Somebody else made it just now.
+                raise
 
 
 async def put_template(client: Any, index: Index) -> None:

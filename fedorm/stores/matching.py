@@ -75,6 +75,8 @@ def _check(condition: Compare | OneOf | Contains | Like, exact: bool) -> Callabl
         return lambda value: not _alike(value, other) or compare(value, other)
     if isinstance(condition, OneOf):
         listed, negated = condition.values, condition.negated
+        if exact and negated and any(one is None for one in listed):
+            return lambda value: False
         if exact:
             return lambda value: (value in listed) is not negated
         return _one_of(listed, negated)

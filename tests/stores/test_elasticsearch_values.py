@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import re
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from fedorm.stores.conditions import Compare, OneOf
 from fedorm.stores.elasticsearch import ElasticsearchStore
 from fedorm.stores.elasticsearch_mapping import properties_of
 from fedorm.stores.elasticsearch_query import ALL, match_query
-from fedorm.stores.elasticsearch_schema import declared, present
+from fedorm.stores.elasticsearch_schema import create_index, declared, present
 from fedorm.stores.findings import Needs
 from fedorm.testing.plugin import FreshDatabase
 
@@ -146,3 +147,23 @@ def test_what_is_sent_for_times(condition: Any, expected: dict[str, str] | None)
     query = match_query(ShelfMoment.__clause_element__(), condition, properties_of(ShelfMoment))
     sent = None if query == ALL else {k: v for k, v in query["range"]["at"].items() if k != "format"}
     assert sent == expected
+
+
+async def test_an_index_that_many_make(fed: Federation) -> None:
+    """Whoever comes second finds it there, and nobody an error."""
+    await fed.drop_all()
+    store = store_of(fed)
+    index = declared([ShelfLabel], store.prefix)["shelf_labels"]
+    client = store.client(sync=False)
+    await asyncio.gather(*(client.info() for _ in range(12)))  # All connections are there.
+    await asyncio.gather(*(create_index(client, index) for _ in range(12)))
+    assert "shelf_labels" in await present(client, store.prefix)
+
+
+async def test_none_of_several(fed: Federation) -> None:
+    """NULL among them makes it unknown of all others, as in SQL."""
+    await add(fed, ShelfLabel(id=1, word="a"), ShelfLabel(id=2, word="b"))
+    async with fed.session() as session:
+        for values, expected in ((("a",), [2]), (("a", None), [])):
+            found = await session.find(ShelfLabel, OneOf("word", values, negated=True)).to_list()
+            assert [one.id for one in found] == expected
