@@ -16,6 +16,7 @@ _COMPARE: dict[Operator, _Comparison] = {
     "=": operator.eq, "<>": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 _NUMBERS = (int, float)
+_EXACT = 2**53
 
 
 def condition_from(given: Any) -> Condition:
@@ -92,7 +93,10 @@ def _alike(value: Any, other: Any) -> bool:
     """Say whether Python compares two values as PostgreSQL does; NaN is equal to itself and the greatest there."""
     if value != value or other != other:
         return False
-    return type(value) is type(other) or (isinstance(value, _NUMBERS) and isinstance(other, _NUMBERS))
+    if type(value) is type(other):
+        return True
+    # With a float an integer is compared as one, of which several are the same from there on.
+    return all(isinstance(one, _NUMBERS) and abs(one) < _EXACT for one in (value, other))
 
 
 def _one_of(listed: Sequence[Any], negated: bool) -> Callable[[Any], bool]:

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretBytes, SecretStr
 from redis import Redis
-from sqlalchemy import select
+from sqlalchemy import literal, select
 
 from fedorm import FederatedRecord, Federation, ModelError, UnsupportedOperationError
 from fedorm.exc import RowError
@@ -152,6 +152,14 @@ async def test_a_text_that_is_no_record(fed: Federation, kept: Redis) -> None:
             await access.write(handle, Block(upserts=[{"id": 1}, {"id": 2}]), version=1)
         await access.rollback(handle)
         assert (kept.get("ShelfSafeText:1"), kept.exists("ShelfSafeText:2")) == (text, 0)
+
+
+async def test_integers_beside_floats(fed: Federation) -> None:
+    """They are compared as floats, in which the large ones have neighbours that are equal."""
+    await add(fed, *(ShelfText(id=n, number=2**53 + n) for n in range(3)))
+    async with fed.session() as session:
+        statement = select(ShelfText.c.id).where(ShelfText.c.number == literal(float(2**53))).order_by(ShelfText.c.id)
+        assert (await session.scalars(statement)).all() == [0, 1]
 
 
 async def test_an_id_that_is_changed(fed: Federation, kept: Redis) -> None:
