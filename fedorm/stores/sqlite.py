@@ -32,7 +32,7 @@ async def _connect(*arguments: Any, **options: Any) -> Any:
     import aiosqlite
 
     connection = aiosqlite.connect(*arguments, **options)
-    thread = getattr(connection, "_thread", connection)  # Before version 0.22 it is the connection itself.
+    thread: Any = getattr(connection, "_thread", connection)  # Before version 0.22 it is the connection itself.
     thread.daemon = True  # As SQLAlchemy makes it.
     try:
         return await connection
