@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import (
@@ -161,6 +161,10 @@ def test_a_driver_that_is_not_installed(url: str, package: str, extra: str, monk
     [
         ({"a": "nonsense"}, "a.url: .*looks like"),
         ({"a": "oracle://u:s3cret@h/x"}, "no store for 'oracle'.*known:.*postgresql"),
+        ({"a": "postgres://u:s3cret@h/x"}, "no store for 'postgres'.*did you mean postgresql"),
+        ({"a": None}, "service 'a' needs a URL, or a table of settings with one, and was given None"),
+        ({"a": b"mysql://u:s3cret@h/x"}, "and was given bytes"),
+        (["sqlite:///s3cret"], "a mapping, as in .*and were given as list"),
         ({"a": {"url": "sqlite:///x", "pool_size": 0}}, "a.pool_size"),
         ({"a": {"url": "sqlite:///x", "pool_sise": 1}}, "a.pool_sise"),
         ({"no good": "sqlite:///x"}, "must be an identifier"),
@@ -172,6 +176,22 @@ def test_settings_that_are_not_valid(services: Any, match: str) -> None:
     with pytest.raises(ConfigurationError, match=match) as raised:
         Federation(services)
     assert "s3cret" not in str(raised.value)
+
+
+def test_a_url_of_sqlalchemys() -> None:
+    """It is taken as its text, with its password."""
+    url = make_url("postgresql+asyncpg://me:s3%2Fcret@db/orders?application_name=shop")
+    fed = Federation({"orders": url, "users": {"url": url, "pool_size": 7}})
+    for name in ("orders", "users"):
+        assert fed.stores[name].settings.url.get_secret_value() == url.render_as_string(hide_password=False)
+
+
+def test_a_setting_that_there_is_not(tmp_path: Any) -> None:
+    """Whoever mistypes one in the file is told, rather than having it passed over."""
+    file = tmp_path / "fedorm.toml"
+    file.write_text('modles = ["shop"]\n[services.orders]\nurl = "sqlite+aiosqlite:///orders.db"\n')
+    with pytest.raises(ConfigurationError, match=r"no setting 'modles'; there are services, cache, .*, models$"):
+        Federation.from_file(file)
 
 
 def test_from_file(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
