@@ -32,10 +32,10 @@ class Index:
 
 
 def declared(documents: Sequence[type[Any]], prefix: str) -> dict[str, Index]:
-    """Return the indices of documents, by their names without the prefix."""
+    """Return the indices of documents, by their names without the prefix, as the server has them."""
     found = {}
     for model in documents:
-        name = collection_name(model)
+        name = index_name("", collection_name(model))
         patterns = tuple(f"{prefix}{one}" for one in template_of(model))
         found[name] = Index(index_name(prefix, name), mapping_of([model]), settings_of(model), patterns)
     return found
