@@ -81,6 +81,8 @@ class RowAccess(ABC):
     """Whether pages have rows that were added while they were read; where not, those are in the next reading."""
     rounds_moments: ClassVar[bool] = True
     """Whether the database rounds moments with more digits than a column keeps, and does not cut them off."""
+    narrow_floats: frozenset[str] = frozenset()
+    """Fields whose columns hold floats of 32 bits, seven digits: what is read is not what was written."""
 
     as_replica: bool = False
     """Whether what is written was checked where it comes from: foreign keys are not looked at, where that can be."""
