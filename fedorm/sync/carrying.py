@@ -14,6 +14,7 @@ from fedorm.stores.rows import Key, RowAccess, Values
 from fedorm.sync.accounts import Progress
 from fedorm.sync.applying import Applied, Applier, Work
 from fedorm.sync.dead_letters import DeadLetters
+from fedorm.sync.keys import is_key
 from fedorm.sync.mapping import Outcome
 from fedorm.sync.marking import is_marked
 from fedorm.sync.positions import Position, Positions
@@ -58,7 +59,8 @@ class Carrying:
     def __post_init__(self) -> None:
         mapping = self.rule.mapping
         self.applier = Applier(mapping, self.target, self.positions, self.letters, self.progress, self.epoch)
-        self._sameness = Sameness(mapping.target, rounds=self.target.rounds_moments)
+        narrow = mapping.narrow(self.source.narrow_floats, self.target.narrow_floats)
+        self._sameness = Sameness(mapping.target, rounds=self.target.rounds_moments, narrow=narrow)
         if mapping.rule.load:
             self.related = Related(self.federation, self.rule)
 
@@ -136,7 +138,7 @@ class Carrying:
     async def work_of_keys(self, keys: Sequence[Key]) -> Work:
         """Return what the rows with these keys come to as they are now; those that are not there are gone."""
         mapping = self.rule.mapping
-        found, refused = await self._read(keys)
+        found, refused = await self._read([*filter(is_key, keys)])
         work = await self.work_of(list(found.values()))
         for key in keys:
             if key in refused:
@@ -159,7 +161,7 @@ class Carrying:
 
     async def differing(self, work: Work) -> Work:
         """Return what of the work is not in the target already."""
-        there = await self.target.read([*work.outcomes, *work.gone])
+        there = await self.target.read(work.keys())
         left = Work()
         for key, outcome in work.outcomes.items():
             row = there.get(key)
