@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from fedorm.sync.dead_letters import DeadLetters
 from fedorm.sync.keys import is_key
 from fedorm.sync.mapping import Mapping, Outcome
 from fedorm.sync.positions import Position, Positions
+from fedorm.sync.sameness import Sameness
 from fedorm.sync.writing import Writer
 
 
@@ -71,6 +73,7 @@ class Applier:
         epoch: int,
         *,
         alone: bool = False,
+        until: Callable[[], float] | None = None,
         fences: Sequence[tuple[Positions, int]] = (),
     ) -> None:
         self._mapping, self._target, self._positions = mapping, target, positions
@@ -81,11 +84,13 @@ class Applier:
         self._is_open = False
         self._fences = fences
         """What each transaction begins with, and the token that it writes there unless there is a greater one."""
+        self._until = until
+        """Given where the greatest version of several rules counts: they are moments then, none behind this one."""
         self._alone = alone
         """Whether each block is committed by itself, without a position."""
         self._careful = False
         """Whether each part of a transaction is, as one of them has a row that fails."""
-        self._version = 0
+        self._version = self._moment = 0
 
     # -- one block and its position
 
@@ -103,7 +108,7 @@ class Applier:
         if version is not None or position is not None:
             self._version = max(self._version, version or 0, position.version if position is not None else 0)
         failed = [one for one in work.outcomes.values() if one.error is not None]
-        block = self._block(work)
+        block = self._block(work, await self._others(work))
         await self._put_aside(failed)
         parts_before = self._is_open
         try:
@@ -132,7 +137,7 @@ class Applier:
             for fence, token in self._fences:
                 await fence.save(self.handle, Position("stream", version=self._version), token)
             if len(block):
-                await self._writer.write(self.handle, block, version=position.version if position else self._version)
+                await self._writer.write(self.handle, block, version=self._row_version(position))
             if position is None and not (self._alone or self._careful):
                 return
             if position is not None:
@@ -145,6 +150,14 @@ class Applier:
             await self.abandon()
             raise
 
+    def _row_version(self, position: Position | None) -> int:
+        version = position.version if position else self._version
+        if self._until is not None:
+            # Of an owner that is one no more they are behind those of the next one.
+            moment = int(min(time.time(), self._until()) * 1e6)
+            version = self._moment = max(version, self._moment + 1, moment)
+        return version
+
     async def abandon(self) -> None:
         """Undo what is not committed."""
         if self._is_open:
@@ -153,11 +166,20 @@ class Applier:
 
     # -- what cannot be written
 
-    def _block(self, work: Work) -> Block:
+    async def _others(self, work: Work) -> set[Key]:
+        """Return which rows that are gone are another rule's by now, where the store does not look at that itself."""
+        owns, keys = self._mapping.owns, [*filter(is_key, work.gone)]
+        if not owns or not keys or self._target.heeds_only:
+            return set()
+        same = Sameness(self._mapping.target, rounds=self._target.rounds_moments)
+        return {key for key, row in (await self._target.read(keys)).items() if same.differing(owns, row)}
+
+    def _block(self, work: Work, others: Collection[Key]) -> Block:
         """Return what is written: of rows that are gone, what the rule says becomes of their copies."""
         rule = self._mapping.rule
-        block = Block(upserts=[one.values for one in work.outcomes.values() if one.values is not None])
-        gone = [*filter(is_key, work.gone)]
+        upserts = [one.values for one in work.outcomes.values() if one.values is not None]
+        block = Block(upserts=upserts, only=self._mapping.owns)
+        gone = [key for key in work.gone if is_key(key) and key not in others]
         if rule.on_delete == "delete":
             block.deletes = gone
         elif rule.on_delete == "mark":
@@ -183,8 +205,8 @@ class Applier:
             await self._put_aside([outcome for _, outcome in bad[len(bad) - len(refused) :]])
 
         # What is deleted may have held a value that is unique, and that another row now has.
-        await put_aside(await self._bad([*block.deletes, *block.changes], Block()))
-        rest = Block(deletes=block.deletes, changes=block.changes)
+        await put_aside(await self._bad([*block.deletes, *block.changes], Block(only=block.only)))
+        rest = Block(deletes=block.deletes, changes=block.changes, only=block.only)
         await put_aside(await self._bad(block.upserts, rest))
         try:
             await self._write(block, position)
@@ -236,7 +258,7 @@ class Applier:
             tried, again, bad = len(bad), bad, []
             for part, outcome in again:
                 try:
-                    await self._write(_block_of([part], Block()), position)
+                    await self._write(_block_of([part], Block(only=block.only)), position)
                 except RowError:
                     await self.abandon()
                     bad.append((part, outcome))
@@ -254,7 +276,7 @@ class Applier:
 
 
 def _block_of(parts: Sequence[Part], beside: Block) -> Block:
-    block = Block([*beside.upserts], [*beside.changes], [*beside.deletes])
+    block = Block([*beside.upserts], [*beside.changes], [*beside.deletes], beside.only)
     for part in parts:
         _add(block, part)
     return block
