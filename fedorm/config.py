@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from sqlalchemy import URL
 
 from fedorm.exc import ConfigurationError
 
@@ -216,9 +217,15 @@ def _encode(password: str) -> str:
 def settings_from_mapping(services: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> FederationSettings:
     """Validate ``{name: url | {"url": ..., "pool_size": ...}}``, and ``more``: ``cache``, ``query``, ``models``, ...
 
+    A URL is a text or SQLAlchemy's.
     Raises ``ConfigurationError`` naming service and setting; no value is repeated, as it may be a secret.
     """
-    shaped = {name: {"url": entry} if isinstance(entry, str) else entry for name, entry in services.items()}
+    if not isinstance(services, Mapping):
+        raise ConfigurationError(
+            f'the services are a mapping, as in  {{"orders": "postgresql+asyncpg://..."}},  and were given as '
+            f"{type(services).__name__}; those of a file are  Federation.from_file(path)"
+        )
+    shaped = {name: _shaped(name, entry) for name, entry in services.items()}
     try:
         return FederationSettings.model_validate({"services": shaped, **(more or {})})
     except ValidationError as error:
@@ -228,6 +235,22 @@ def settings_from_mapping(services: Mapping[str, Any], more: Mapping[str, Any] |
         )
         # Not chained: pydantic's own text repeats the input, which may hold a password.
         raise ConfigurationError(f"the federation's settings are not valid: {problems}") from None
+
+
+def _shaped(name: str, entry: Any) -> Any:
+    """Return a service's settings as a mapping."""
+    if isinstance(entry, Mapping):
+        return {**entry, "url": _text(entry["url"])} if "url" in entry else entry
+    if isinstance(entry, str | URL):
+        return {"url": _text(entry)}
+    if isinstance(entry, ServiceSettings):
+        return entry
+    given = "None" if entry is None else type(entry).__name__  # The value may be a secret.
+    raise ConfigurationError(f"service {name!r} needs a URL, or a table of settings with one, and was given {given}")
+
+
+def _text(url: Any) -> Any:
+    return url.render_as_string(hide_password=False) if isinstance(url, URL) else url
 
 
 def with_options(
@@ -279,6 +302,10 @@ def settings_from_file(path: str | os.PathLike[str]) -> FederationSettings:
     services = document.get("services")
     if not isinstance(services, dict) or not services:
         raise ConfigurationError(f'{file} has no service: write  [services.orders]  and  url = "..."  into it')
+    unknown = [name for name in document if name not in FederationSettings.model_fields]
+    if unknown:
+        known = ", ".join(FederationSettings.model_fields)
+        raise ConfigurationError(f"{file}: there is no setting {unknown[0]!r}; there are {known}")
     folder = file.parent.resolve()
     expanded = {name: _expand(entry, f"{file}: services.{name}") for name, entry in services.items()}
     placed = {name: _placed(entry, folder) for name, entry in expanded.items()}

@@ -60,6 +60,21 @@ def _migrations(setup: Setup, *services: str) -> Migrations:
     return federation.migrate
 
 
+def _comparing(setup: Setup, *services: str) -> Migrations:
+    """Return the same where models are compared. Raises ``UsageError`` if there are none: every table would be dropped.
+
+    An adopted ``env.py`` names its own.
+    """
+    migrations = _migrations(setup, *services)
+    named = setup.modules or setup.given is not None
+    if not named and not all(migrations.history(name).is_adopted for name in services or migrations.services()):
+        raise UsageError(
+            "no models were named, so that all tables would seem to be nobody's: name their modules by --models, or by "
+            f'models = ["..."] at the top of {setup.source}'
+        )
+    return migrations
+
+
 @migrate.command(epilog=examples("fedorm migrate init", "fedorm migrate init --service orders"))
 def init(context: typer.Context, service: Service = None) -> None:
     """Begin the histories of all services, or of some: their folders and settings. What is there stays as it is."""
@@ -106,7 +121,8 @@ def revision(
     setup: Setup = context.obj
 
     async def work() -> None:
-        path = await _migrations(setup, service).revision(service, message, autogenerate=autogenerate)
+        migrations = (_comparing if autogenerate else _migrations)(setup, service)
+        path = await migrations.revision(service, message, autogenerate=autogenerate)
         typer.echo("nothing has changed" if path is None else f"wrote {_from_here(path)}")
 
     run(setup, work())
@@ -231,7 +247,7 @@ def check(
     setup: Setup = context.obj
 
     async def work() -> None:
-        found = await _migrations(setup, *service or ()).check(service)
+        found = await _comparing(setup, *service or ()).check(service)
         if form_of(format, as_json) is Form.JSON:
             for one in found:
                 typer.echo(dump({name: getattr(one, name) for name in one.__slots__}))

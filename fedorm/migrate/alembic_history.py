@@ -50,8 +50,8 @@ class AlembicHistory(History):
 
     @property
     def is_adopted(self) -> bool:
-        """Whether the ``env.py`` is not fedorm's."""
-        return self._config().get_main_option(ADOPTED) is not None
+        """Whether the ``env.py`` is not fedorm's, and names what it compares itself."""
+        return self.exists and self._config().get_main_option(ADOPTED) is not None
 
     def init(self) -> list[Path]:
         """Write the settings, the ``env.py``, the template of revisions, and a folder for them."""
@@ -148,6 +148,8 @@ class AlembicHistory(History):
             command.revision(config, message, autogenerate, process_revision_directives=plain)
 
         if autogenerate:
+            for behind in await self._behind():
+                raise MigrationError(f"service {self.service!r}: {behind.what}")
             await self._connected(write)
         else:
             await self._alone(lambda engine: write(None))
@@ -241,12 +243,13 @@ class AlembicHistory(History):
             else:
                 compare(MigrationContext.configure(connection, opts=options_for(self._store)))
 
-        if self.exists:
-            there, heads = set(await self.current()), set(self.heads())
-            if there != heads:
-                found.append(self.behind(sorted(there), sorted(heads)))
+        found += await self._behind() if self.exists else []
         await self._connected(ask)
         return found
+
+    async def _behind(self) -> list[Drift]:
+        there, heads = sorted(await self.current()), sorted(self.heads())
+        return [] if there == heads else [self.behind(there, heads)]
 
     # -- running
 
@@ -276,7 +279,7 @@ class AlembicHistory(History):
             with self._named():
                 return work(engine)
 
-        return await alone(self._store, run, sync=self._sync or (self.exists and self.is_adopted))
+        return await alone(self._store, run, sync=self._sync or self.is_adopted)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

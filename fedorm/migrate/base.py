@@ -44,6 +44,11 @@ class History(ABC):
     def exists(self) -> bool:
         """Whether it was begun."""
 
+    @property
+    def is_adopted(self) -> bool:
+        """Whether it names what databases are compared with by itself; else these are the models that are imported."""
+        return False
+
     @abstractmethod
     def init(self) -> list[Path]:
         """Begin it: write what its folder needs, and return the files; those that are there stay as they are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import enum
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -353,8 +354,8 @@ def store_for(service: str, settings: ServiceSettings) -> Store:
     found = entry_points(group="fedorm.stores", name=settings.backend)
     if not found:
         known = sorted(entry_points(group="fedorm.stores").names)
-        raise ConfigurationError(
-            f"service {service!r}: no store for {settings.scheme!r} (in {settings.address}); known: {', '.join(known)}"
-        )
+        near = difflib.get_close_matches(settings.backend, known, n=1)
+        hint = f": did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+        raise ConfigurationError(f"service {service!r}: no store for {settings.scheme!r} (in {settings.address}){hint}")
     store: Store = next(iter(found)).load()(service, settings)
     return store

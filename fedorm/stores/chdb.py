@@ -46,9 +46,9 @@ class ChDBStore(OffloadedStore):
 
     def __init__(self, service: str, settings: ServiceSettings) -> None:
         super().__init__(service, settings)
-        # Relative with three slashes, as for SQLite: the dialect would take the path from the root.
-        if self.url.database and self.url.database != ":memory:":
-            self.url = self.url.set(database=str(Path(self.url.database).absolute()))
+        # Relative with three slashes, and without a path memory, as for SQLite: the dialect takes paths from the root.
+        path = self.url.database or ":memory:"
+        self.url = self.url.set(database=path if path == ":memory:" else str(Path(path).absolute()))
         # One thread: the engine is one for the process and is not made for several at once.
         self._workers = Workers(service, 1)
 
@@ -94,6 +94,11 @@ class ChDBStore(OffloadedStore):
     def row_counts(self) -> TextClause:
         """Add up the rows of the parts."""
         return text(PARTS)
+
+    def error(self, kind: type[StoreError], cause: BaseException | str, **more: Any) -> StoreError:
+        """Leave the stack out of the engine's text, which a folder that cannot be opened has."""
+        text = cause if isinstance(cause, str) else f"{type(cause).__name__}: {cause}"
+        return super().error(kind, text.partition(", Stack trace")[0], **more)
 
     def classify(self, error: BaseException) -> type[ServiceUnavailableError | ServiceTimeoutError] | None:
         """Tell by the engine's words: there is no server to be gone."""

@@ -34,6 +34,7 @@ class MySQLRowAccess(MySQLMarks, SQLRowAccess):
     """
 
     compares_rows = False
+    narrow = r"FLOAT(?!\((2[5-9]|[345]\d)\))"
 
     def upsert_bound(self, connection: Connection, columns: Sequence[Sequence[Any]], number: int) -> None:
         """Have the server refuse what does not fit, and take a zero for an automatic key as it is."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Float,
     Select,
     Table,
     and_,
@@ -42,6 +44,8 @@ class SQLRowReading(SQLMarks):
 
     compares_rows = True
     """Whether ``(a, b) > (1, 2)`` is answered from an index."""
+    narrow: ClassVar[str] = "$."
+    """What types of floats of 32 bits look like in DDL; none here."""
 
     def __init__(self, store: SQLStore, shape: RowShape) -> None:
         super().__init__(shape)
@@ -53,11 +57,16 @@ class SQLRowReading(SQLMarks):
         self._rows = Reading([shape.columns[name] for name in shape.fields])
         self._key_rows = Reading(self.keys)
         self._key_places = [shape.fields.index(name) for name in shape.key]
+        self.narrow_floats = frozenset(name for name in shape.fields if self._is_narrow(shape.columns[name]))
 
     @property
     def dialect(self) -> Dialect:
         """The dialect of the engine for greenlets."""
         return self.store.engine.dialect
+
+    def _is_narrow(self, column: Column[Any]) -> bool:
+        kind = column.type
+        return isinstance(kind, Float) and bool(re.match(self.narrow, kind.compile(self.dialect), re.IGNORECASE))
 
     def source(self) -> Any:
         """Return what rows are selected from."""

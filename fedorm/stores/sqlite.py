@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,20 @@ class _DateTime(Zoned, sqlite.DATETIME):
     """Text; of a column with a zone, in UTC."""
 
     stores_utc = True
+
+
+async def _connect(*arguments: Any, **options: Any) -> Any:
+    """Connect by aiosqlite; if it cannot, wait until its thread has ended, which would call a loop that is closed."""
+    import aiosqlite
+
+    connection = aiosqlite.connect(*arguments, **options)
+    thread: Any = getattr(connection, "_thread", connection)  # Before version 0.22 it is the connection itself.
+    thread.daemon = True  # As SQLAlchemy makes it.
+    try:
+        return await connection
+    except BaseException:
+        await asyncio.to_thread(thread.join)
+        raise
 
 
 class SQLiteStore(SQLStore):
@@ -52,7 +67,8 @@ class SQLiteStore(SQLStore):
 
     def connect_args(self, url: URL, *, is_async: bool) -> dict[str, Any]:
         """Return how long to wait for another writer."""
-        return {"timeout": self.settings.timeout or 5.0}
+        waiting: dict[str, Any] = {"timeout": self.settings.timeout or 5.0}
+        return waiting | {"async_creator_fn": _connect} if is_async else waiting
 
     def adapt(self, dialect: Any) -> None:
         """Keep zones, and refuse decimals and floats that would come back as others."""

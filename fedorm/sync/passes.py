@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import TypeVar
 
 from fedorm.exc import RowError
-from fedorm.stores.passing import Passage
+from fedorm.stores.passing import Passage, UnfitValueError
 from fedorm.stores.rows import Key
 from fedorm.sync.applying import Applied, Work
 from fedorm.sync.carrying import Carrying, log
-from fedorm.sync.keys import key_of_json, key_to_json
+from fedorm.sync.keys import is_key, key_of_json, key_to_json
 from fedorm.sync.positions import Position
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
         if passage is not None:
             try:
                 return await _pass_through(carrying, passage, position, page=page * _WHOLE)
-            except RowError as error:
+            except (RowError, UnfitValueError) as error:
                 # Of one row or more: looked at one by one, from the last page that is written.
                 log.info("sync rule %r: %s; its rows are written one by one", carrying.rule.name, error)
                 saved = await carrying.load()
@@ -113,7 +113,7 @@ async def remove_absent(carrying: Carrying, position: Position, *, page: int) ->
         return position
     async for keys in ahead(carrying.target.key_pages(size=page)):
         back = {mapping.source_key(key): key for key in keys}
-        present = await carrying.source.present(list(back))
+        present = await carrying.source.present([*filter(is_key, back)])
         work = Work(gone={key: source for source, key in back.items() if source not in present})
         if work.gone:
             work = await carrying.differing(work)

@@ -127,6 +127,7 @@ class Sync(ThroughBroker):
         stores, mapping = self._federation.stores, rule.mapping
         target = stores[rule.target.service].row_access(mapping.target)
         target.as_replica = rule.declared.as_replica
+        several = any(one is not rule and one.target.place is rule.target.place for one in self.rules.values())
         return Carrying(
             self._federation,
             rule,
@@ -136,12 +137,9 @@ class Sync(ThroughBroker):
             self.letters(rule),
             epoch,
             progress or Progress(),
-            shared=self._is_shared(rule),
+            shared=several and not rule.declared.owns,
+            is_one_of_several=several,
         )
-
-    def _is_shared(self, rule: ResolvedRule) -> bool:
-        others = (one.target.place for one in self.rules.values() if one is not rule)
-        return not rule.declared.owns and any(place is rule.target.place for place in others)
 
     def letters(self, rule: ResolvedRule) -> DeadLetters:
         """Return the dead letters of a rule."""

@@ -256,6 +256,21 @@ def test_bad_settings(shell: MigrateShell) -> None:
     assert "migrations.ordre" in shell.refusal("heads", code=2)
 
 
+def test_without_models(shell: MigrateShell) -> None:
+    """Nothing is compared, with 2: a revision would drop all tables. Neither does one come before an upgrade."""
+    begun(shell)
+    said = (
+        "fedorm: no models were named, so that all tables would seem to be nobody's: name their modules by --models, "
+        f'or by models = ["..."] at the top of {shell.config}\n'
+    )
+    for command in (["revision", "--service", PEOPLE, "-m", "all gone", "--autogenerate"], ["check"]):
+        result = CliRunner().invoke(app, ["--config", str(shell.config), "migrate", *command])
+        assert (result.exit_code, result.stdout, result.stderr) == (2, "", said)
+    assert shell.refusal("revision", "--service", PEOPLE, "-m", "more", "--autogenerate").endswith(
+        f"run  fedorm migrate upgrade --service {PEOPLE}"
+    )
+
+
 def test_as_a_process(shell: MigrateShell) -> None:
     """As a shell calls it, with a folder that the settings name."""
     (shell.folder / "climodels.py").write_text(MODELS)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Table
 from sqlalchemy.util import greenlet_spawn
 
-from fedorm import Federation
+from fedorm import Federation, FederationOpenError
 from fedorm.testing.compliance import EmbeddedOutage, Feature, Outage, Refused, StoreSuite
 from fedorm.testing.compliance.blocks import VERSION
 
@@ -48,3 +48,16 @@ def test_three_slashes_are_a_relative_path(tmp_path: Path, monkeypatch: pytest.M
     with Federation({"analytics": "chdb:///facts"}):
         assert (tmp_path / "facts").is_dir()
     assert not Path("/facts").exists()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """The error says so in one line, without the engine's stack; without a path the engine works in memory."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FederationOpenError) as raised, Federation({"analytics": f"chdb:////{tmp_path}/file/facts"}):
+        pass
+    first, line = str(raised.value).splitlines()
+    assert first == "1 service(s) could not be opened:"
+    assert "Failed to create connection" in line
+    assert "file/facts" in line
+    with Federation({"analytics": "chdb://"}) as fed:
+        assert [one.state for one in fed.sync_health().values()] == ["up"]

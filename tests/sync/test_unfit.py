@@ -1,0 +1,166 @@
+"""Values, keys and rows that the target does not take: they are put aside, stop nothing, and hide no other change."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Double, Numeric, String, select
+from sqlalchemy.dialects import mysql
+from sqlalchemy.orm import Mapped, mapped_column
+
+from fedorm import FederatedBase, Federation
+from fedorm.sync import CDC, Batch, SyncRule
+from fedorm.testing.plugin import FreshDatabase
+from tests.sync.parts import add, change, letters, remove, run_sql
+from tests.sync.watching import until
+
+Place = Callable[[str], str]
+
+
+class Gauge(FederatedBase):
+    __service__, __tablename__ = "unfit_near", "gauges"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float] = mapped_column(Double)
+    rough: Mapped[float] = mapped_column(mysql.FLOAT)
+    exact: Mapped[Decimal] = mapped_column(Numeric(38, 18))
+
+
+class GaugeCopy(FederatedBase):
+    __service__, __tablename__ = "unfit_far", "gauges"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float] = mapped_column(Double)
+    rough: Mapped[float] = mapped_column(Double)
+    exact: Mapped[Decimal] = mapped_column(Numeric(38, 18))
+
+
+class Pass(FederatedBase):
+    __service__, __tablename__ = "unfit_near", "badges"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(40))
+
+
+class PassCopy(FederatedBase):
+    __service__, __tablename__ = "unfit_far", "badges"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    owner: Mapped[uuid.UUID]
+
+
+class Flock(FederatedBase):
+    __service__, __tablename__ = "unfit_near", "flocks"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(40))
+
+
+class FlockCopy(FederatedBase):
+    __service__, __tablename__ = "unfit_far", "flocks"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(40), unique=True)
+
+
+@pytest.fixture
+def place(fresh_database: FreshDatabase, tmp_path: Path) -> Place:
+    return lambda kind: (
+        f"sqlite+aiosqlite:///{tmp_path}/{uuid.uuid4().hex}.db" if kind == "sqlite" else fresh_database(kind)
+    )
+
+
+async def become(fed: Federation, wanted: list[tuple[Any, ...]], model: Any, *names: str) -> None:
+    found: list[tuple[Any, ...]] = []
+
+    async def are() -> bool:
+        async with fed.session() as session:
+            rows = await session.execute(select(*(getattr(model, name) for name in names)).order_by(model.id))
+            found[:] = [tuple(row) for row in rows]
+        return found == wanted
+
+    try:
+        await until(are, patience=20.0)
+    except AssertionError:
+        raise AssertionError(f"{found} {await fed.sync.status()}") from None
+
+
+async def test_changes_in_the_last_digits(place: Place) -> None:
+    """Comparing finds them, and the seven digits of a float of 32 bits make none."""
+    urls = {"unfit_near": place("mysql"), "unfit_far": place("postgresql")}
+    async with Federation(urls) as fed:
+        fed.sync.add(SyncRule(source=Gauge, to=GaugeCopy, strategy=Batch(every=None), name="gauges"))
+        await fed.create_all()
+        exact = Decimal("12345678901234567890.123456789012345678")
+        await add(fed, *[Gauge(id=one, at=1_700_000_000.0, rough=0.1, exact=exact) for one in (1, 2, 3)])
+        await fed.sync.backfill("gauges")
+        assert (await fed.sync.verify("gauges")).equal
+        await change(fed, Gauge, 1, at=1_700_000_001.5)
+        more = Decimal("12345678901234567890.123456789012345679")
+        await change(fed, Gauge, 2, exact=more)
+        await change(fed, GaugeCopy, 3, rough=0.10000000149)
+        found = await fed.sync.verify("gauges", repair=True)
+        assert {(*one.key, *one.fields) for one in found.differences} == {(1, "at"), (2, "exact")}
+        assert (found.repaired, found.equal) == (2, True)
+        wanted = [(1_700_000_001.5, exact), (1_700_000_000.0, more), (1_700_000_000.0, exact)]
+        await become(fed, wanted, GaugeCopy, "at", "exact")
+
+
+@pytest.mark.parametrize("strategy", [Batch(every=0.1), CDC()], ids=lambda one: str(one.name))
+async def test_values_and_keys_that_cannot_be_made_to_fit(strategy: Any, place: Place) -> None:
+    """From the first snapshot on such rows are put aside, and all others are synced."""
+    urls = {"unfit_near": place("postgresql" if strategy.name == "cdc" else "sqlite"), "unfit_far": place("sqlite")}
+    one, other = sorted([uuid.uuid4(), uuid.uuid4()])
+    async with Federation(urls) as fed:
+        fed.sync.add(SyncRule(source=Pass, to=PassCopy, strategy=strategy, name="badges"))
+        await fed.create_all()
+        await add(fed, Pass(id=str(one), owner=str(one)), Pass(id=str(other), owner="nobody"))
+        await add(fed, Pass(id="none", owner=str(one)))
+        async with fed.sync.running():
+            await become(fed, [(one,)], PassCopy, "id")
+            assert {letter.key[0] for letter in await letters(fed, 2, "badges")} == {str(other), "none"}
+            await remove(fed, Pass, "none")
+            await change(fed, Pass, str(other), owner=str(other))
+            await become(fed, [(one,), (other,)], PassCopy, "id")
+        await fed.sync.retry_dead_letters("badges")
+        assert await fed.sync.dead_letters("badges") == []
+        assert (await fed.sync.verify("badges")).equal
+
+
+@pytest.mark.parametrize("strategy", [Batch(every=0.1), CDC()], ids=lambda one: str(one.name))
+async def test_rows_that_the_target_does_not_let_go(strategy: Any, place: Place) -> None:
+    """A deletion that a foreign key forbids is put aside like any other row, and goes through when it is retried."""
+    urls = {"unfit_near": place("postgresql"), "unfit_far": place("postgresql")}
+    async with Federation(urls) as fed:
+        fed.sync.add(SyncRule(source=Flock, to=FlockCopy, strategy=strategy, name="flocks"))
+        await fed.create_all()
+        await add(fed, *[Flock(id=number, name=f"{number}") for number in (1, 2, 3)])
+        async with fed.sync.running():
+            await become(fed, [(1,), (2,), (3,)], FlockCopy, "id")
+            birds = "CREATE TABLE birds (id int PRIMARY KEY, flock int REFERENCES flocks (id))"
+            await run_sql(fed, "unfit_far", birds, "INSERT INTO birds VALUES (1, 1)")
+            deleted = "DELETE FROM flocks WHERE id IN (1, 2)"
+            await run_sql(fed, "unfit_near", deleted, "INSERT INTO flocks VALUES (4, '4')")
+            await become(fed, [(1,), (3,), (4,)], FlockCopy, "id")
+            (letter,) = await letters(fed, 1, "flocks")
+            assert (letter.key, "birds" in letter.error) == ([1], True)
+            await run_sql(fed, "unfit_far", "DELETE FROM birds")
+        assert await fed.sync.retry_dead_letters("flocks") == 1
+        await become(fed, [(3,), (4,)], FlockCopy, "id")
+
+
+async def test_values_that_are_unique_in_the_target_alone(place: Place) -> None:
+    """What another row gives up in the same batch is free to be taken; of two rows that want one, one gets it."""
+    urls = {"unfit_near": place("postgresql"), "unfit_far": place("postgresql")}
+    async with Federation(urls) as fed:
+        fed.sync.add(SyncRule(source=Flock, to=FlockCopy, strategy=CDC(), name="flocks"))
+        await fed.create_all()
+        await add(fed, *[Flock(id=number, name=f"{number}") for number in (1, 2, 3)])
+        async with fed.sync.running():
+            await become(fed, [(1,), (2,), (3,)], FlockCopy, "id")
+            taken = "UPDATE flocks SET name = '2' WHERE id = 1"
+            await run_sql(fed, "unfit_near", taken, "UPDATE flocks SET name = 'two' WHERE id = 2")
+            await become(fed, [(1, "2"), (2, "two"), (3, "3")], FlockCopy, "id", "name")
+            await letters(fed, 0, "flocks")
+            await run_sql(fed, "unfit_near", "INSERT INTO flocks VALUES (4, 'x'), (5, 'x'), (6, '6')")
+            await become(fed, [("2",), ("two",), ("3",), ("x",), ("6",)], FlockCopy, "name")
+            await letters(fed, 1, "flocks")
