@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fedorm.exc import RowError
+from fedorm.stores.base import Capability
 from fedorm.stores.rows import Key, RowAccess, Values
 from fedorm.sync.accounts import Progress
 from fedorm.sync.applying import Applied, Applier, Work
@@ -69,7 +70,9 @@ class Carrying:
 
     def _applier(self, **options: Any) -> Applier:
         mapping = self.rule.mapping
-        until = self._until if self.is_one_of_several and mapping.target.version is not None else None
+        store = self.federation.stores[self.rule.target.service]
+        counts = mapping.target.version is not None or Capability.VERSIONS in store.capabilities
+        until = self._until if self.is_one_of_several and counts else None
         return Applier(
             *(mapping, self.target, self.positions, self.letters, self.progress, self.epoch), until=until, **options
         )

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import String, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fedorm import FederatedBase, FederatedDocument, Federation
+from fedorm import FederatedBase, FederatedDocument, FederatedSearchDocument, Federation
 from fedorm.sync import CDC, EventDriven, Replacing, SyncRule, SyncRuleError
 from fedorm.sync.strategies import Batch, RealTime, Strategy
 from tests.sync.watching import rows_of
@@ -43,6 +43,16 @@ class StallDocument(FederatedDocument):
     region: str | None = None
 
     class Settings:
+        name = "stalls"
+
+
+class StallText(FederatedSearchDocument):
+    __service__ = "stall_texts"
+    id: int
+    name: str
+    region: str | None = None
+
+    class Index:
         name = "stalls"
 
 
@@ -143,11 +153,13 @@ async def test_rules_that_say_which_rows_are_theirs_remove_them(markets: Federat
         assert [(one.id, one.region) for one in left] == [(5, "north"), (11, "south"), (21, None)]
 
 
-@pytest.mark.parametrize("kind", ["postgresql", "mongodb", pytest.param("clickhouse", marks=pytest.mark.clickhouse)])
+@pytest.mark.parametrize(
+    "kind", ["postgresql", "mongodb", "elasticsearch", pytest.param("clickhouse", marks=pytest.mark.clickhouse)]
+)
 @pytest.mark.parametrize("on_delete", ["delete", "mark"])
 async def test_a_row_that_has_become_another_rule_s(kind: str, on_delete: Any, fresh_database: Any) -> None:
     """It stays when the rule that had it hears, later, that its own is gone."""
-    target: Any = {"mongodb": StallDocument, "clickhouse": StallRecord}.get(kind, AnyStall)
+    target: Any = {"mongodb": StallDocument, "elasticsearch": StallText, "clickhouse": StallRecord}.get(kind, AnyStall)
     names = {"stalls_north": "postgresql", "stalls_south": "postgresql", target.__service__: kind}
     async with Federation({name: fresh_database(one) for name, one in names.items()}) as fed:
         for source, name in ((NorthernStall, "north"), (SouthernStall, "south")):
@@ -166,8 +178,12 @@ async def test_a_row_that_has_become_another_rule_s(kind: str, on_delete: Any, f
         async with fed.session() as session:
             session.add_all([NorthernStall(id=1, name="tea"), NorthernStall(id=2, name="rice")])
             await session.commit()
-        async with fed.sync.running(["north"]):
-            await become((1, "tea", "north"), (2, "rice", "north"))
+        for name in ("tea", "oats"):  # Twice, so that its own versions are greater than the other rule's first ones.
+            async with fed.session() as session:
+                (await session.get_one(NorthernStall, 1)).name = name
+                await session.commit()
+            async with fed.sync.running(["north"]):
+                await become((1, name, "north"), (2, "rice", "north"))
         async with fed.session() as session:
             session.add(SouthernStall(id=1, name="figs"))
             for one in (1, 2):
