@@ -45,6 +45,8 @@ def test_a_server_that_cannot_be_had(tmp_path: Path) -> None:
     assert "MariaDB cannot be started here" in shown
     assert "apt-get install mariadb-server" in shown
     assert "1 error" in run(tmp_path, body, NO_MARIADB, CI="true")
+    shown = run(tmp_path, "def test_it(fresh_database): fresh_database('maria')\n")
+    assert "fresh_database('maria'): the kinds are postgresql, mysql, mongodb, clickhouse, elasticsearch; see" in shown
 
 
 def test_a_server_that_the_environment_names(tmp_path: Path, postgresql_server: Server) -> None:

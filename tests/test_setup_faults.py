@@ -169,6 +169,7 @@ def test_a_driver_that_is_not_installed(url: str, package: str, extra: str, monk
         ({"a": {"url": "sqlite:///x", "pool_sise": 1}}, "a.pool_sise"),
         ({"no good": "sqlite:///x"}, "must be an identifier"),
         ({"a": "mongodb://localhost:27017"}, "names no database"),
+        ({"a": "redis://:s3cret@localhost/carts"}, "names the database 'carts', and Redis has numbers"),
     ],
 )
 def test_settings_that_are_not_valid(services: Any, match: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sqlglot
 from sqlalchemy import (
     LABEL_STYLE_NONE,
     LABEL_STYLE_TABLENAME_PLUS_COL,
@@ -18,6 +20,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    text,
     union_all,
 )
 from sqlalchemy.engine import CursorResult
@@ -240,3 +243,14 @@ async def test_the_garbage_collector_is_on_after_a_load(session: AsyncFederatedS
     with pytest.raises(LookupError):
         await session.scalars(select(Order).options(federated_load(Order.owner)))
     assert gc.isenabled()
+
+
+async def test_what_sqlglot_cannot_read(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A text that is sent as it is does not make it warn; whoever uses it beside fedorm is warned as before."""
+    async with Federation({"warned": sqlite_url}) as fed, fed.session() as session:
+        await session.execute(text("ANALYZE; -- for nobody"), bind_arguments={"service": "warned"})
+        await session.execute(text("EXPLAIN QUERY PLAN SELECT 1, 'unheard'"), bind_arguments={"service": "warned"})
+    assert [record.getMessage() for record in caplog.records] == []
+    with caplog.at_level(logging.WARNING, "sqlglot"):
+        sqlglot.parse("CALL something()", read="postgres")
+    assert len(caplog.records) == 1

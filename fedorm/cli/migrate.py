@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fedorm.catalog import catalog
 from fedorm.cli.completing import service_names
 from fedorm.cli.examples import examples
 from fedorm.cli.exit_codes import ExitCode
@@ -66,10 +67,11 @@ def _comparing(setup: Setup, *services: str) -> Migrations:
     An adopted ``env.py`` names its own.
     """
     migrations = _migrations(setup, *services)
-    named = setup.modules or setup.given is not None
-    if not named and not all(migrations.history(name).is_adopted for name in services or migrations.services()):
+    known = catalog.services & setup.read().services.keys()
+    adopted = [migrations.history(name).is_adopted for name in services or migrations.services()]
+    if not known and not (adopted and all(adopted)):
         raise UsageError(
-            "no models were named, so that all tables would seem to be nobody's: name their modules by --models, or by "
+            "no models are known, so that all tables would seem to be nobody's: name their modules by --models, or by "
             f'models = ["..."] at the top of {setup.source}'
         )
     return migrations

@@ -266,7 +266,7 @@ def notes(settings: Mapping[str, Any], found: Sequence[Found]) -> list[str]:
     ]
     if not catalog.services & settings.keys():
         told.append(
-            "no models were named: tables, the privileges for them and migrations were not looked at; see --models"
+            "no models are known: tables, the privileges for them and migrations were not looked at; see --models"
         )
     missing = [name for name in ("sqlglot", "duckdb", "pyarrow") if find_spec(name) is None]
     if missing:

@@ -158,6 +158,11 @@ def _import(name: str, named_by: str) -> None:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise UsageError(f"{named_by}: it imports {error.name}, which is not installed") from error
-        raise UsageError(f"{named_by}: there is no such module beside the settings or here, nor installed") from error
+        as_imported = name.removesuffix(".py").replace("/", ".")
+        hint = f": write it as in  import {as_imported}" if as_imported != name else ""
+        hint = ": give the option once for each module" if "," in name else hint
+        raise UsageError(
+            f"{named_by}: there is no such module beside the settings or here, nor installed{hint}"
+        ) from error
     except Exception as error:
         raise UsageError(f"{named_by}: cannot be imported: {type(error).__name__}: {error}") from error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
-import sqlglot
 from sqlalchemy import TextClause, bindparam, text
 from sqlglot import TokenType, exp
 from sqlglot.dialects.postgres import Postgres
@@ -14,6 +12,7 @@ from sqlglot.errors import SqlglotError
 
 from fedorm.cli.setup import UsageError
 from fedorm.exc import UnsupportedQueryError
+from fedorm.stores.parsing import read_statements
 
 _DIALECT = "postgres"
 _QUOTED = {
@@ -42,14 +41,10 @@ def prepare(sql: str, values: Mapping[str, Any], *, partly: bool = False) -> Tex
 
 def check_query(sql: str) -> None:
     """Raise ``UnsupportedQueryError`` unless a text is one query that writes nothing."""
-    log = logging.getLogger("sqlglot")
-    level, log.level = log.level, logging.ERROR  # It warns of what it cannot read, which is refused here.
     try:
-        trees = [tree for tree in sqlglot.parse(sql, read=_DIALECT) if tree is not None]
+        trees = read_statements(sql, _DIALECT)
     except SqlglotError as error:
         raise UnsupportedQueryError(f"the statement cannot be read as SQL: {str(error).splitlines()[0]}") from error
-    finally:
-        log.level = level
     if len(trees) != 1:
         raise UnsupportedQueryError(f"one statement is expected, and these are {len(trees)}: nothing was run")
     (tree,) = trees

@@ -6,12 +6,12 @@ import difflib
 import re
 from collections.abc import Collection, Mapping
 
-import sqlglot
 from sqlalchemy import Table
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from fedorm.exc import UnknownColumnError, UnroutedStatementError, UnsupportedQueryError
+from fedorm.stores.parsing import read_statements
 
 DIALECT = "postgres"
 ONE_SERVICE = 'pass bind_arguments={"service": "..."} to execute()'
@@ -102,7 +102,7 @@ def first_line(error: Exception) -> str:
 
 def _trees(sql: str) -> list[exp.Expr]:
     try:
-        return [tree for tree in sqlglot.parse(sql, read=DIALECT) if tree is not None]
+        return read_statements(sql, DIALECT)
     except SqlglotError as error:
         raise UnsupportedQueryError(
             f"the statement cannot be read as SQL: {first_line(error)}; to send it to one service as it is, "

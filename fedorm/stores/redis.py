@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import MetaData
 
 from fedorm.config import ServiceSettings
-from fedorm.exc import ServiceTimeoutError, StoreError, UnsupportedOperationError
+from fedorm.exc import ConfigurationError, ServiceTimeoutError, StoreError, UnsupportedOperationError
 from fedorm.stores.base import Capability, batches
 from fedorm.stores.conditions import Both, DocumentScan
 from fedorm.stores.findings import Finding, Needs
@@ -48,6 +48,12 @@ class RedisStore(TwoSided["RedisClient"], PydanticModels):
             from fedorm.stores.redis_client import RedisClient
         except ModuleNotFoundError as error:
             raise self.missing_driver("redis") from error
+        database = self.address.partition("://")[2].partition("/")[2]
+        if database.strip("/") and not database.isdecimal():  # redis-py would pass over it, and take the database 0.
+            raise ConfigurationError(
+                f"service {service!r}: {self.address} names the database {database!r}, and Redis has numbers for them: "
+                f"write redis://host:6379/0, and give records a name of their own by  Settings.name"
+            )
         self._make_client: Callable[[], Any] = lambda: RedisClient(service, settings, self.sent)
 
     @property

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, Table
 from sqlalchemy.sql import visitors
 
+from fedorm.stores.parsing import read_statements
+
 if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler as _Base
 else:
@@ -126,15 +128,15 @@ def touched_by(text: str, dialect: str | None = None) -> Touched:
     plain = bool(_QUERY.match(text)) and not _CHANGES.search(text) and not _LOCKS.search(text)
     guess = Touched(None, frozenset(), is_query=True) if plain else ANYTHING
     try:
-        import sqlglot
         from sqlglot import exp
+        from sqlglot.errors import SqlglotError
     except ModuleNotFoundError:
         return guess
     try:
-        trees = sqlglot.parse(text, dialect=dialect)
-    except (sqlglot.errors.SqlglotError, RecursionError):
+        trees = read_statements(text, dialect)
+    except (SqlglotError, RecursionError):
         return guess
-    if len(trees) != 1 or trees[0] is None:
+    if len(trees) != 1:
         return guess
     tree: Any = trees[0]
     names = frozenset(table.name.lower() for table in tree.find_all(exp.Table))

@@ -71,6 +71,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+_FRESH = ("postgresql", "mysql", "mongodb", "clickhouse", "elasticsearch")
+"""The kinds of which a server has any number of databases."""
+
+
 class _Servers:
     """The servers of a test run, by kind; started when they are first asked for."""
 
@@ -154,6 +158,8 @@ def fresh_database(fedorm_servers: _Servers) -> Iterator[FreshDatabase]:
     made: list[tuple[str, Admin, str]] = []
 
     def make(kind: str) -> str:
+        if kind not in _FRESH:
+            raise ValueError(f"fresh_database({kind!r}): the kinds are {', '.join(_FRESH)}; see also empty_redis_url")
         place = fedorm_servers.place(kind)
         name = f"t_{secrets.token_hex(5)}"
         place.admin.create(name)

@@ -260,12 +260,13 @@ def test_without_models(shell: MigrateShell) -> None:
     """Nothing is compared, with 2: a revision would drop all tables. Neither does one come before an upgrade."""
     begun(shell)
     said = (
-        "fedorm: no models were named, so that all tables would seem to be nobody's: name their modules by --models, "
-        f'or by models = ["..."] at the top of {shell.config}\n'
+        "fedorm: no models are known, so that all tables would seem to be nobody's: name their modules by --models, or "
+        f'by models = ["..."] at the top of {shell.config}\n'
     )
-    for command in (["revision", "--service", PEOPLE, "-m", "all gone", "--autogenerate"], ["check"]):
-        result = CliRunner().invoke(app, ["--config", str(shell.config), "migrate", *command])
-        assert (result.exit_code, result.stdout, result.stderr) == (2, "", said)
+    for models in ([], ["--models", "json"]):
+        for command in (["revision", "--service", PEOPLE, "-m", "all gone", "--autogenerate"], ["check"]):
+            done = shell.process(*models, "migrate", *command)
+            assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", said)
     assert shell.refusal("revision", "--service", PEOPLE, "-m", "more", "--autogenerate").endswith(
         f"run  fedorm migrate upgrade --service {PEOPLE}"
     )

@@ -118,6 +118,10 @@ def test_models_that_are_named_replace_those_of_the_settings(firm: Path) -> None
     refused = call("-m", "firm_nowhere", "services")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert refused.stderr.startswith("fedorm: --models firm_nowhere: there is no such module beside the settings")
+    for given, hint in (
+        ("firm/nowhere.py", "write it as in  import firm.nowhere"), ("a,b", "give the option once for each module"),
+    ):  # fmt: skip
+        assert call("-m", given, "services").stderr.endswith(f"nor installed: {hint}\n")
 
 
 def test_models_of_the_settings_that_are_not_there(firm: Path) -> None:
