@@ -182,6 +182,10 @@ class RuleFigures(Protocol):
         """How far the target was behind the source when it was last written."""
 
     @property
+    def lag_rows(self) -> int | None:
+        """How many rows are known to be behind; None if that is not known."""
+
+    @property
     def last_sync_at(self) -> float | None:
         """When that was."""
 
