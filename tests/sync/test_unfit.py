@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import enum
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
@@ -9,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Double, Numeric, String, select
-from sqlalchemy.dialects import mysql
+from sqlalchemy import Double, Enum, Float, Numeric, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import FederatedBase, Federation
@@ -26,7 +27,7 @@ class Gauge(FederatedBase):
     __service__, __tablename__ = "unfit_near", "gauges"
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[float] = mapped_column(Double)
-    rough: Mapped[float] = mapped_column(mysql.FLOAT)
+    rough: Mapped[float] = mapped_column(Float(24))
     exact: Mapped[Decimal] = mapped_column(Numeric(38, 18))
 
 
@@ -60,6 +61,24 @@ class FlockCopy(FederatedBase):
     __service__, __tablename__ = "unfit_far", "flocks"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(40), unique=True)
+
+
+class Shade(enum.Enum):
+    DARK = 1
+
+
+class Opening(FederatedBase):
+    __service__, __tablename__ = "unfit_near", "openings"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    until: Mapped[datetime.time | None]
+    shade: Mapped[Shade | None] = mapped_column(Enum(Shade, native_enum=False, length=20))
+
+
+class OpeningCopy(FederatedBase):
+    __service__, __tablename__ = "unfit_far", "openings"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    until: Mapped[datetime.time | None]
+    shade: Mapped[str | None] = mapped_column(String(20))
 
 
 @pytest.fixture
@@ -164,3 +183,22 @@ async def test_values_that_are_unique_in_the_target_alone(place: Place) -> None:
             await run_sql(fed, "unfit_near", "INSERT INTO flocks VALUES (4, 'x'), (5, 'x'), (6, '6')")
             await become(fed, [("2",), ("two",), ("3",), ("x",), ("6",)], FlockCopy, "name")
             await letters(fed, 1, "flocks")
+
+
+@pytest.mark.parametrize(("kind", "bad"), [("postgresql", "'24:00', NULL"), ("mysql", "'12:00', 'PALE'")])
+async def test_values_that_python_has_none_for(kind: str, bad: str, place: Place) -> None:
+    """Rows of a source that have some are put aside, in the first snapshot as later, and go through once mended."""
+    async with Federation({"unfit_near": place(kind), "unfit_far": place("sqlite")}) as fed:
+        fed.sync.add(SyncRule(source=Opening, to=OpeningCopy, strategy=CDC(), name="openings"))
+        await fed.create_all()
+        added = "INSERT INTO openings (id, until, shade) VALUES"
+        await run_sql(fed, "unfit_near", f"{added} (1, '12:00', 'DARK'), (2, {bad}), (3, NULL, 'PALE')")
+        async with fed.sync.running():
+            await become(fed, [(1, "DARK")], OpeningCopy, "id", "shade")
+            await letters(fed, 2, "openings")
+            await run_sql(fed, "unfit_near", f"{added} (4, {bad}), (5, NULL, 'PALE'), (6, '13:00', 'DARK')")
+            await become(fed, [(1,), (6,)], OpeningCopy, "id")
+            assert sorted(letter.key[0] for letter in await letters(fed, 4, "openings")) == [2, 3, 4, 5]
+            await run_sql(fed, "unfit_near", "UPDATE openings SET until = '14:00', shade = 'DARK' WHERE id IN (2, 5)")
+            await become(fed, [(1,), (2,), (5,), (6,)], OpeningCopy, "id")
+            await letters(fed, 2, "openings")
