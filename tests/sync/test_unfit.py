@@ -202,3 +202,18 @@ async def test_values_that_python_has_none_for(kind: str, bad: str, place: Place
             await run_sql(fed, "unfit_near", "UPDATE openings SET until = '14:00', shade = 'DARK' WHERE id IN (2, 5)")
             await become(fed, [(1,), (2,), (5,), (6,)], OpeningCopy, "id")
             await letters(fed, 2, "openings")
+
+
+async def test_a_mark_of_another_server(place: Place) -> None:
+    """A source that was restored elsewhere counts its transactions anew: everything is compared once."""
+    async with Federation({"unfit_near": place("postgresql"), "unfit_far": place("postgresql")}) as fed:
+        fed.sync.add(SyncRule(source=Flock, to=FlockCopy, strategy=Batch(every=0.1), name="flocks"))
+        await fed.create_all()
+        await add(fed, Flock(id=1, name="1"))
+        async with fed.sync.running():
+            await become(fed, [("1",)], FlockCopy, "name")
+        later = "UPDATE fedorm_sync_positions SET position = replace(position, '\"xid ', '\"xid 99')"
+        await run_sql(fed, "unfit_far", later)
+        await change(fed, Flock, 1, name="one")
+        async with fed.sync.running():
+            await become(fed, [("one",)], FlockCopy, "name")
