@@ -162,6 +162,10 @@ class RuleFigures(Protocol):
         """How it hears of changes."""
 
     @property
+    def state(self) -> str:
+        """What it is doing."""
+
+    @property
     def synced(self) -> int:
         """Rows written."""
 

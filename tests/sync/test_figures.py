@@ -64,6 +64,8 @@ def metrics(registry: Any) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for family in registry.collect():
         for sample in family.samples:
+            if sample.name == "fedorm_sync_state":
+                assert sample.labels.pop("state") in ("waiting", "running", "stopped", "new")
             if sample.name.startswith("fedorm_sync_") and not sample.name.endswith("_created"):
                 assert sample.labels.keys() == LABELS.keys()
                 if sample.labels["rule"] == "letters":
@@ -82,6 +84,7 @@ async def test_metrics(office: Federation) -> None:
         await until(lambda: here(office).dead_letters == 1)
         found = metrics(registry)
     status = here(office)
+    assert found.pop("fedorm_sync_state") == {"letters": 1}
     assert found.keys() == {
         "fedorm_sync_synced_total", "fedorm_sync_deleted_total", "fedorm_sync_errors_total",
         "fedorm_sync_dead_letters", "fedorm_sync_lag_seconds", "fedorm_sync_lag_rows",

@@ -15,7 +15,7 @@ from sqlalchemy import Double, Enum, Float, Numeric, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import FederatedBase, Federation
-from fedorm.sync import CDC, Batch, SyncRule
+from fedorm.sync import CDC, Batch, RealTime, SyncRule
 from fedorm.testing.plugin import FreshDatabase
 from tests.sync.parts import add, change, letters, remove, run_sql
 from tests.sync.watching import until
@@ -61,6 +61,13 @@ class FlockCopy(FederatedBase):
     __service__, __tablename__ = "unfit_far", "flocks"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(40), unique=True)
+
+
+class FlockNote(FederatedBase):
+    __service__, __tablename__ = "unfit_far", "flock_notes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    flock_id: Mapped[int]
+    name: Mapped[str] = mapped_column(String(40))
 
 
 class Shade(enum.Enum):
@@ -217,3 +224,24 @@ async def test_a_mark_of_another_server(place: Place) -> None:
         await change(fed, Flock, 1, name="one")
         async with fed.sync.running():
             await become(fed, [("one",)], FlockCopy, "name")
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql", "sqlite"])
+async def test_keys_that_nothing_keeps_from_being_there_twice(kind: str, place: Place) -> None:
+    """Nothing is written as long as the target has no unique index on them."""
+    async with Federation({"unfit_near": place("sqlite"), "unfit_far": place(kind)}) as fed:
+        key = {"id": "flock_id"}
+        fed.sync.add(SyncRule(source=Flock, to=FlockNote, key=key, strategy=RealTime(poll=0.05), name="notes"))
+        await fed.create_all()
+        await add(fed, Flock(id=1, name="1"))
+        async with fed.sync.running():
+            await until(lambda: _is(fed, "notes", "retrying", "failed"))
+            await become(fed, [], FlockNote, "name")
+            await run_sql(fed, "unfit_far", "CREATE UNIQUE INDEX of_flocks ON flock_notes (flock_id)")
+            await become(fed, [(1, "1")], FlockNote, "flock_id", "name")
+            await change(fed, Flock, 1, name="one")
+            await become(fed, [(1, "one")], FlockNote, "flock_id", "name")
+
+
+async def _is(fed: Federation, name: str, *states: str) -> bool:
+    return any(one.state in states for one in fed.sync.status() if one.name == name)
