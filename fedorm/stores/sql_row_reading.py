@@ -37,6 +37,8 @@ from fedorm.stores.sql_marks import SQLMarks
 T = TypeVar("T")
 _UNSPECIFIC = (StoreError, UnsupportedOperationError)
 """What an engine's own handler makes of errors that it knows nothing about."""
+_UNREADABLE = (ValueError, LookupError, ArithmeticError)
+"""What a driver or a column's type raises for a value that Python has none for."""
 
 
 class SQLRowReading(SQLMarks):
@@ -267,6 +269,9 @@ class SQLRowReading(SQLMarks):
         if fault is not None:
             return self.store.error(RowError, f"{self.shape.label}: {fault}")
         kind = self.store._kind_of(original)
+        if kind is None and isinstance(cause, _UNREADABLE):
+            said = f"{type(cause).__name__}: a value cannot be read or written"
+            return self.store.error(RowError, f"{self.shape.label}: {said}")
         return self.store.error(kind or StoreError, f"{self.shape.label}: {type(cause).__name__}: {cause}")
 
     @abstractmethod

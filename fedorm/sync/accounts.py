@@ -167,11 +167,12 @@ class Accounts:
             "synced": table.c.synced + counted[0],
             "deleted": table.c.deleted + counted[1],
             "errors": table.c.errors + counted[2],
-            "lag_rows": progress.lag_rows,
         }
         # Of a rule that goes through a broker several processes tell: what one does not know is known to another.
         if progress.lag_seconds is not None:
             values["lag_seconds"] = progress.lag_seconds
+        if progress.lag_rows is not None:
+            values["lag_rows"] = progress.lag_rows
         if progress.last_error is not None:
             values["last_error"] = progress.last_error
         if progress.last_sync_at is not None:

@@ -58,6 +58,8 @@ class Carrying:
     on_page: Callable[[int, int, int, int], None] | None = None
     """Told of each page of a pass: rows, and how many of them were written, deleted and failed."""
     applier: Applier = field(init=False)
+    _moment: int = 0
+    """The greatest version that is a moment: a clock may be set back."""
     _sameness: Sameness = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,7 +93,8 @@ class Carrying:
         """Return a version above all that owners before this one have given, and that this one has."""
         if isinstance(self.rule.strategy, EventDriven):
             # Relays own nothing: what they write later has to count, whenever their events came to be.
-            return max(before + 1, self.applier.version + 1, int(time.time() * 1e6))
+            self._moment = max(before + 1, self.applier.version + 1, self._moment + 1, int(time.time() * 1e6))
+            return self._moment
         return max(before, self.epoch * _EPOCH, self.applier.version)
 
     async def write_apart(

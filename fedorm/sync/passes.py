@@ -25,13 +25,16 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
 
     Each page is one block, saved with its position: interrupted at any moment, it goes on from there.
     """
-    source, mapping = carrying.source, carrying.rule.mapping
+    source, mapping, progress = carrying.source, carrying.rule.mapping, carrying.progress
+    progress.lag_rows = None if position.since is not None else await source.count()
     pairs = mapping.pairs
     if pairs is not None and not position.compares and position.since is None:
         passage = await source.passage(carrying.target, pairs)
         if passage is not None:
             try:
-                return await _pass_through(carrying, passage, position, page=page * _WHOLE)
+                position = await _pass_through(carrying, passage, position, page=page * _WHOLE)
+                progress.lag_rows = 0
+                return position
             except (RowError, UnfitValueError) as error:
                 # Of one row or more: looked at one by one, from the last page that is written.
                 log.info("sync rule %r: %s; its rows are written one by one", carrying.rule.name, error)
@@ -48,6 +51,7 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
         carrying.done()
         _tell(carrying, rows, applied)
         carrying.check()
+    progress.lag_rows = 0
     return position
 
 
@@ -95,13 +99,15 @@ async def _pass_through(carrying: Carrying, passage: Passage, position: Position
         await carrying.target.commit(handle)
         carrying.progress.synced += passed.rows
         carrying.done()
-        if carrying.on_page is not None:
-            carrying.on_page(passed.rows, passed.rows, 0, 0)
+        _tell(carrying, passed.rows, Applied(passed.rows, 0, 0))
         carrying.check()
     return position
 
 
 def _tell(carrying: Carrying, rows: int, applied: Applied) -> None:
+    progress = carrying.progress
+    if progress.lag_rows is not None:
+        progress.lag_rows = max(0, progress.lag_rows - rows)
     if carrying.on_page is not None:
         carrying.on_page(rows, applied.written, applied.deleted, applied.failed)
 

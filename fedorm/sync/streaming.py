@@ -112,7 +112,7 @@ class Streamer:
     async def _follow(self, position: Position) -> None:
         carrying, feed = self._carrying, self._feed
         assert position.feed is not None
-        carrying.progress.state = "streaming"
+        carrying.progress.state, carrying.progress.lag_rows = "streaming", 0
         self._touched, self._version = Touched(), position.version
         confirmed = time.monotonic()
         try:
@@ -164,9 +164,12 @@ class Streamer:
         if position is not None:
             lag = None if chunk.committed_at is None else time.time() - chunk.committed_at
             carrying.done(lag=lag if chunk.changes else 0.0)
+            carrying.progress.lag_rows = 0
             carrying.progress.position = chunk.position
 
     def _take(self, chunk: Chunk) -> None:
+        progress = self._carrying.progress
+        progress.lag_rows = (progress.lag_rows or 0) + len(chunk.changes)
         related = self._carrying.related
         for change in chunk.changes:
             if change.shape is self._main:

@@ -35,7 +35,7 @@ from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.retaining import guard_logs
 from fedorm.sync.rule import SyncRule, hear_for
 from fedorm.sync.running import RuleRunner, leased
-from fedorm.sync.status import RuleStatus, Statuses, named, status_of
+from fedorm.sync.status import RuleStatus, Statuses, lag_now, named, status_of
 from fedorm.sync.strategies import EventDriven
 from fedorm.sync.verifying import Verified, verify
 
@@ -339,7 +339,7 @@ class Sync(ThroughBroker):
             dead_letters=since.dead_letters,
             last_sync_at=progress.last_sync_at or known.last_sync_at,
             last_error=progress.last_error or known.last_error,
-            lag_seconds=progress.lag_seconds,
+            lag_seconds=lag_now(progress.state, progress.last_sync_at, progress.lag_seconds),
             lag_rows=progress.lag_rows,
             position=progress.position or known.position,
         )

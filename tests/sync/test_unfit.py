@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import enum
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
@@ -9,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Double, Numeric, String, select
-from sqlalchemy.dialects import mysql
+from sqlalchemy import Double, Enum, Float, Numeric, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import FederatedBase, Federation
-from fedorm.sync import CDC, Batch, SyncRule
+from fedorm.sync import CDC, Batch, RealTime, SyncRule
 from fedorm.testing.plugin import FreshDatabase
 from tests.sync.parts import add, change, letters, remove, run_sql
 from tests.sync.watching import until
@@ -26,7 +27,7 @@ class Gauge(FederatedBase):
     __service__, __tablename__ = "unfit_near", "gauges"
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[float] = mapped_column(Double)
-    rough: Mapped[float] = mapped_column(mysql.FLOAT)
+    rough: Mapped[float] = mapped_column(Float(24))
     exact: Mapped[Decimal] = mapped_column(Numeric(38, 18))
 
 
@@ -60,6 +61,31 @@ class FlockCopy(FederatedBase):
     __service__, __tablename__ = "unfit_far", "flocks"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(40), unique=True)
+
+
+class FlockNote(FederatedBase):
+    __service__, __tablename__ = "unfit_far", "flock_notes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    flock_id: Mapped[int]
+    name: Mapped[str] = mapped_column(String(40))
+
+
+class Shade(enum.Enum):
+    DARK = 1
+
+
+class Opening(FederatedBase):
+    __service__, __tablename__ = "unfit_near", "openings"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    until: Mapped[datetime.time | None]
+    shade: Mapped[Shade | None] = mapped_column(Enum(Shade, native_enum=False, length=20))
+
+
+class OpeningCopy(FederatedBase):
+    __service__, __tablename__ = "unfit_far", "openings"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    until: Mapped[datetime.time | None]
+    shade: Mapped[str | None] = mapped_column(String(20))
 
 
 @pytest.fixture
@@ -164,3 +190,58 @@ async def test_values_that_are_unique_in_the_target_alone(place: Place) -> None:
             await run_sql(fed, "unfit_near", "INSERT INTO flocks VALUES (4, 'x'), (5, 'x'), (6, '6')")
             await become(fed, [("2",), ("two",), ("3",), ("x",), ("6",)], FlockCopy, "name")
             await letters(fed, 1, "flocks")
+
+
+@pytest.mark.parametrize(("kind", "bad"), [("postgresql", "'24:00', NULL"), ("mysql", "'12:00', 'PALE'")])
+async def test_values_that_python_has_none_for(kind: str, bad: str, place: Place) -> None:
+    """Rows of a source that have some are put aside, in the first snapshot as later, and go through once mended."""
+    async with Federation({"unfit_near": place(kind), "unfit_far": place("sqlite")}) as fed:
+        fed.sync.add(SyncRule(source=Opening, to=OpeningCopy, strategy=CDC(), name="openings"))
+        await fed.create_all()
+        added = "INSERT INTO openings (id, until, shade) VALUES"
+        await run_sql(fed, "unfit_near", f"{added} (1, '12:00', 'DARK'), (2, {bad}), (3, NULL, 'PALE')")
+        async with fed.sync.running():
+            await become(fed, [(1, "DARK")], OpeningCopy, "id", "shade")
+            await letters(fed, 2, "openings")
+            await run_sql(fed, "unfit_near", f"{added} (4, {bad}), (5, NULL, 'PALE'), (6, '13:00', 'DARK')")
+            await become(fed, [(1,), (6,)], OpeningCopy, "id")
+            assert sorted(letter.key[0] for letter in await letters(fed, 4, "openings")) == [2, 3, 4, 5]
+            await run_sql(fed, "unfit_near", "UPDATE openings SET until = '14:00', shade = 'DARK' WHERE id IN (2, 5)")
+            await become(fed, [(1,), (2,), (5,), (6,)], OpeningCopy, "id")
+            await letters(fed, 2, "openings")
+
+
+async def test_a_mark_of_another_server(place: Place) -> None:
+    """A source that was restored elsewhere counts its transactions anew: everything is compared once."""
+    async with Federation({"unfit_near": place("postgresql"), "unfit_far": place("postgresql")}) as fed:
+        fed.sync.add(SyncRule(source=Flock, to=FlockCopy, strategy=Batch(every=0.1), name="flocks"))
+        await fed.create_all()
+        await add(fed, Flock(id=1, name="1"))
+        async with fed.sync.running():
+            await become(fed, [("1",)], FlockCopy, "name")
+        later = "UPDATE fedorm_sync_positions SET position = replace(position, '\"xid ', '\"xid 99')"
+        await run_sql(fed, "unfit_far", later)
+        await change(fed, Flock, 1, name="one")
+        async with fed.sync.running():
+            await become(fed, [("one",)], FlockCopy, "name")
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql", "sqlite"])
+async def test_keys_that_nothing_keeps_from_being_there_twice(kind: str, place: Place) -> None:
+    """Nothing is written as long as the target has no unique index on them."""
+    async with Federation({"unfit_near": place("sqlite"), "unfit_far": place(kind)}) as fed:
+        key = {"id": "flock_id"}
+        fed.sync.add(SyncRule(source=Flock, to=FlockNote, key=key, strategy=RealTime(poll=0.05), name="notes"))
+        await fed.create_all()
+        await add(fed, Flock(id=1, name="1"))
+        async with fed.sync.running():
+            await until(lambda: _is(fed, "notes", "retrying", "failed"))
+            await become(fed, [], FlockNote, "name")
+            await run_sql(fed, "unfit_far", "CREATE UNIQUE INDEX of_flocks ON flock_notes (flock_id)")
+            await become(fed, [(1, "1")], FlockNote, "flock_id", "name")
+            await change(fed, Flock, 1, name="one")
+            await become(fed, [(1, "one")], FlockNote, "flock_id", "name")
+
+
+async def _is(fed: Federation, name: str, *states: str) -> bool:
+    return any(one.state in states for one in fed.sync.status() if one.name == name)

@@ -127,7 +127,7 @@ class Publishing(Streamer):
         await self._publish(parts, "changes", chunk.committed_at)
         if chunk.position is not None:
             self._reached = Position("stream", feed=chunk.position, version=self.sequence)
-            self._carrying.progress.position = chunk.position
+            self._carrying.progress.position, self._carrying.progress.lag_rows = chunk.position, 0
 
     async def _confirm(self, position: str) -> None:
         await self._save()
