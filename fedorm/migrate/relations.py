@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, SmallInteger, Table, UniqueConstraint, inspect
+from sqlalchemy import BigInteger, Index, Integer, SmallInteger, Table, UniqueConstraint, inspect
 from sqlalchemy.orm import configure_mappers
 
 from fedorm.catalog import catalog
@@ -98,6 +98,8 @@ def _has_index(model: Any, fields: Sequence[str]) -> bool:
 def _indexes(table: Table) -> Iterator[list[str]]:
     yield [column.name for column in table.primary_key]
     for index in table.indexes:
+        if _is_partial(index):
+            continue
         yield [getattr(one, "name", "") for one in index.expressions]
     for constraint in table.constraints:
         if isinstance(constraint, UniqueConstraint):
@@ -105,6 +107,13 @@ def _indexes(table: Table) -> Iterator[list[str]]:
     if (engine := getattr(table, "engine", None)) is not None:
         order = getattr(engine, "order_by", None)
         yield [getattr(one, "name", str(one)) for one in getattr(order, "expressions", None) or ()]
+
+
+def _is_partial(index: Index) -> bool:
+    """Say whether an index leaves rows out that a load may look for; those whose key is null it never does."""
+    harmless = {f"{name} is not null".lower() for column in index.columns for name in (column.name, str(column))}
+    conditions = (options.get("where") for options in index.dialect_options.values())
+    return any(one is not None and str(one).strip().lower() not in harmless for one in conditions)
 
 
 def _document_indexes(model: Any) -> Iterator[list[str]]:
@@ -116,8 +125,8 @@ def _document_indexes(model: Any) -> Iterator[list[str]]:
             yield [index]
         elif isinstance(index, list | tuple):
             yield [one if isinstance(one, str) else one[0] for one in index]
-        else:
-            yield list(index.document["key"])
+        elif set(index.document.get("partialFilterExpression", ())) <= set(index.document["key"]):
+            yield list(index.document["key"])  # Else it has some of the documents alone.
 
 
 def _begins(index: Sequence[str], fields: Sequence[str]) -> bool:

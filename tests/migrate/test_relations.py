@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger
+from pymongo import IndexModel
+from sqlalchemy import BigInteger, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import Federated, FederatedBase, FederatedDocument, federated_relationship
@@ -43,6 +44,43 @@ class RelatedToy(FederatedDocument):
         name = "rel_toys"
 
 
+class RelatedPartOwner(FederatedBase):
+    __service__ = "rel_part_owners"
+    __tablename__ = "rel_part_owners"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    some: Federated[list[RelatedPart]] = federated_relationship(remote_key="some_id")
+    known: Federated[list[RelatedPart]] = federated_relationship(remote_key="known_id")
+    papers: Federated[list[RelatedPaper]] = federated_relationship(remote_key="some_id")
+    letters: Federated[list[RelatedPaper]] = federated_relationship(remote_key="known_id")
+
+
+class RelatedPart(FederatedBase):
+    __service__ = "rel_parts"
+    __tablename__ = "rel_parts"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    some_id: Mapped[int | None]
+    known_id: Mapped[int | None]
+    done: Mapped[bool]
+    __table_args__ = (
+        Index("rel_parts_some", "some_id", postgresql_where=text("done")),
+        Index("rel_parts_known", "known_id", postgresql_where=text("known_id IS NOT NULL")),
+    )
+
+
+class RelatedPaper(FederatedDocument):
+    __service__ = "rel_papers"
+    some_id: int
+    known_id: int
+    done: bool
+
+    class Settings:
+        name = "rel_papers"
+        indexes = [
+            IndexModel([("some_id", 1)], partialFilterExpression={"done": True}),
+            IndexModel([("known_id", 1)], partialFilterExpression={"known_id": {"$exists": True}}),
+        ]
+
+
 SERVICES = ("rel_owners", "rel_pets", "rel_homes", "rel_toys")
 
 
@@ -57,6 +95,16 @@ def test_keys_between_services() -> None:
         Drift("rel_pets", "rel_pets", f"RelatedOwner.pets finds its rows by owner_id, {scan}"),
         Drift("rel_toys", "rel_toys", f"RelatedOwner.toys finds its rows by owner_id, {scan}"),
         Drift("rel_pets", "rel_pets", f"RelatedPet.owner goes from owner_id, Integer(), to id, BigInteger(): {size}"),
+    ]
+
+
+def test_keys_with_partial_indexes() -> None:
+    """An index of some rows or documents alone is none for a load; one that leaves out null keys is one."""
+    services = ("rel_part_owners", "rel_parts", "rel_papers")
+    scan = "which no index begins with: each load reads all of them"
+    assert relation_drifts(services, services) == [
+        Drift("rel_parts", "rel_parts", f"RelatedPartOwner.some finds its rows by some_id, {scan}"),
+        Drift("rel_papers", "rel_papers", f"RelatedPartOwner.papers finds its rows by some_id, {scan}"),
     ]
 
 
