@@ -34,6 +34,7 @@ from fedorm import (
     federated_relationship,
 )
 from fedorm.stores.sql import SQLStore
+from fedorm.sync.running import pauses
 from fedorm.testing.servers import MariaDBServer, MongoDBServer, PostgreSQLServer, Server
 from fedorm.testing.servers.processes import free_port
 from tests.models import Order, Product, User
@@ -162,6 +163,16 @@ def test_a_driver_that_is_not_installed(url: str, package: str, extra: str, monk
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDriverError, match=rf"'far' needs the package '{package}'.*fedorm\[{extra}\]"):
         Federation({"far": url})
+
+
+def test_a_package_that_no_service_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what does need it, and names no service."""
+    monkeypatch.setitem(sys.modules, "tenacity", None)
+    with pytest.raises(MissingDriverError) as raised:
+        pauses()
+    assert str(raised.value) == (
+        "a sync rule needs the package 'tenacity', which is not installed: run  pip install 'fedorm[sync]'"
+    )
 
 
 # -- settings
