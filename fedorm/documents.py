@@ -53,6 +53,8 @@ class Documents(DocumentIdentityMap):
             self._session.bridge.run(entry.store.notify(entry.document, event, before=True))
             if event != "delete":
                 entry.store.validate(entry.document)
+            if event == "update":
+                self._check_identity(entry)
             plans.setdefault(entry.store.service, (entry.store, []))[1].append(Write(entry, event))
 
         for entry in list(self.pending.values()):
@@ -63,6 +65,15 @@ class Documents(DocumentIdentityMap):
         for entry in list(self.doomed.values()):
             take(entry, "delete")
         return list(plans.values())
+
+    def _check_identity(self, entry: Tracked) -> None:
+        """Refuse a new id of a document that is there: under it would be what nobody has read."""
+        if self.identity_of(entry.document, entry.store) != entry.key:
+            what = f"{type(entry.document).__name__} {entry.key[2]!r}"
+            problem = (
+                f"the id of {what} was changed to {entry.document.id!r}: add a copy with that id, and delete this one"
+            )
+            raise entry.store.error(UnsupportedOperationError, problem)
 
     def write(self, plans: Sequence[tuple[DocumentStore, list[Write]]]) -> None:
         """Write what ``plan`` returned, in the services' transactions."""

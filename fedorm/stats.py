@@ -162,6 +162,10 @@ class RuleFigures(Protocol):
         """How it hears of changes."""
 
     @property
+    def state(self) -> str:
+        """What it is doing."""
+
+    @property
     def synced(self) -> int:
         """Rows written."""
 
@@ -180,6 +184,10 @@ class RuleFigures(Protocol):
     @property
     def lag_seconds(self) -> float | None:
         """How far the target was behind the source when it was last written."""
+
+    @property
+    def lag_rows(self) -> int | None:
+        """How many rows are known to be behind; None if that is not known."""
 
     @property
     def last_sync_at(self) -> float | None:

@@ -124,18 +124,25 @@ class FederationCollector:
         lag = GaugeMetricFamily(
             "fedorm_sync_lag_seconds", "How old a change was when it was last written.", labels=names
         )
+        behind = GaugeMetricFamily(
+            "fedorm_sync_lag_rows", "Rows that were read, or are to be, and not written yet.", labels=names
+        )
         last = GaugeMetricFamily("fedorm_sync_last_sync_timestamp_seconds", "When that was.", labels=names)
+        state = GaugeMetricFamily("fedorm_sync_state", "1 with what a rule is doing.", labels=[*names, "state"])
         for one in found:
             values = [*self._values, one.name, one.source, one.target, one.strategy]
+            state.add_metric([*values, one.state], 1)
             synced.add_metric(values, one.synced)
             deleted.add_metric(values, one.deleted)
             errors.add_metric(values, one.errors)
             letters.add_metric(values, one.dead_letters)
             if one.lag_seconds is not None:
                 lag.add_metric(values, one.lag_seconds)
+            if one.lag_rows is not None:
+                behind.add_metric(values, one.lag_rows)
             if one.last_sync_at is not None:
                 last.add_metric(values, one.last_sync_at)
-        yield from (synced, deleted, errors, letters, lag, last)
+        yield from (state, synced, deleted, errors, letters, lag, behind, last)
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:

@@ -56,12 +56,15 @@ class Tracked:
         state.update(fields_of(self.store.parse(type(self.document), raw)))
         for attribute in type(self.document).__federated__.values():
             state.pop(attribute.slot, None)
-        state.pop(TOUCHED, None)
+        for name in (TOUCHED, *_until_written(self.document)):
+            state.pop(name, None)
         self.raw, self.expired = raw, False
 
     def remember(self) -> Remembered:
         """Return what a savepoint has to know to bring the document back."""
-        return Remembered(self, copy.deepcopy(fields_of(self.document)), self.touched, self.raw, self.expired)
+        said = {name: value for name, value in self.document.__dict__.items() if name in _until_written(self.document)}
+        values = copy.deepcopy(fields_of(self.document)) | said
+        return Remembered(self, values, self.touched, self.raw, self.expired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,9 @@ class Remembered:
     def bring_back(self) -> None:
         """Make the document what it was; read anew in between, it is asked for again."""
         state = self.entry.document.__dict__
+        for name in (TOUCHED, *_until_written(self.entry.document)):
+            state.pop(name, None)
         state.update(self.values)
-        state.pop(TOUCHED, None)
         if self.touched:
             state[TOUCHED] = True
         self.entry.expired = self.expired or self.entry.raw is not self.raw
@@ -125,6 +129,11 @@ class Write:
         gone = plain.keys() - encoded.keys()
         self.raw = {name: value for name, value in {**old, **encoded}.items() if name not in gone}
         writes.updates.append(Update(old[store.id_name], expected, change, gone, old, self.raw))
+
+
+def _until_written(document: Any) -> tuple[str, ...]:
+    names: tuple[str, ...] = type(document).__until_written__
+    return names
 
 
 def fields_of(document: Any) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class ClickHouseRowAccess(SQLRowReading):
     rounds_moments = False
 
     compares_rows = False
+    narrow = r"(\w+\()*Float32"
     _replaces: bool | None = None
     """Whether the table's engine replaces rows; None as long as it was not asked."""
     _zone = "UTC"

@@ -106,7 +106,8 @@ class ElasticsearchStore(TwoSided[Side], ElasticsearchExamining):
         """Make a model's index if it is not there."""
         from fedorm.stores.elasticsearch_schema import declared
 
-        await self.side(sync=sync).ensure(declared([model], self.prefix)[self.collection_of(model)])
+        (index,) = declared([model], self.prefix).values()
+        await self.side(sync=sync).ensure(index)
 
     def forget_indices(self) -> None:
         """Ask for indices and mappings anew, as they were changed."""
@@ -153,11 +154,18 @@ class ElasticsearchStore(TwoSided[Side], ElasticsearchExamining):
         """Let pydantic make the document."""
         from pydantic import ValidationError
 
-        from fedorm.stores.elasticsearch_values import fields_in
+        from fedorm.stores.elasticsearch_values import fields_in, loosened
 
+        values = fields_in(model, raw)
         try:
-            return model.model_validate(fields_in(model, raw))
+            return model.model_validate(values)
         except ValidationError as error:
+            loose = loosened(model, values)
+            try:
+                if loose is not None:
+                    return model.model_validate(loose)
+            except ValidationError:
+                pass
             raise self.invalid(model, raw.get("_id"), error) from error
 
     def encode(self, document: Any) -> dict[str, Any]:
@@ -196,12 +204,16 @@ class ElasticsearchStore(TwoSided[Side], ElasticsearchExamining):
         self, model: type[Any], condition: Condition, number: int, *, sync: bool
     ) -> list[dict[str, Any]] | None:
         """Return so many of the documents that fulfil a condition; None when that takes reading all of them."""
+        from fedorm.stores.elasticsearch_client import WHOLE
+
         index, size = self.index_of(model), max(10, number)
         async with self.named():
             query = await self._query(model, condition, sync=sync)
             if query is None:
                 return []
-            answer = await self.client(sync=sync).search(index=index, query=query, size=size, seq_no_primary_term=True)
+            answer = await self.client(sync=sync).search(
+                index=index, query=query, size=size, seq_no_primary_term=True, **WHOLE
+            )
         hits = answer["hits"]["hits"]
         found = self._fulfilling(model, [self.raw_of(model, hit) for hit in hits], condition, ())
         return found[:number] if len(found) >= number or len(hits) < size else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -23,7 +23,12 @@ from fedorm.exc import (
 )
 from fedorm.stats import Recorder
 
-ERRORS = (elasticsearch.ApiError, elasticsearch.TransportError, elasticsearch.SerializationError)
+
+class IncompleteError(Exception):
+    """An answer that leaves out what is in the index."""
+
+
+ERRORS = (elasticsearch.ApiError, elasticsearch.TransportError, elasticsearch.SerializationError, IncompleteError)
 """What the client raises."""
 _COUNTED = ("_search", "_bulk", "_mget", "_doc", "_create", "_update", "_count", "_delete_by_query")
 """Ends of the paths of requests that read or write documents."""
@@ -99,7 +104,7 @@ def _has_port(place: str) -> bool:
 
 def prefix_of(settings: ServiceSettings) -> str:
     """Return what all names of indices begin with: the URL's path and a hyphen, nothing without one."""
-    path = unquote(urlsplit(settings.url.get_secret_value()).path.strip("/"))
+    path = unquote(urlsplit(settings.url.get_secret_value()).path.strip("/")).lower()  # Names have no capitals.
     return f"{path}-" if path else ""
 
 
@@ -127,6 +132,25 @@ def _tls_options(tls: TLSSettings | None) -> Iterator[tuple[str, Any]]:
         yield "ssl_show_warn", False
 
 
+WHOLE: dict[str, Any] = {"allow_partial_search_results": False}
+"""Options of a search whose answer stands for all documents: without them a lost shard's are left out in silence."""
+
+
+async def counted(client: Any, index: str, **options: Any) -> int:
+    """Return how many documents an index has. Raises ``IncompleteError`` where some of it cannot be asked."""
+    answer = await client.count(index=index, **options)
+    if answer["_shards"]["failed"]:
+        raise IncompleteError(f"{answer['_shards']['failed']} shard(s) of {index} did not answer")
+    return int(answer["count"])
+
+
+def reason_of(error: Mapping[str, Any]) -> str:
+    """Return what the server says of a failure, and of what has caused it."""
+    cause = error.get("caused_by") or {}
+    more = f" ({cause['reason']})" if cause.get("reason") else ""
+    return f"{error.get('type', 'error')}: {error.get('reason', '')}{more}"
+
+
 def _documents(body: Any) -> int:
     """Return how many documents came or were written."""
     if not isinstance(body, dict):
@@ -146,7 +170,7 @@ def classify(error: BaseException) -> type[StoreError]:
         return TLSError
     if isinstance(error, elasticsearch.ConnectionTimeout | TimeoutError):
         return ServiceTimeoutError
-    if isinstance(error, elasticsearch.ConnectionError | OSError):
+    if isinstance(error, elasticsearch.ConnectionError | IncompleteError | OSError):
         return ServiceUnavailableError
     if isinstance(error, elasticsearch.ApiError) and error.status_code in (429, 502, 503, 504):
         return ServiceUnavailableError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fedorm.stores.conditions import Both
+from fedorm.stores.elasticsearch_client import counted
 from fedorm.stores.elasticsearch_scan import PAGE
 from fedorm.stores.entity_find import EntityFind
 
@@ -23,8 +24,7 @@ class SearchFind(EntityFind):
             return await super().count()
         await self._reader.before_reading(self._store)
         async with self._store.named():
-            client = self._store.client(sync=self._sync)
-            return int((await client.count(index=self._store.index_of(self._model)))["count"])
+            return await counted(self._store.client(sync=self._sync), self._store.index_of(self._model))
 
     async def _found(self) -> list[dict[str, Any]]:
         if self._limit is not None and self._limit <= PAGE and not self._order:

@@ -45,7 +45,8 @@ class ElasticsearchExamining(PydanticModels):
         lost = sorted(name for name, one in health.get("indices", {}).items() if one.get("status") == "red")
         if lost:
             mend = "bring back the node that has them, or restore a snapshot:  GET _cluster/allocation/explain"
-            found.append(Finding(f"shards of {listed(lost)} are lost, so that searches leave documents out", mend))
+            problem = f"shards of {listed(lost)} are lost: searches leave documents out, all other reading is refused"
+            found.append(Finding(problem, mend))
         for name in sorted(wanted) if needs.compares else ():
             for what in differences(wanted[name], there[name]) if name in there else ():
                 mend = f"run  fedorm migrate revision --service {self.service} --autogenerate  and upgrade"

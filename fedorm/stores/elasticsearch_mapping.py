@@ -19,8 +19,8 @@ from pydantic import AnyUrl, BaseModel, SecretStr
 
 Properties = dict[str, dict[str, Any]]
 
-LONGEST_KEYWORD = 8191
-"""Characters of a text that can be looked for as a whole: Lucene takes 32,766 bytes, and a character has up to four."""
+LONGEST_KEYWORD = 256
+"""Characters of a text that can be looked for as a whole: as many as in an index that maps by itself."""
 GC_DELETES = "1h"
 """How long a new index remembers a deleted document's version, so that an older change does not bring it back."""
 

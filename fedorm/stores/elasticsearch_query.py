@@ -40,6 +40,8 @@ _OPERATORS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 _LONGS = ("long", "integer", "short", "byte", "unsigned_long")
 _MOMENT = "strict_date_optional_time"
 _WIDEST = 2**63
+_MOST_TERMS, _MOST_CLAUSES = 65_536, 1_000
+"""What an index takes in one query unless it is set otherwise; conditions with more are checked here alone."""
 _OPAQUE = {"null_value", "normalizer", "ignore_malformed", "script", "on_script_error", "path"}
 """Settings by which a field is not indexed as it is held."""
 
@@ -198,7 +200,7 @@ def _one_of(field: Indexed, kind: types.TypeEngine[Any], values: Iterable[Any]) 
             terms.append(value)
             continue
         equal = _term(field, kind, value)
-        if equal is None:
+        if equal is None or len(terms) == _MOST_TERMS or len(others) == _MOST_CLAUSES:
             return ALL
         if isinstance(equal, dict):
             others.append(equal)
@@ -223,22 +225,29 @@ def _term(field: Indexed, kind: types.TypeEngine[Any], value: Any) -> Any:
         number = near_float(value)
         if number is None:
             return None
-        if isinstance(kind, types.Float) or isinstance(value, float):
-            return number if isinstance(kind, types.Float) else None
-        return number if is_short(Decimal(value)) else None
+        if not isinstance(kind, types.Float) and (isinstance(value, float) or not is_short(Decimal(value))):
+            return None
+        # An index has two zeros, of which one is less than the other.
+        return number if number else {"range": {field.path: {"gte": -0.0, "lte": 0.0}}}
     if isinstance(kind, types.DateTime | types.Date):
         moment = instant(value)
-        if moment is None:
+        after = None if moment is None else _after(moment)
+        if moment is None or after is None:
             return None
-        return {"range": {field.path: {"gte": _iso(moment), "lte": _iso(moment), "format": _MOMENT}}}
+        return {"range": {field.path: {"gte": _iso(moment), "lt": after, "format": _MOMENT}}}
     if isinstance(kind, types.Uuid):
         try:
             return str(UUID(str(value)))
         except ValueError:
             return _NOTHING
-    if not isinstance(value, str) or (field.longest is not None and len(value) > field.longest):
+    if not isinstance(value, str) or (field.longest is not None and _length(value) > field.longest):
         return None
     return value
+
+
+def _length(text: str) -> int:
+    """Return the length of a text as Java counts, in units of 16 bits."""
+    return len(text) + sum(letter > "\uffff" for letter in text)
 
 
 def _whole_term(value: Any) -> Any:
@@ -258,6 +267,7 @@ def _none_of(field: Indexed, kind: types.TypeEngine[Any], values: Iterable[Any])
             term = value if isinstance(value, Parameter) else _term(field, kind, value)
             if term is not None and term is not _NOTHING and not isinstance(term, dict):
                 left_out.append(term)
+        left_out = left_out[:_MOST_TERMS]
     there = _null(field, negated=True)
     return both_queries([there, {"bool": {"must_not": [{"terms": {field.path: left_out}}]}}] if left_out else [there])
 
@@ -287,12 +297,15 @@ def _bounds(kind: types.TypeEngine[Any], operator: Operator, value: Any) -> dict
     if isinstance(kind, types.DateTime | types.Date):
         moment = instant(value)
         # It is indexed to the millisecond: what is less than the bound may share its millisecond.
-        return None if moment is None else {"lte" if upper else "gte": _iso(moment), "format": _MOMENT}
+        bound = None if moment is None else _after(moment) if upper else _iso(moment)
+        return None if bound is None else {"lt" if upper else "gte": bound, "format": _MOMENT}
     if isinstance(kind, types.Integer):
         return _whole_bounds(operator, value)
     number = near_float(value)
     if number is None:
         return None
+    if number == 0:
+        number = 0.0 if upper else -0.0
     if isinstance(kind, types.Float):
         return {_OPERATORS[operator]: number}
     # Indexed as the double next to it, it may equal that of the bound.
@@ -311,6 +324,14 @@ def _whole_bounds(operator: Operator, value: Any) -> dict[str, Any] | None:
         operator = "<=" if upper else ">="
     whole = int(exact)
     return {_OPERATORS[operator]: whole} if -_WIDEST <= whole < _WIDEST else None
+
+
+def _after(moment: datetime.datetime) -> str | None:
+    """Return the millisecond after that of a time: where nanoseconds are indexed it has more than one time."""
+    try:
+        return _iso(moment + datetime.timedelta(milliseconds=1))
+    except OverflowError:
+        return None
 
 
 def _iso(moment: datetime.datetime) -> str:

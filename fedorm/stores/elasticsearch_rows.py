@@ -12,11 +12,10 @@ from sqlalchemy.util import greenlet_spawn
 
 from fedorm.exc import RowError, StoreError, UnsupportedOperationError
 from fedorm.stores.base import batches
-from fedorm.stores.elasticsearch_client import CONFLICT
+from fedorm.stores.elasticsearch_client import CONFLICT, WHOLE, counted, reason_of
 from fedorm.stores.elasticsearch_query import Query
 from fedorm.stores.elasticsearch_scan import hits_with_ids
-from fedorm.stores.elasticsearch_values import UnfitError, encoded, id_of, id_text, source_of
-from fedorm.stores.elasticsearch_writing import reason_of
+from fedorm.stores.elasticsearch_values import UnfitError, encoded, id_of, id_text, id_value, source_of
 from fedorm.stores.entity_rows import EntityRows, InvalidValueError
 from fedorm.stores.rows import Block, Key, RowAccess, RowShape, Values
 
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
 BULK = 1_000
 """Rows of one bulk request."""
+ROOM = 16
+"""Versions of an index for each of a rule's: a session's changes, each of which takes one, come between."""
 _AT_ONCE = 2
 """Requests that are under way at a time."""
 _REPEATS = 5
@@ -76,13 +77,13 @@ class ElasticsearchRowAccess(EntityRows):
     async def _hits(
         self, size: int, after: Key | None, query: Query, *, source: bool = True
     ) -> AsyncIterator[list[Mapping[str, Any]]]:
-        place = {} if after is None else {"search_after": [encoded(after[0])]}
+        place = {} if after is None else {"search_after": [encoded(id_value(after[0]))]}
         while True:
             await self._refresh()
             async with self._named():
                 answer = await self._client.search(
                     index=self._index, query=query, sort=[{"id": "asc"}], size=size, source=source,
-                    track_total_hits=False, **place,
+                    track_total_hits=False, **place, **WHOLE,
                 )  # fmt: skip
             hits = answer["hits"]["hits"]
             if hits:
@@ -110,7 +111,7 @@ class ElasticsearchRowAccess(EntityRows):
         """Count the documents."""
         await self._refresh()
         async with self._named():
-            return int((await self._client.count(index=self._index))["count"])
+            return await counted(self._client, self._index)
 
     async def _found(self, keys: Sequence[Key], *, source: Any = None) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
@@ -153,7 +154,7 @@ class ElasticsearchRowAccess(EntityRows):
         try:
             async with self._named():
                 await self.store.ensure_index(self.model, sync=False)
-                await self._send(self._operations(block, {"version": version, "version_type": "external_gte"}))
+                await self._send(self._operations(block, {"version": version * ROOM, "version_type": "external_gte"}))
                 await self._merge([*((*one, True) for one in upserts), *((*one, False) for one in changes if one[1])])
         finally:
             await self._tell()

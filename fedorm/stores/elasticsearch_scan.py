@@ -11,6 +11,7 @@ from sqlalchemy import Table, types
 
 from fedorm.stores.base import batches
 from fedorm.stores.conditions import ALWAYS, Both, Condition, DocumentScan, OneOf, Parameter
+from fedorm.stores.elasticsearch_client import WHOLE, IncompleteError, reason_of
 from fedorm.stores.elasticsearch_query import ALL, Mapped, Query, both_queries, indexed, match_query
 from fedorm.stores.elasticsearch_values import rows_of
 from fedorm.stores.entity_table import COLLECTION, FIELD, MODEL
@@ -19,6 +20,7 @@ from fedorm.stores.holding import columns_in, surely_holds
 PAGE = 10_000
 """The most hits that a search returns, unless an index is set otherwise."""
 _KEEP = "2m"
+_READS: dict[str, Any] = {"track_total_hits": False, **WHOLE}
 Hit = Mapping[str, Any]
 
 
@@ -26,7 +28,7 @@ async def all_hits(
     client: Any, index: str, query: Query, *, source: Any = None, size: int = PAGE
 ) -> AsyncGenerator[list[Hit]]:
     """Yield all documents that match in pages; more than one page are as they were at one moment."""
-    options: dict[str, Any] = {"query": query, "size": size, "seq_no_primary_term": True, "track_total_hits": False}
+    options: dict[str, Any] = {"query": query, "size": size, "seq_no_primary_term": True, **_READS}
     if source is not None:
         options["source"] = source
     answer = await client.search(index=index, sort=["_doc"], **options)
@@ -55,6 +57,10 @@ async def hits_with_ids(client: Any, index: str, ids: Sequence[str], *, source: 
     options = {} if source is None else {"source": source}
     names = list(dict.fromkeys(ids))
     answer = await client.mget(index=index, ids=names, **options)
+    for one in answer["docs"]:
+        error = one.get("error")
+        if error is not None and error.get("type") != "index_not_found_exception":
+            raise IncompleteError(f"document {one['_id']!r} could not be read: {reason_of(error)}")
     return [one for one in answer["docs"] if one.get("found")]
 
 
@@ -134,9 +140,12 @@ async def _first_rows(
     """Return the first rows; None when one is among them that may not fulfil the condition."""
     sort: list[Any] = [_sorted(wanted.table, one) for one in wanted.order]
     answer = await client.search(
-        index=index, query=query, sort=sort or ["_doc"], size=wanted.limit, source=source, track_total_hits=False
+        index=index, query=query, sort=sort or ["_doc"], size=wanted.limit, source=source, **_READS
     )
     rows = _rows(wanted, answer["hits"]["hits"])
+    places = [wanted.columns.index(one.column) for one in wanted.order if one.column in wanted.columns]
+    if any(type(row[place]) is float and row[place] == 0 for row in rows for place in places):
+        return None  # Of its two zeros an index puts the one before the other, whatever comes next in the order.
     if wanted.where != ALWAYS:
         for row in rows:
             if not surely_holds(wanted.table, wanted.where, dict(zip(wanted.columns, row, strict=True))):

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from elasticsearch import BadRequestError
+
 from fedorm.stores.base import collection_name
 from fedorm.stores.elasticsearch_mapping import index_name, mapping_of, settings_of, shown, template_of
 
@@ -32,10 +34,10 @@ class Index:
 
 
 def declared(documents: Sequence[type[Any]], prefix: str) -> dict[str, Index]:
-    """Return the indices of documents, by their names without the prefix."""
+    """Return the indices of documents, by their names without the prefix, as the server has them."""
     found = {}
     for model in documents:
-        name = collection_name(model)
+        name = index_name("", collection_name(model))
         patterns = tuple(f"{prefix}{one}" for one in template_of(model))
         found[name] = Index(index_name(prefix, name), mapping_of([model]), settings_of(model), patterns)
     return found
@@ -63,9 +65,13 @@ async def create_index(client: Any, index: Index) -> None:
     if index.patterns:
         await put_template(client, index)
     if not await client.indices.exists(index=index.name):
-        await client.indices.create(
-            index=index.name, mappings=dict(index.mappings), settings=dict(index.settings), wait_for_active_shards=1
-        )
+        try:
+            await client.indices.create(
+                index=index.name, mappings=dict(index.mappings), settings=dict(index.settings), wait_for_active_shards=1
+            )
+        except BadRequestError as error:
+            if error.error != "resource_already_exists_exception":  # Somebody else made it just now.
+                raise
 
 
 async def put_template(client: Any, index: Index) -> None:

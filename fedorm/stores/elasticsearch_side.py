@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fedorm.stores.elasticsearch_schema import Index
 
 _FRESH = 60.0
-"""For how many seconds a mapping is taken to be as it was."""
+"""For how many seconds an index and its mapping are taken to be as they were."""
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Side:
 
     client: Any
     _mapped: dict[str, tuple[float, Mapping[str, Any]]] = field(default_factory=dict)
-    _there: set[str] = field(default_factory=set)
+    _there: dict[str, float] = field(default_factory=dict)
 
     async def mapped(self, index: str) -> Mapping[str, Any]:
         """Return the properties of an index as the server has them; of several behind an alias what they agree on."""
@@ -38,9 +38,10 @@ class Side:
         """Make an index if it is not there: the server would, and guess the mapping."""
         from fedorm.stores.elasticsearch_schema import create_index
 
-        if index.name not in self._there:
+        now = time.monotonic()
+        if now - self._there.get(index.name, -_FRESH) >= _FRESH:  # Somebody may have deleted it.
             await create_index(self.client, index)
-            self._there.add(index.name)
+            self._there[index.name] = now
 
     def forget(self) -> None:
         """Ask for indices and mappings anew, as they were changed."""

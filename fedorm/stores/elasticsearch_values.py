@@ -15,7 +15,8 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import BaseModel, SecretStr, TypeAdapter
+from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter, ValidationError
+from pydantic_core import to_json, to_jsonable_python
 from sqlalchemy import ARRAY, Column, Table, types
 
 from fedorm.stores.entity_table import FIELD
@@ -60,6 +61,8 @@ def _encoded(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, enum.Enum):
         return encoded(value.value)
+    if isinstance(value, SecretBytes):
+        value = value.get_secret_value()
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, BaseModel):
@@ -71,7 +74,7 @@ def _encoded(value: Any) -> Any:
         return [encoded(inner) for inner in value]
     if isinstance(value, int | float):
         return encoded(int(value) if isinstance(value, int) else float(value))
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return value.get_secret_value() if isinstance(value, SecretStr) else to_jsonable_python(value, fallback=str)
 
 
 def _decimal(value: Decimal) -> Any:
@@ -99,8 +102,14 @@ def _check_unicode(value: str) -> None:
 
 def id_text(value: Any) -> str:
     """Return an ``id`` as the index knows its document by. Raises ``UnfitError``."""
-    made = encoded(value)
+    made = encoded(id_value(value))
     return made if isinstance(made, str) else str(made)
+
+
+def id_value(value: Any) -> Any:
+    """Return an ``id`` in the one form that equal ones have."""
+    is_moment = isinstance(value, datetime.datetime) and value.utcoffset() is not None
+    return value.astimezone(datetime.UTC) if is_moment else value
 
 
 # -- from the index
@@ -125,7 +134,7 @@ def holds_bytes(model: type[BaseModel]) -> frozenset[str]:
 
 
 def _has_bytes(annotation: Any, seen: tuple[Any, ...] = ()) -> bool:
-    if isinstance(annotation, type) and issubclass(annotation, bytes):
+    if isinstance(annotation, type) and issubclass(annotation, bytes | SecretBytes):
         return True
     if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
         return any(_has_bytes(field.annotation, (*seen, annotation)) for field in annotation.model_fields.values())
@@ -146,7 +155,7 @@ def decoded(annotation: Any, value: Any) -> Any:
         return [decoded(arguments[0], one) for one in value]
     if origin is dict and isinstance(value, dict):
         return {name: decoded(arguments[1], one) for name, one in value.items()}
-    if isinstance(annotation, type) and issubclass(annotation, bytes):
+    if isinstance(annotation, type) and issubclass(annotation, bytes | SecretBytes):
         return _from_base64(value)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel) and isinstance(value, dict):
         kinds = {field.alias or name: field.annotation for name, field in annotation.model_fields.items()}
@@ -299,7 +308,7 @@ def source_of(document: BaseModel) -> dict[str, Any]:
     made = {}
     for name, stored in _names(type(document)):
         try:
-            made[stored] = encoded(state[name])
+            made[stored] = encoded(state[name] if name != "id" else id_value(state[name]))
         except UnfitError as error:
             raise UnfitError(f"field {name!r}: {error}") from None
     return made
@@ -314,6 +323,19 @@ def fields_in(model: type[BaseModel], raw: Mapping[str, Any]) -> dict[str, Any]:
         if stored in values:
             values[stored] = decoded(field.annotation, values[stored])
     return values
+
+
+def loosened(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return values in their fields' own types, for strict classes; None where one of them has another."""
+    made = dict(values)
+    try:
+        for name, stored in _names(model):
+            if stored in made and name not in holds_bytes(model):
+                annotation: Any = model.model_fields[name].annotation
+                made[stored] = TypeAdapter(annotation).validate_json(to_json(made[stored]))
+    except ValidationError:
+        return None
+    return made
 
 
 @lru_cache(maxsize=1024)

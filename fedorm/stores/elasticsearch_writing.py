@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fedorm.exc import DuplicateKeyError, StaleDocumentError, StoreError
-from fedorm.stores.elasticsearch_client import CONFLICT
+from fedorm.stores.elasticsearch_client import CONFLICT, reason_of
 from fedorm.stores.elasticsearch_values import id_text
 
 if TYPE_CHECKING:
@@ -113,13 +113,6 @@ def _error(
         f"service {store.service!r}: {changed} document(s) of {name} were to be changed or deleted, {changed - stale} "
         f"were still there as they had been read; read them again and repeat"
     )
-
-
-def reason_of(error: Mapping[str, Any]) -> str:
-    """Return what the server says of a failure, and of what has caused it."""
-    cause = error.get("caused_by") or {}
-    more = f" ({cause['reason']})" if cause.get("reason") else ""
-    return f"{error.get('type', 'error')}: {error.get('reason', '')}{more}"
 
 
 async def put_unless_changed(client: Any, index: str, id_: str, document: dict[str, Any], before: Any) -> bool:

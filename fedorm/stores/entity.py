@@ -82,6 +82,8 @@ class Entity:
     __service__: ClassVar[str]
     __services__: ClassVar[frozenset[str] | set[str] | None] = None
     __federated__: ClassVar[dict[str, FederatedAttribute]] = {}
+    __until_written__: ClassVar[tuple[str, ...]] = ()
+    """Keys in an object's ``__dict__`` of what is said of its next write alone; a rollback undoes them, too."""
     __shares__: ClassVar[bool] = False
     """Whether what is in a collection says which of several classes it is of."""
 

@@ -16,6 +16,7 @@ _COMPARE: dict[Operator, _Comparison] = {
     "=": operator.eq, "<>": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 _NUMBERS = (int, float)
+_EXACT = 2**53
 
 
 def condition_from(given: Any) -> Condition:
@@ -75,6 +76,8 @@ def _check(condition: Compare | OneOf | Contains | Like, exact: bool) -> Callabl
         return lambda value: not _alike(value, other) or compare(value, other)
     if isinstance(condition, OneOf):
         listed, negated = condition.values, condition.negated
+        if exact and negated and any(one is None for one in listed):
+            return lambda value: False
         if exact:
             return lambda value: (value in listed) is not negated
         return _one_of(listed, negated)
@@ -90,7 +93,10 @@ def _alike(value: Any, other: Any) -> bool:
     """Say whether Python compares two values as PostgreSQL does; NaN is equal to itself and the greatest there."""
     if value != value or other != other:
         return False
-    return type(value) is type(other) or (isinstance(value, _NUMBERS) and isinstance(other, _NUMBERS))
+    if type(value) is type(other):
+        return True
+    # With a float an integer is compared as one, of which several are the same from there on.
+    return all(isinstance(one, _NUMBERS) and abs(one) < _EXACT for one in (value, other))
 
 
 def _one_of(listed: Sequence[Any], negated: bool) -> Callable[[Any], bool]:

@@ -41,6 +41,7 @@ class MongoDBRowAccess(EntityRows):
     """
 
     rounds_moments = False
+    heeds_only = True
 
     def __init__(self, store: MongoDBStore, shape: RowShape) -> None:
         super().__init__(store, shape)
@@ -184,7 +185,9 @@ class MongoDBRowAccess(EntityRows):
             return
         with self._valid_rows():
             # What is deleted may have held a value that is unique, and that another document now has.
-            bulks = [list(self._deletes(block.deletes)), [*self._changes(block.changes), *self._upserts(block.upserts)]]
+            only = [{self._stored[name]: _encode(self._valid(name, value))} for name, value in block.only.items()]
+            changed = [*self._changes(block.changes, only), *self._upserts(block.upserts)]
+            bulks = [list(self._deletes(block.deletes, only)), changed]
         name = self.store.collection_of(self.model)
         if handle is not None:
             _CHANGED.setdefault(handle, set()).add(name)
@@ -197,14 +200,14 @@ class MongoDBRowAccess(EntityRows):
             if handle is None:
                 await self._tell({name})
 
-    def _deletes(self, keys: Sequence[Key]) -> Iterator[Any]:
+    def _deletes(self, keys: Sequence[Key], only: Sequence[dict[str, Any]]) -> Iterator[Any]:
         from pymongo import DeleteMany, DeleteOne
 
         if len(self._keys) > 1:
-            yield from (DeleteOne(self._where(self._at(key))) for key in keys)
+            yield from (DeleteOne(self._where(self._at(key), *only)) for key in keys)
             return
         for batch in batches(keys, self.store.batch_size):
-            yield DeleteMany(self._where(self._one_of(batch)))
+            yield DeleteMany(self._where(self._one_of(batch), *only))
 
     def _upserts(self, rows: Sequence[Values]) -> Iterator[Any]:
         from pymongo import UpdateOne
@@ -219,7 +222,7 @@ class MongoDBRowAccess(EntityRows):
                 changes["$setOnInsert"] = made
             yield UpdateOne(self._where(key), changes or {"$setOnInsert": key}, upsert=True)
 
-    def _changes(self, changes: Sequence[tuple[Key, Values]]) -> Iterator[Any]:
+    def _changes(self, changes: Sequence[tuple[Key, Values]], only: Sequence[dict[str, Any]]) -> Iterator[Any]:
         from pymongo import UpdateOne
 
         for key, values in changes:
@@ -227,7 +230,7 @@ class MongoDBRowAccess(EntityRows):
             if valid:
                 encoded = self.store.encode(self.model.model_construct(**valid))
                 names = {self._stored[name] for name in valid}
-                yield UpdateOne(self._where(self._at(key)), self._set(encoded, names))
+                yield UpdateOne(self._where(self._at(key), *only), self._set(encoded, names))
 
     def _set(self, encoded: dict[str, Any], names: set[str] | None = None) -> dict[str, Any]:
         names = self._written if names is None else names

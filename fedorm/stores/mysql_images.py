@@ -101,7 +101,11 @@ class RowReader:
                 continue
             value, at = read(data, at)
             if name:
-                values[name] = value if process is None else process(value)
+                try:
+                    values[name] = value if process is None else process(value)
+                except Exception:  # Left out, as what the log does not tell: whoever needs it reads the row.
+                    if name in self.shape.key:
+                        raise
         for name, other in self._copies:
             if name in values:
                 values[other] = values[name]
@@ -110,8 +114,7 @@ class RowReader:
     def _told(self, present: bytes) -> tuple[list[tuple[str, int, Read, Process | None]], int]:
         bits = int.from_bytes(present, "little")
         there = [one for number, one in enumerate(self._columns) if bits >> number & 1]
-        columns = [(name, 1 << number, read, process) for number, (name, read, process) in enumerate(there)]
-        return columns, (len(there) + 7) // 8
+        return [(name, 1 << at, read, process) for at, (name, read, process) in enumerate(there)], (len(there) + 7) // 8
 
 
 def _processor(shape: RowShape, name: str, column: Any, dialect: Dialect) -> Process | None:

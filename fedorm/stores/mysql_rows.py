@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Column, Connection, and_, func, null, select, text
+from sqlalchemy import Column, Connection, and_, func, inspect, null, select, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql.dml import Insert
 
+from fedorm.exc import UnsupportedOperationError
 from fedorm.stores.rows import Key, Values
 from fedorm.stores.sql_marks import MySQLMarks
 from fedorm.stores.sql_rows import SQLRowAccess
@@ -34,13 +35,33 @@ class MySQLRowAccess(MySQLMarks, SQLRowAccess):
     """
 
     compares_rows = False
+    narrow = r"FLOAT(?!\((2[5-9]|[345]\d)\))"
 
     def upsert_bound(self, connection: Connection, columns: Sequence[Sequence[Any]], number: int) -> None:
         """Have the server refuse what does not fit, and take a zero for an automatic key as it is."""
+        self._refuse_doubles(connection)
         counted: Any = self.table.autoincrement_column
         zero = any(0 in values for column, values in zip(self.inserted, columns, strict=True) if column is counted)
         with self._exact(connection, *(["NO_AUTO_VALUE_ON_ZERO"] if zero else [])):
             super().upsert_bound(connection, columns, number)
+
+    def _refuse_doubles(self, connection: Connection) -> None:
+        """See that the server knows a row by its key: it would add another one of the same key each time."""
+        names = {column.name for column in self.keys}
+        if self._key_is_unique or names == {column.name for column in self.table.primary_key}:
+            return
+        asked, place = inspect(connection), (self.table.name, self.table.schema)
+        unique: list[Any] = [asked.get_pk_constraint(*place)["constrained_columns"]]
+        unique += [index["column_names"] for index in asked.get_indexes(*place) if index["unique"]]
+        if not any(one and set(one) <= names for one in unique):
+            raise self.store.error(
+                UnsupportedOperationError,
+                f"{self.shape.label}: no unique index keeps a key ({', '.join(sorted(names))}) from being there twice: "
+                f"make one",
+            )
+        self._key_is_unique = True
+
+    _key_is_unique = False
 
     def change(self, connection: Connection, changes: Sequence[tuple[Key, Values]]) -> None:
         """Have the server refuse what does not fit."""

@@ -31,6 +31,10 @@ class PassedPage:
     data: Any
 
 
+class UnfitValueError(Exception):
+    """A value that cannot be made one of its target's field: its page has to be looked at row by row."""
+
+
 class Passage(ABC):
     """Leads from one table to another, for rows that are in the target not at all, or from an earlier try."""
 
@@ -40,7 +44,10 @@ class Passage(ABC):
 
     @abstractmethod
     async def write(self, handle: Any, page: PassedPage, *, version: int) -> None:
-        """Write a page in the target's transaction. After a ``RowError`` this can only be rolled back."""
+        """Write a page in the target's transaction. After a ``RowError`` this can only be rolled back.
+
+        Raises ``UnfitValueError`` before anything is written.
+        """
 
 
 class ColumnReader(Protocol):
@@ -77,5 +84,8 @@ class ColumnPassage(Passage):
         columns: dict[str, Sequence[Any]] = {}
         for pair in self._pairs:
             values = page.data[pair.source]
-            columns[pair.target] = values if pair.convert is None else list(map(pair.convert, values))
+            try:
+                columns[pair.target] = values if pair.convert is None else list(map(pair.convert, values))
+            except Exception as error:
+                raise UnfitValueError(f"{pair.target!r} does not take a value: {type(error).__name__}") from error
         await self._target.write_columns(handle, columns, page.rows, version=version)

@@ -102,6 +102,8 @@ class _Plan:
         self.columns: list[Slot | None] = []
         self.identity: list[Slot | None] = []
         self.aliases: list[tuple[str, str]] = []
+        self.unreadable: set[str] = set()
+        """Fields of the row that was read last that Python, or a column's type, has no value for."""
         self.only_key = shape.key[0] if len(shape.key) == 1 else None
         for attribute in relation.attributes:
             first, *more = fields.get(attribute.name, [None])
@@ -113,6 +115,8 @@ class _Plan:
     def row(self, data: bytes, at: int, columns: Sequence[Slot | None]) -> tuple[Values, int]:
         """Return the row that begins at ``at``, and where it ends."""
         values: Values = {}
+        if self.unreadable:
+            self.unreadable = set()
         at += 2  # The number of columns is that of the relation.
         for column in columns:
             kind = data[at]
@@ -122,8 +126,13 @@ class _Plan:
                 at = begin + size
                 if column is not None:
                     name, load, process = column
-                    value = load(data[begin:at])
-                    values[name] = value if process is None else process(value)
+                    try:
+                        value = load(data[begin:at])
+                        values[name] = value if process is None else process(value)
+                    except Exception:
+                        if name in self.shape.key:
+                            raise
+                        self.unreadable.add(name)  # Left out, as what has not changed: whoever needs it reads the row.
                 continue
             at += 1
             if kind == _NULL:
@@ -164,7 +173,7 @@ class _Plan:
         values, _ = self.row(data, at + 1, self.columns)
         key = self.key(values, before)
         if before is not None and kind == _OLD:
-            for name in before.keys() - values.keys():
+            for name in before.keys() - values.keys() - self.unreadable:
                 values[name] = before[name]
         return Change(self.shape, "upsert", key, values, before)
 

@@ -77,6 +77,7 @@ class PostgreSQLRowAccess(PostgreSQLMarks, SQLRowAccess):
     """Writes few rows as arrays in one statement; many by COPY into a temporary table of the connection's."""
 
     few: ClassVar[int] = _FEW
+    narrow = r"REAL|FLOAT\((\d|1\d|2[0-4])\)"
     _are_new = True
     """Whether rows were new as often as there were many: then a first copy of a table is faster by a half."""
     _key_is_unique = False

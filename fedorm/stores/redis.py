@@ -240,7 +240,10 @@ class RedisStore(TwoSided["RedisClient"], PydanticModels):
                 try:
                     found[codec.identity(key)] = None
                 except ValueError:
-                    continue  # Another class's, or another program's.
+                    if codec.has_others:
+                        continue  # Another class's, or another program's.
+                    problem = f"{codec.name}: the id in {key!r} is not what the others of the sample were"
+                    raise self.error(UnsupportedOperationError, problem) from None
         return list(found)
 
     async def find(

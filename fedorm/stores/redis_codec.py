@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, PydanticUserError, SecretBytes, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from fedorm.stores.base import collection_name
@@ -25,7 +25,7 @@ DOCUMENT = " json"
 LIFE = " ttl"
 """In what is to be written, how long it is to live in milliseconds, 0: for ever; no field is called so."""
 
-_TEXTS = (str, int, float, Decimal, datetime.date, datetime.time, datetime.timedelta, UUID)
+_TEXTS = (str, int, float, Decimal, datetime.date, datetime.time, datetime.timedelta, UUID, SecretStr)
 Form = Literal["text", "bytes", "json"]
 
 
@@ -36,6 +36,9 @@ class UnfitValueError(ValueError):
 class Keys(ABC):
     """Where the records of one name are, and which of their fields are asked for."""
 
+    has_others = True
+    """Whether keys that are no ``id`` are somebody else's, and not those that a sample has left out."""
+
     def __init__(self, name: str, fields: Sequence[str], *, is_json: bool) -> None:
         self.name, self.fields, self.is_json = name, list(fields), is_json
         self.prefix = f"{name}:".encode()
@@ -43,7 +46,7 @@ class Keys(ABC):
         """The fields of a hash in the order in which they are asked for."""
 
     @abstractmethod
-    def typed(self, text: str) -> Any:
+    def typed(self, text: bytes) -> Any:
         """Return the ``id`` that a text is. Raises ``ValueError``."""
 
     @abstractmethod
@@ -64,7 +67,7 @@ class Keys(ABC):
     def identity(self, key: bytes) -> Any:
         """Return the ``id`` that a key is of. Raises ``ValueError`` for one that no record of the class has."""
         text = key[len(self.prefix) :]
-        identity = self.typed(text.decode())
+        identity = self.typed(text)
         if id_text(identity) != text:
             raise ValueError("another spelling")
         return identity
@@ -101,22 +104,24 @@ class Codec(Keys):
         settings = getattr(model, "Settings", None)
         fields = [name for name in model.model_fields if name != "id"]
         super().__init__(collection_name(model), fields, is_json=getattr(settings, "format", "hash") == "json")
-        self.model = model
+        self.model: Any = model
         ttl = getattr(settings, "ttl", None)
         self.ttl = None if ttl is None else milliseconds(ttl, f"{model.__name__}.Settings.ttl")
         self.renews = bool(getattr(settings, "ttl_renews", False))
         forms = {name: form_of(model.model_fields[name].annotation) for name in self.fields}
         self._read: list[tuple[str, Form, bool]] = [(name, *forms[name]) for name in self.fields]
         self._forms = {name: form for name, (form, _) in forms.items()}
+        self._secret = {name for name in self.fields if _holds_secrets(model.model_fields[name].annotation)}
         self._validate_json = model.__pydantic_validator__.validate_json
         self._validate = model.__pydantic_validator__.validate_python
         self._validate_array = TypeAdapter(list[model]).validator.validate_json  # type: ignore[valid-type]
         annotation: Any = model.model_fields["id"].annotation
         self._id: Any = TypeAdapter(annotation)
+        self._id_is_bytes = form_of(annotation)[0] == "bytes"
 
-    def typed(self, text: str) -> Any:
+    def typed(self, text: bytes) -> Any:
         """Let pydantic turn a text into the type of ``id``."""
-        return self._id.validate_python(text)
+        return self._id.validate_python(text if self._id_is_bytes else text.decode())
 
     def parse(self, raw: Raw) -> Any:
         """Let the class make a record. Raises pydantic's ``ValidationError``, or ``ValueError`` for what is no text."""
@@ -125,7 +130,8 @@ class Codec(Keys):
                 record = self._validate_json(raw[DOCUMENT], by_name=True)
                 if record.id == raw["id"]:
                     return record
-            return self._validate(self.document(raw), by_name=True)  # The key says the id, whatever the text does.
+            text = to_json(self.document(raw), inf_nan_mode="constants")  # The key says the id, whatever the text does.
+            return self._validate_json(text, by_name=True)
         values = {"id": raw["id"]}
         get = raw.get
         for name, form, nullable in self._read:
@@ -137,7 +143,27 @@ class Codec(Keys):
                 values[name] = value.decode()
             else:
                 values[name] = value if form == "bytes" else from_json(value)
-        return self._validate(values, by_name=True)
+        try:
+            return self._validate(values, by_name=True)
+        except ValidationError:
+            loose = self._loosened(raw, values)
+            if loose is None:
+                raise
+            return self._validate(loose, by_name=True)
+
+    def _loosened(self, raw: Raw, values: dict[str, Any]) -> dict[str, Any] | None:
+        """Return values in their own types, for strict classes, which take no texts; None where one is of another."""
+        made = dict(values)
+        try:
+            for name, form, _ in self._read:
+                if form != "bytes" and raw.get(name) is not None:
+                    adapter = _adapter(self.model, name)
+                    made[name] = (
+                        adapter.validate_python(values[name]) if form == "text" else adapter.validate_json(raw[name])
+                    )
+        except ValidationError:
+            return None
+        return made
 
     def parse_many(self, raw: Sequence[Raw]) -> list[Any]:
         """Do the same for many."""
@@ -156,7 +182,10 @@ class Codec(Keys):
         state = record.__dict__
         raw: Raw = {"id": record.id}
         if self.is_json:
-            raw[DOCUMENT] = as_json({name: state[name] for name in ("id", *self.fields) if name in state})
+            values = {name: state[name] for name in ("id", *self.fields) if name in state}
+            for name in self._secret & values.keys():
+                values[name] = _revealed(values[name])
+            raw[DOCUMENT] = as_json(values)
         else:
             for name in self.fields:
                 value = state.get(name)
@@ -169,9 +198,20 @@ class Codec(Keys):
     def field(self, name: str, value: Any) -> bytes:
         """Return what is kept of a field's value. Raises ``ValueError`` for what cannot be kept."""
         form = self._forms[name]
+        if name in self._secret:
+            value = _revealed(value)
         if form == "bytes" and isinstance(value, bytes):
             return value
         return text_of(value) if form == "text" else as_json(value)
+
+    def json(self, name: str, value: Any) -> bytes:
+        """Return a field's value as JSON. Raises ``ValueError`` for what cannot be kept."""
+        return as_json(_revealed(value) if name in self._secret else value)
+
+
+@lru_cache(maxsize=1024)
+def _adapter(model: type[Any], name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(model.model_fields[name].annotation)
 
 
 @lru_cache(maxsize=1024)
@@ -191,14 +231,22 @@ def form_of(annotation: Any) -> tuple[Form, bool]:
         return form, len(others) < len(arguments)
     if annotation is Any:
         return "json", True
-    if annotation is bytes:
+    if annotation in (bytes, SecretBytes):
         return "bytes", False
     if isinstance(annotation, type):
         if issubclass(annotation, enum.Enum):
             return ("text" if all(isinstance(one.value, str) for one in annotation) else "json"), False
         if annotation is bool or issubclass(annotation, _TEXTS):
             return "text", False
-    return "json", False
+    return "json", _takes_none(annotation)
+
+
+def _takes_none(annotation: Any) -> bool:
+    """Say whether None is a value of what has no form of its own: a ``Literal``, or an alias of several types."""
+    try:
+        return TypeAdapter(annotation).validate_python(None) is None
+    except (ValidationError, PydanticUserError):
+        return False
 
 
 def text_of(value: Any) -> bytes:
@@ -227,16 +275,46 @@ def id_text(value: Any) -> bytes:
     """Return the part of a key that an ``id`` is; equal ids have one."""
     if isinstance(value, datetime.datetime) and value.utcoffset() is not None:
         value = value.astimezone(datetime.UTC)
+    elif isinstance(value, float):
+        value += 0.0  # There is a zero below zero, which equals zero.
+    elif isinstance(value, Decimal) and value.is_finite():
+        return _shortest(value)
     return value if isinstance(value, bytes) else text_of(value)
+
+
+def _shortest(value: Decimal) -> bytes:
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return b"0" if text in ("-0", "") else text.encode()
 
 
 def as_json(value: Any) -> bytes:
     """Return a value as JSON. Raises ``ValueError`` for what has no form there."""
     _check(value)
     try:
-        return to_json(value, inf_nan_mode="constants", bytes_mode="utf8")
+        return to_json(value, inf_nan_mode="constants", bytes_mode="utf8", by_alias=False)
     except ValueError as error:  # pydantic's own, which is one of these.
         raise UnfitValueError("a value that JSON has no form for") from error
+
+
+def _holds_secrets(annotation: Any, seen: tuple[Any, ...] = ()) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, SecretStr | SecretBytes):
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
+        return any(_holds_secrets(one.annotation, (*seen, annotation)) for one in annotation.model_fields.values())
+    return any(_holds_secrets(one, seen) for one in get_args(annotation))
+
+
+def _revealed(value: Any) -> Any:
+    """Return a value with the secrets that are in it, in whose place pydantic would write stars."""
+    if isinstance(value, SecretStr | SecretBytes):
+        return value.get_secret_value()
+    if isinstance(value, BaseModel):
+        return {name: _revealed(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, Mapping):
+        return {name: _revealed(inner) for name, inner in value.items()}
+    return [_revealed(one) for one in value] if isinstance(value, list | tuple | set | frozenset) else value
 
 
 def _check(value: Any) -> None:

@@ -14,6 +14,8 @@ from fedorm.stores.entity import Entity, EntityMeta
 TTL = "_federated_ttl"
 """The key in a record's ``__dict__`` of how long it is to live from its next write on, in milliseconds; 0: for ever."""
 Duration = float | datetime.timedelta
+_LONGEST = 1e12
+"""Seconds that Redis takes: it refuses more in the middle of a transaction, of which the rest is then done."""
 
 
 class FederatedRecord(Entity, BaseModel, metaclass=EntityMeta):
@@ -25,6 +27,7 @@ class FederatedRecord(Entity, BaseModel, metaclass=EntityMeta):
     """
 
     __abstract__: ClassVar[bool] = True
+    __until_written__: ClassVar[tuple[str, ...]] = (TTL,)
 
     def expire_in(self, ttl: Duration | None) -> None:
         """Let this record live so many seconds from its next write on, whatever its class says; None: for ever."""
@@ -48,6 +51,6 @@ class FederatedRecord(Entity, BaseModel, metaclass=EntityMeta):
 def milliseconds(ttl: Any, what: str) -> int:
     """Return a time to live in milliseconds. Raises ``ModelError`` for none."""
     seconds = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else ttl
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0.001:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0.001 <= seconds <= _LONGEST:
         raise ModelError(f"{what}: {ttl!r} is no time to live: seconds, or a timedelta, greater than 0")
     return int(seconds * 1000)

@@ -24,14 +24,17 @@ IS_JSON = "fedorm.redis.json"
 class ReflectedKeys(Keys):
     """Records as a reflected table has them."""
 
+    has_others = False
+
     def __init__(self, table: Table) -> None:
         names = [column.name for column in table.columns if column.name != "id"]
         super().__init__(str(table.info[COLLECTION]), names, is_json=bool(table.info[IS_JSON]))
         self._read = {column.name: _reader(column.type, is_text=not self.is_json) for column in table.columns}
+        self._read_id = _reader(table.c.id.type, is_text=True)
 
-    def typed(self, text: str) -> Any:
-        """Make a number of it where all ids are some."""
-        return int(text) if self._read["id"] is _whole else text
+    def typed(self, text: bytes) -> Any:
+        """Make of it what all ids of the sample were."""
+        return self._read_id(text)
 
     def parse(self, raw: Raw) -> Any:
         """Make each value what its column's type wants. Raises ``ValueError`` that names the field."""

@@ -13,7 +13,7 @@ from fedorm.exc import UnsupportedOperationError
 from fedorm.stores.base import batches
 from fedorm.stores.entity_rows import EntityRows
 from fedorm.stores.redis_client import pack
-from fedorm.stores.redis_codec import as_json, codec_of, id_text
+from fedorm.stores.redis_codec import codec_of, id_text
 from fedorm.stores.redis_transaction import RecordWrite, RedisTransaction
 from fedorm.stores.rows import Block, Key, RowAccess, RowShape, Values
 
@@ -134,7 +134,7 @@ class RedisRowAccess(EntityRows):
         valid = {name: self._valid(name, value) for name, value in values.items()}
         with self.store.fitting(self.shape.label):
             if self._codec.is_json:
-                given = {name: as_json(value) for name, value in valid.items()}
+                given = {name: self._codec.json(name, value) for name, value in valid.items()}
                 return RecordWrite(self._codec, identity, "change", given)
             given = {name: self._codec.field(name, value) for name, value in valid.items() if value is not None}
         removed = [name for name, value in valid.items() if value is None]
@@ -152,4 +152,4 @@ class RedisRowAccess(EntityRows):
     def _json(self, document: Any, names: Sequence[str]) -> dict[str, bytes]:
         state: Mapping[str, Any] = document.__dict__
         with self.store.fitting(self.shape.label):
-            return {name: as_json(state[name]) for name in names}
+            return {name: self._codec.json(name, state[name]) for name in names}

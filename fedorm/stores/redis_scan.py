@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import to_jsonable_python
 from sqlalchemy import ARRAY, Table, types
 
@@ -87,11 +87,15 @@ def converter(kind: types.TypeEngine[Any]) -> Convert:
         return _enum
     if isinstance(kind, types.DateTime):
         return _moment
-    return str if isinstance(kind, types.String) else _same
+    return _text if isinstance(kind, types.String) else _same
 
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _text(value: Any) -> str:
+    return str(value.get_secret_value() if isinstance(value, SecretStr) else value)
 
 
 def _json(value: Any) -> Any:

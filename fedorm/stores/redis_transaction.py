@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +90,8 @@ class RecordWrite(Write):
         """See whether the key is as it is expected to be."""
         if self.kind == "insert" and state.there:
             raise fail(DuplicateKeyError, f"there is a {self._label} already")
+        if self.kind in ("merge", "change") and self.is_text and state.there and _object(state.text) is None:
+            raise fail(RowError, f"the key {self.key.decode(errors='replace')!r} holds no JSON object")
         if self.kind not in ("update", "delete"):
             return
         if not state.there:
@@ -116,7 +119,7 @@ class RecordWrite(Write):
 
     def _set_text(self, state: State) -> tuple[list[Command], State]:
         if self.kind in ("merge", "change"):
-            values = from_json(state.text) if state.there and state.text else {}
+            values = (_object(state.text) if state.there else None) or {}
             given = dict(self.fields) if state.there else {**self.defaults, **self.fields}
             values |= {name: from_json(value) for name, value in given.items()}
             values |= dict.fromkeys(self.removed)
@@ -142,6 +145,13 @@ class RecordWrite(Write):
         elif life == 0 and state.there:
             made.append((b"PERSIST", self.key))
         return made, State(True)
+
+
+def _object(text: bytes | None) -> dict[str, Any] | None:
+    with suppress(ValueError):
+        values = from_json(text or b"")
+        return values if isinstance(values, dict) else None
+    return None
 
 
 class RedisTransaction:

@@ -63,6 +63,8 @@ class Block:
     """Values of rows that are changed where they are there, and are not made where they are not."""
     deletes: list[Key] = field(default_factory=list)
     """Keys of rows that have to be gone afterwards, whether they were there or not."""
+    only: Values = field(default_factory=dict)
+    """Values by which rows are known that may be changed and deleted: others are left alone, where ``heeds_only``."""
 
     def __len__(self) -> int:
         return len(self.upserts) + len(self.changes) + len(self.deletes)
@@ -81,6 +83,10 @@ class RowAccess(ABC):
     """Whether pages have rows that were added while they were read; where not, those are in the next reading."""
     rounds_moments: ClassVar[bool] = True
     """Whether the database rounds moments with more digits than a column keeps, and does not cut them off."""
+    heeds_only: ClassVar[bool] = False
+    """Whether what a block says in ``only`` is looked at, as rows are changed and deleted."""
+    narrow_floats: frozenset[str] = frozenset()
+    """Fields whose columns hold floats of 32 bits, seven digits: what is read is not what was written."""
 
     as_replica: bool = False
     """Whether what is written was checked where it comes from: foreign keys are not looked at, where that can be."""

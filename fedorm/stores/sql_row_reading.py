@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Float,
     Select,
     Table,
     and_,
@@ -35,6 +37,8 @@ from fedorm.stores.sql_marks import SQLMarks
 T = TypeVar("T")
 _UNSPECIFIC = (StoreError, UnsupportedOperationError)
 """What an engine's own handler makes of errors that it knows nothing about."""
+_UNREADABLE = (ValueError, LookupError, ArithmeticError)
+"""What a driver or a column's type raises for a value that Python has none for."""
 
 
 class SQLRowReading(SQLMarks):
@@ -42,6 +46,8 @@ class SQLRowReading(SQLMarks):
 
     compares_rows = True
     """Whether ``(a, b) > (1, 2)`` is answered from an index."""
+    narrow: ClassVar[str] = "$."
+    """What types of floats of 32 bits look like in DDL; none here."""
 
     def __init__(self, store: SQLStore, shape: RowShape) -> None:
         super().__init__(shape)
@@ -53,11 +59,16 @@ class SQLRowReading(SQLMarks):
         self._rows = Reading([shape.columns[name] for name in shape.fields])
         self._key_rows = Reading(self.keys)
         self._key_places = [shape.fields.index(name) for name in shape.key]
+        self.narrow_floats = frozenset(name for name in shape.fields if self._is_narrow(shape.columns[name]))
 
     @property
     def dialect(self) -> Dialect:
         """The dialect of the engine for greenlets."""
         return self.store.engine.dialect
+
+    def _is_narrow(self, column: Column[Any]) -> bool:
+        kind = column.type
+        return isinstance(kind, Float) and bool(re.match(self.narrow, kind.compile(self.dialect), re.IGNORECASE))
 
     def source(self) -> Any:
         """Return what rows are selected from."""
@@ -258,6 +269,9 @@ class SQLRowReading(SQLMarks):
         if fault is not None:
             return self.store.error(RowError, f"{self.shape.label}: {fault}")
         kind = self.store._kind_of(original)
+        if kind is None and isinstance(cause, _UNREADABLE):
+            said = f"{type(cause).__name__}: a value cannot be read or written"
+            return self.store.error(RowError, f"{self.shape.label}: {said}")
         return self.store.error(kind or StoreError, f"{self.shape.label}: {type(cause).__name__}: {cause}")
 
     @abstractmethod

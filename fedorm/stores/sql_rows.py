@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     BindParameter,
     Column,
+    ColumnElement,
     Connection,
     and_,
     bindparam,
@@ -35,6 +36,8 @@ VALUE, KEY = "fedorm_value_", "fedorm_key_"
 
 class SQLRowAccess(SQLRowReading):
     """Writes rows in transactions of the store's pool, by statements that are made once."""
+
+    heeds_only = True
 
     # -- transactions
 
@@ -103,11 +106,32 @@ class SQLRowAccess(SQLRowReading):
     def _write(self, connection: Connection, block: Block) -> None:
         # What is deleted may have held a value that is unique, and that another row now has.
         if block.deletes:
-            self.delete(connection, block.deletes)
+            if block.only:
+                self._delete_only(connection, block.deletes, block.only)
+            else:
+                self.delete(connection, block.deletes)
         if block.changes:
-            self.change(connection, block.changes)
+            if block.only:
+                self._change_only(connection, block.changes, block.only)
+            else:
+                self.change(connection, block.changes)
         if block.upserts:
             self.upsert(connection, block.upserts)
+
+    def _delete_only(self, connection: Connection, keys: Sequence[Key], only: Values) -> None:
+        for batch in batches(keys, self.store.keys_per_statement(len(self.keys))):
+            chosen = self.store.key_filter(self.keys, batch)
+            connection.execute(delete(self.table).where(chosen, *self._those(only)))
+
+    def _change_only(self, connection: Connection, changes: Sequence[tuple[Key, Values]], only: Values) -> None:
+        for key, values in changes:
+            chosen = self.store.key_filter(self.keys, [key])
+            new = {self.shape.columns[name]: value for name, value in values.items()}
+            connection.execute(update(self.table).where(chosen, *self._those(only)).values(new))
+
+    def _those(self, only: Values) -> list[ColumnElement[bool]]:
+        columns = {name: self.shape.columns[name] for name in only}
+        return [columns[name].is_(None) if value is None else columns[name] == value for name, value in only.items()]
 
     @cached_property
     def replaced(self) -> list[Column[Any]]:

@@ -76,6 +76,8 @@ class Accounts:
         self._letters = Kept(store, fedorm_sync_dead_letters)
         self.lease = lease
         self.owner = secrets.token_hex(8)
+        self.until: dict[str, float] = {}
+        """Up to when, at least, nobody else can own rules that this process does, or did."""
 
     @property
     def store(self) -> SQLStore:
@@ -100,7 +102,10 @@ class Accounts:
             return int(connection.execute(select(table.c.epoch).where(table.c.rule == rule)).scalar_one())
 
         await self._enter(rule)
-        return await self._kept.write(work)
+        epoch = await self._kept.write(work)
+        if epoch is not None:
+            self.until[rule] = now + self.lease
+        return epoch
 
     def _held(self, rule: str, now: float) -> Any:
         """Return the query whether somebody wants a rule for himself."""
@@ -121,7 +126,7 @@ class Accounts:
         """
         table = self._kept.table
         values, counted = self._values(progress)
-        values["until"] = 0.0 if release else time.time() + self.lease
+        until = values["until"] = 0.0 if release else time.time() + self.lease
         if release:
             values["owner"] = None
         mine = table.c.rule == rule, table.c.owner == self.owner, table.c.epoch == epoch
@@ -140,6 +145,7 @@ class Accounts:
         found = await self._kept.write(work)
         if found is None:
             raise LeaseLostError(f"sync rule {rule!r} is carried out by another process by now")
+        self.until[rule] = until
         _uncount(progress, counted)
         progress.totals = Totals(*found[2:])
         return bool(found[0] or found[1])
@@ -161,11 +167,12 @@ class Accounts:
             "synced": table.c.synced + counted[0],
             "deleted": table.c.deleted + counted[1],
             "errors": table.c.errors + counted[2],
-            "lag_rows": progress.lag_rows,
         }
         # Of a rule that goes through a broker several processes tell: what one does not know is known to another.
         if progress.lag_seconds is not None:
             values["lag_seconds"] = progress.lag_seconds
+        if progress.lag_rows is not None:
+            values["lag_rows"] = progress.lag_rows
         if progress.last_error is not None:
             values["last_error"] = progress.last_error
         if progress.last_sync_at is not None:

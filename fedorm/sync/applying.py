@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from fedorm.exc import RowError
 from fedorm.stores.rows import Block, Key, RowAccess, Values
 from fedorm.sync.accounts import Progress
 from fedorm.sync.dead_letters import DeadLetters
+from fedorm.sync.keys import is_key
 from fedorm.sync.mapping import Mapping, Outcome
 from fedorm.sync.positions import Position, Positions
+from fedorm.sync.sameness import Sameness
 from fedorm.sync.writing import Writer
 
 
@@ -22,6 +25,10 @@ class Work:
     outcomes: dict[Key, Outcome] = field(default_factory=dict)
     gone: dict[Key, Key] = field(default_factory=dict)
     """Target's keys of rows that are gone, and which rows of the source those were."""
+
+    def keys(self) -> list[Key]:
+        """Return the keys that rows of the target can have."""
+        return [key for key in (*self.outcomes, *self.gone) if is_key(key)]
 
     def want(self, outcome: Outcome, source_key: Key) -> None:
         """Take in what has become of a row."""
@@ -36,6 +43,12 @@ class Work:
         """Take in that a row is gone."""
         self.outcomes.pop(key, None)
         self.gone[key] = source_key
+
+
+Part = Values | Key | tuple[Key, Values]
+"""What is written of one row: its values, the key of one to delete, or what is changed of one."""
+_TRIED_AGAIN = 50
+"""How many rows are tried once more, after the others: of more it is not the others' fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,7 @@ class Applier:
         epoch: int,
         *,
         alone: bool = False,
+        until: Callable[[], float] | None = None,
         fences: Sequence[tuple[Positions, int]] = (),
     ) -> None:
         self._mapping, self._target, self._positions = mapping, target, positions
@@ -70,11 +84,13 @@ class Applier:
         self._is_open = False
         self._fences = fences
         """What each transaction begins with, and the token that it writes there unless there is a greater one."""
+        self._until = until
+        """Given where the greatest version of several rules counts: they are moments then, none behind this one."""
         self._alone = alone
         """Whether each block is committed by itself, without a position."""
         self._careful = False
         """Whether each part of a transaction is, as one of them has a row that fails."""
-        self._version = 0
+        self._version = self._moment = 0
 
     # -- one block and its position
 
@@ -92,7 +108,7 @@ class Applier:
         if version is not None or position is not None:
             self._version = max(self._version, version or 0, position.version if position is not None else 0)
         failed = [one for one in work.outcomes.values() if one.error is not None]
-        block = self._block(work)
+        block = self._block(work, await self._others(work))
         await self._put_aside(failed)
         parts_before = self._is_open
         try:
@@ -105,11 +121,13 @@ class Applier:
             failed += await self._without_bad(work, block, position)
         if position is not None:
             self._careful = False
-        written = [self._mapping.key_of(one.source) for one in work.outcomes.values() if one not in failed]
+        refused = {one.key for one in failed}
+        settled = [self._mapping.key_of(one.source) for key, one in work.outcomes.items() if key not in refused]
+        settled += [source for key, source in work.gone.items() if key not in refused]
         done = Applied(len(block.upserts), len(block.deletes) + len(block.changes), len(failed))
         self._progress.synced += done.written
         self._progress.deleted += done.deleted
-        await self.letters.settled([*written, *work.gone.values()])
+        await self.letters.settled(settled)
         return done
 
     async def _write(self, block: Block, position: Position | None) -> None:
@@ -119,7 +137,7 @@ class Applier:
             for fence, token in self._fences:
                 await fence.save(self.handle, Position("stream", version=self._version), token)
             if len(block):
-                await self._writer.write(self.handle, block, version=position.version if position else self._version)
+                await self._writer.write(self.handle, block, version=self._row_version(position))
             if position is None and not (self._alone or self._careful):
                 return
             if position is not None:
@@ -132,6 +150,14 @@ class Applier:
             await self.abandon()
             raise
 
+    def _row_version(self, position: Position | None) -> int:
+        version = position.version if position else self._version
+        if self._until is not None:
+            # Of an owner that is one no more they are behind those of the next one.
+            moment = int(min(time.time(), self._until()) * 1e6)
+            version = self._moment = max(version, self._moment + 1, moment)
+        return version
+
     async def abandon(self) -> None:
         """Undo what is not committed."""
         if self._is_open:
@@ -140,52 +166,106 @@ class Applier:
 
     # -- what cannot be written
 
-    def _block(self, work: Work) -> Block:
+    async def _others(self, work: Work) -> set[Key]:
+        """Return which rows that are gone are another rule's by now, where the store does not look at that itself."""
+        owns, keys = self._mapping.owns, [*filter(is_key, work.gone)]
+        if not owns or not keys or self._target.heeds_only:
+            return set()
+        same = Sameness(self._mapping.target, rounds=self._target.rounds_moments)
+        return {key for key, row in (await self._target.read(keys)).items() if same.differing(owns, row)}
+
+    def _block(self, work: Work, others: Collection[Key]) -> Block:
         """Return what is written: of rows that are gone, what the rule says becomes of their copies."""
         rule = self._mapping.rule
-        block = Block(upserts=[one.values for one in work.outcomes.values() if one.values is not None])
+        upserts = [one.values for one in work.outcomes.values() if one.values is not None]
+        block = Block(upserts=upserts, only=self._mapping.owns)
+        gone = [key for key in work.gone if is_key(key) and key not in others]
         if rule.on_delete == "delete":
-            block.deletes = list(work.gone)
+            block.deletes = gone
         elif rule.on_delete == "mark":
-            block.changes = [(key, self._marks()) for key in work.gone]
+            block.changes = [(key, self._marks()) for key in gone]
         return block
 
     def _marks(self) -> Values:
         return {name: value() if callable(value) else value for name, value in self._mapping.rule.mark.items()}
 
     async def _without_bad(self, work: Work, block: Block, position: Position | None) -> list[Outcome]:
-        """Find the rows that fail, each by itself, and write all others; return those."""
+        """Find what fails by itself, and write all the rest; take that out of the block, and return it."""
         by_row = {id(one.values): one for one in work.outcomes.values() if one.values is not None}
-        bad: list[Outcome] = []
-        for values, error in await self._bad(block.upserts):
-            outcome = by_row[id(values)]
-            outcome.error = error
-            bad.append(outcome)
-        refused = {id(one.values) for one in bad}
-        rest = replace(block, upserts=[values for values in block.upserts if id(values) not in refused])
-        block.upserts[:] = rest.upserts
-        await self._put_aside(bad)
-        await self._write(rest, position)
-        return bad
+        bad: list[tuple[Part, Outcome]] = []
 
-    async def _bad(self, rows: Sequence[Values]) -> list[tuple[Values, RowError]]:
-        if not rows:
-            return []
-        handle = await self._target.begin()
-        error: RowError | None = None
+        async def put_aside(refused: Sequence[tuple[Part, RowError]]) -> None:
+            ids = {id(part) for part, _ in refused}
+            for parts in (block.upserts, block.deletes, block.changes):
+                parts[:] = [one for one in cast("list[Any]", parts) if id(one) not in ids]
+            for part, error in refused:
+                outcome = by_row[id(part)] if isinstance(part, dict) else self._gone(part, work)
+                outcome.error = error
+                bad.append((part, outcome))
+            await self._put_aside([outcome for _, outcome in bad[len(bad) - len(refused) :]])
+
+        # What is deleted may have held a value that is unique, and that another row now has.
+        await put_aside(await self._bad([*block.deletes, *block.changes], Block(only=block.only)))
+        rest = Block(deletes=block.deletes, changes=block.changes, only=block.only)
+        await put_aside(await self._bad(block.upserts, rest))
         try:
-            await self._writer.write(handle, Block(upserts=list(rows)), version=self._version)
+            await self._write(block, position)
+        except RowError:  # Each is well by itself, but not beside another one.
+            await self.abandon()
+            await put_aside(await self._bad(block.upserts, rest, together=True))
+            await self._write(block, position)
+        return await self._tried_again(bad, block, position)
+
+    def _gone(self, part: Part, work: Work) -> Outcome:
+        key = cast("Key", cast("Any", part)[0] if _is_change(part) else part)
+        return Outcome(key, dict(zip(self._mapping.source.key, work.gone[key], strict=True)))
+
+    async def _bad(
+        self, parts: Sequence[Part], beside: Block, *, together: bool = False
+    ) -> list[tuple[Part, RowError]]:
+        """Return what fails of parts, each by itself, or ``together`` with all those before it that do not."""
+        if not parts:
+            return []
+        error = await self._error_of(_block_of(parts, beside))
+        if error is None:
+            return []
+        if len(parts) == 1:
+            return [(parts[0], error)]
+        middle = len(parts) // 2
+        bad = await self._bad(parts[:middle], beside, together=together)
+        if together:
+            ids = {id(part) for part, _ in bad}
+            beside = _block_of([one for one in parts[:middle] if id(one) not in ids], beside)
+        return bad + await self._bad(parts[middle:], beside, together=together)
+
+    async def _error_of(self, block: Block) -> RowError | None:
+        handle = await self._target.begin()
+        try:
+            await self._writer.write(handle, block, version=self._version)
         except RowError as refused:
-            error = refused
+            return refused
         finally:
             # Without transactions they are there now: they will be written again, in the same way.
             await self._target.rollback(handle)
-        if error is None:
-            return []
-        if len(rows) == 1:
-            return [(rows[0], error)]
-        middle = len(rows) // 2
-        return await self._bad(rows[:middle]) + await self._bad(rows[middle:])
+        return None
+
+    async def _tried_again(
+        self, bad: list[tuple[Part, Outcome]], block: Block, position: Position | None
+    ) -> list[Outcome]:
+        """Write what has failed for a row that is another one by now, and return what fails still."""
+        tried = _TRIED_AGAIN + 1
+        while not self._is_open and 0 < len(bad) < tried and self._mapping.target.version is None:
+            tried, again, bad = len(bad), bad, []
+            for part, outcome in again:
+                try:
+                    await self._write(_block_of([part], Block(only=block.only)), position)
+                except RowError:
+                    await self.abandon()
+                    bad.append((part, outcome))
+                else:
+                    outcome.error = None
+                    _add(block, part)
+        return [outcome for _, outcome in bad]
 
     async def _put_aside(self, failed: Sequence[Outcome]) -> None:
         for one in failed:
@@ -193,3 +273,23 @@ class Applier:
             await self.letters.put(self._mapping.key_of(one.source), one.source, one.error)
             self._progress.errors += 1
             self._progress.last_error = f"{type(one.error).__name__}: {one.error}"
+
+
+def _block_of(parts: Sequence[Part], beside: Block) -> Block:
+    block = Block([*beside.upserts], [*beside.changes], [*beside.deletes], beside.only)
+    for part in parts:
+        _add(block, part)
+    return block
+
+
+def _add(block: Block, part: Part) -> None:
+    if isinstance(part, dict):
+        block.upserts.append(part)
+    elif _is_change(part):
+        block.changes.append(cast("tuple[Key, Values]", part))
+    else:
+        block.deletes.append(part)
+
+
+def _is_change(part: Part) -> bool:
+    return len(part) == 2 and isinstance(part, tuple) and isinstance(part[1], dict)

@@ -66,6 +66,10 @@ async def _fill_behind_stream(sync: Sync, carrying: Carrying, before: Position |
         position = before  # Goes on from where it was interrupted.
     else:
         fresh = before is None and await carrying.target.count() == 0
+        if before is not None and before.feed is not None:
+            # Killed in between, the log is not where it was: without a place in it, a snapshot is begun anew.
+            nowhere = replace(before, stage="snapshot", feed=None, after=None, compares=True)
+            await carrying.positions.save(None, nowhere, carrying.epoch)
         # Anew also where there is one: its log may be lost, which is what a backfill mends.
         feed = await begun(carrying, sync.feed(carrying.rule)) if isinstance(strategy, CDC) else None
         version = before.version + 1 if before is not None else carrying.first_version() + 1
@@ -80,6 +84,7 @@ async def rewind(sync: Sync, carrying: Carrying) -> Filled:
     position = await carrying.load()
     is_lost = await sync.accounts(carrying.rule).lost(carrying.rule.name) is not None
     if position is not None and (position.stage != "snapshot" or is_lost):
+        await carrying.positions.save(None, replace(position, stage="snapshot", feed=None, after=None), carrying.epoch)
         feed = await begun(carrying, sync.feed(carrying.rule))
         anew = Position("snapshot", feed=feed, version=position.version + 1)
         await carrying.positions.save(None, anew, carrying.epoch)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedorm.exc import RowError
+from fedorm.stores.base import Capability
 from fedorm.stores.rows import Key, RowAccess, Values
 from fedorm.sync.accounts import Progress
 from fedorm.sync.applying import Applied, Applier, Work
 from fedorm.sync.dead_letters import DeadLetters
+from fedorm.sync.keys import is_key
 from fedorm.sync.mapping import Outcome
 from fedorm.sync.marking import is_marked
 from fedorm.sync.positions import Position, Positions
@@ -49,18 +52,35 @@ class Carrying:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     shared: bool = False
     """Whether other rules write to the target, and nothing says whose a row is: it may be another's."""
+    is_one_of_several: bool = False
+    """Whether other rules write to the target, whatever says whose a row is."""
     related: Related | None = None
     on_page: Callable[[int, int, int, int], None] | None = None
     """Told of each page of a pass: rows, and how many of them were written, deleted and failed."""
     applier: Applier = field(init=False)
+    _moment: int = 0
+    """The greatest version that is a moment: a clock may be set back."""
     _sameness: Sameness = field(init=False)
 
     def __post_init__(self) -> None:
         mapping = self.rule.mapping
-        self.applier = Applier(mapping, self.target, self.positions, self.letters, self.progress, self.epoch)
-        self._sameness = Sameness(mapping.target, rounds=self.target.rounds_moments)
+        self.applier = self._applier()
+        narrow = mapping.narrow(self.source.narrow_floats, self.target.narrow_floats)
+        self._sameness = Sameness(mapping.target, rounds=self.target.rounds_moments, narrow=narrow)
         if mapping.rule.load:
             self.related = Related(self.federation, self.rule)
+
+    def _applier(self, **options: Any) -> Applier:
+        mapping = self.rule.mapping
+        store = self.federation.stores[self.rule.target.service]
+        counts = mapping.target.version is not None or Capability.VERSIONS in store.capabilities
+        until = self._until if self.is_one_of_several and counts else None
+        return Applier(
+            *(mapping, self.target, self.positions, self.letters, self.progress, self.epoch), until=until, **options
+        )
+
+    def _until(self) -> float:
+        return self.federation.sync.accounts(self.rule).until.get(self.rule.name, math.inf)
 
     # -- positions
 
@@ -73,7 +93,8 @@ class Carrying:
         """Return a version above all that owners before this one have given, and that this one has."""
         if isinstance(self.rule.strategy, EventDriven):
             # Relays own nothing: what they write later has to count, whenever their events came to be.
-            return max(before + 1, self.applier.version + 1, int(time.time() * 1e6))
+            self._moment = max(before + 1, self.applier.version + 1, self._moment + 1, int(time.time() * 1e6))
+            return self._moment
         return max(before, self.epoch * _EPOCH, self.applier.version)
 
     async def write_apart(
@@ -88,11 +109,7 @@ class Carrying:
 
         Raises ``LeaseLostError`` for a fence that has a greater token.
         """
-        applier = Applier(
-            *(self.rule.mapping, self.target, self.positions, self.letters, self.progress, self.epoch),
-            alone=True,
-            fences=fences,
-        )
+        applier = self._applier(alone=True, fences=fences)
         if version is None:
             version = self.next_version(position)
         return await applier.apply(work, None, version=version)
@@ -136,7 +153,7 @@ class Carrying:
     async def work_of_keys(self, keys: Sequence[Key]) -> Work:
         """Return what the rows with these keys come to as they are now; those that are not there are gone."""
         mapping = self.rule.mapping
-        found, refused = await self._read(keys)
+        found, refused = await self._read([*filter(is_key, keys)])
         work = await self.work_of(list(found.values()))
         for key in keys:
             if key in refused:
@@ -159,7 +176,7 @@ class Carrying:
 
     async def differing(self, work: Work) -> Work:
         """Return what of the work is not in the target already."""
-        there = await self.target.read([*work.outcomes, *work.gone])
+        there = await self.target.read(work.keys())
         left = Work()
         for key, outcome in work.outcomes.items():
             row = there.get(key)

@@ -79,6 +79,7 @@ class EventTarget:
         except LeaseLostError as error:
             raise TargetUnavailableError(f"sync rule {rule.name!r}: another relay has taken over") from error
         carrying.done(lag=time.time() - last)
+        self._progress.lag_rows = 0
         if time.monotonic() - self._said > _SAY:
             self._said = time.monotonic()
             await self._sync.accounts(rule).add(rule.name, self._progress)

@@ -13,6 +13,19 @@ from fedorm.stores.rows import Key, RowShape
 from fedorm.sync.coercing import coercer
 
 
+class _NoKey(str):
+    """Compared by what it is."""
+
+
+NO_KEY = _NoKey("no key")
+"""What a key begins with that only the other side can have: a text that is no number, where numbers are the keys."""
+
+
+def is_key(key: Key) -> bool:
+    """Say whether a row can have a key."""
+    return not key or key[0] is not NO_KEY
+
+
 def key_to_json(key: Key) -> list[Any]:
     """Return a key's values in JSON's types."""
     return [_plain(value) for value in key]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, cast
@@ -16,6 +16,7 @@ from fedorm.stores.passing import Pair
 from fedorm.stores.rows import Key, RowShape, Values
 from fedorm.sync.coercing import Convert, coercers, needless
 from fedorm.sync.errors import RowFailedError
+from fedorm.sync.keys import NO_KEY, is_key
 from fedorm.sync.rule import SyncRule
 
 Loaded = Any
@@ -92,19 +93,35 @@ class Mapping:
             return None
         return self._coerce[theirs]
 
+    def narrow(self, source: Collection[str], target: Collection[str]) -> set[str]:
+        """Return the target's fields that floats of 32 bits go through, of these fields of the two sides."""
+        if source and self.rule.looks_at_rows:
+            return set(self.target.fields)  # Only the user's code knows what it has made of them.
+        return {*target, *(theirs for mine, theirs in self.copied if mine in source)}
+
     # -- keys
 
     def target_key(self, key: Key) -> Key:
-        """Return what the row of a source's key is known by in the target."""
+        """Return what the row of a source's key is known by in the target; none that ``is_key`` if it cannot be."""
+        if not is_key(key):
+            return key[1:]
         coerce = self._coerce
-        return tuple(
-            coerce[theirs](key[place]) for place, (_, theirs) in zip(self._places, self.key_fields, strict=True)
-        )
+        try:
+            return tuple(
+                coerce[theirs](key[place]) for place, (_, theirs) in zip(self._places, self.key_fields, strict=True)
+            )
+        except Exception:
+            return (NO_KEY, *key)
 
     def source_key(self, key: Key) -> Key:
-        """Return which row of the source a target's key stands for."""
+        """Return which row of the source a target's key stands for; none that ``is_key`` if it can be none."""
+        if not is_key(key):
+            return key[1:]
         coerce = self._source_coerce
-        return tuple(coerce[name](key[place]) for place, name in zip(self._back, self.source.key, strict=True))
+        try:
+            return tuple(coerce[name](key[place]) for place, name in zip(self._back, self.source.key, strict=True))
+        except Exception:
+            return (NO_KEY, *key)
 
     # -- rows
 
@@ -140,7 +157,7 @@ class Mapping:
                     values[name] = coerce(values[name])
                 key = tuple([row[mine] if fit is None else fit(row[mine]) for mine, fit in self._picked])
                 outcomes.append(Outcome(key, row, values))
-            except (ValueError, TypeError, ArithmeticError, KeyError):
+            except Exception:
                 outcomes.append(self._copied_carefully(row))
         return outcomes
 
@@ -238,6 +255,8 @@ class Mapping:
                 finished[name] = coerce(value)
             except (ValueError, TypeError, ArithmeticError, KeyError) as error:
                 raise RowFailedError(f"{self.target.label}.{name} does not take {value!r}: {error}") from error
+        if not is_key(key):
+            raise RowFailedError(f"{self.target.label} has no key that stands for {key[1:]!r}")
         for name, value in self.unmark.items():
             finished.setdefault(name, value)
         finished |= self.owns

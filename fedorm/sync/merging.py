@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
+from fedorm.exc import FeedLostError
 from fedorm.stores.feeds import Backlog, ChangeFeed, Chunk, Kept
 from fedorm.stores.findings import Finding
 
@@ -18,6 +20,19 @@ class MergedFeed(ChangeFeed):
         self._feeds = dict(feeds)
         self.shapes = [shape for feed in self._feeds.values() for shape in feed.shapes]
 
+    def _positions(self, position: str) -> dict[str, str]:
+        """Return those of each feed. Raises ``FeedLostError`` for one of a rule that has loaded something else."""
+        with suppress(ValueError):
+            found = json.loads(position)
+            if isinstance(found, dict) and self._feeds.keys() <= found.keys():
+                return found
+        services = ", ".join(sorted(self._feeds))
+        raise FeedLostError(
+            f"what was saved is no position in the logs of {services}: the rule has loaded other models "
+            "until now; a new snapshot has to be made, by  fedorm sync backfill",
+            service=next(iter(self._feeds)),
+        )
+
     async def findings(self) -> list[Finding]:
         """Ask each."""
         return [finding for feed in self._feeds.values() for finding in await feed.findings()]
@@ -28,7 +43,7 @@ class MergedFeed(ChangeFeed):
 
     async def stream(self, position: str) -> AsyncIterator[Chunk]:
         """Yield chunks of all of them as they come."""
-        positions = json.loads(position)
+        positions = self._positions(position)
         chunks: asyncio.Queue[tuple[str, Chunk]] = asyncio.Queue(maxsize=1)
 
         async def follow(name: str, feed: ChangeFeed) -> None:
@@ -64,13 +79,13 @@ class MergedFeed(ChangeFeed):
 
     async def confirm(self, position: str) -> None:
         """Tell each."""
-        positions = json.loads(position)
+        positions = self._positions(position)
         for name, feed in self._feeds.items():
             await feed.confirm(positions[name])
 
     async def backlog(self, position: str) -> Backlog:
         """Add up bytes; of seconds, the most."""
-        positions = json.loads(position)
+        positions = self._positions(position)
         found = [await feed.backlog(positions[name]) for name, feed in self._feeds.items()]
         sizes = [one.bytes for one in found if one.bytes is not None]
         ages = [one.seconds for one in found if one.seconds is not None]

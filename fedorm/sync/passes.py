@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import TypeVar
 
 from fedorm.exc import RowError
-from fedorm.stores.passing import Passage
+from fedorm.stores.passing import Passage, UnfitValueError
 from fedorm.stores.rows import Key
 from fedorm.sync.applying import Applied, Work
 from fedorm.sync.carrying import Carrying, log
-from fedorm.sync.keys import key_of_json, key_to_json
+from fedorm.sync.keys import is_key, key_of_json, key_to_json
 from fedorm.sync.positions import Position
 
 T = TypeVar("T")
@@ -25,14 +25,17 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
 
     Each page is one block, saved with its position: interrupted at any moment, it goes on from there.
     """
-    source, mapping = carrying.source, carrying.rule.mapping
+    source, mapping, progress = carrying.source, carrying.rule.mapping, carrying.progress
+    progress.lag_rows = None if position.since is not None else await source.count()
     pairs = mapping.pairs
     if pairs is not None and not position.compares and position.since is None:
         passage = await source.passage(carrying.target, pairs)
         if passage is not None:
             try:
-                return await _pass_through(carrying, passage, position, page=page * _WHOLE)
-            except RowError as error:
+                position = await _pass_through(carrying, passage, position, page=page * _WHOLE)
+                progress.lag_rows = 0
+                return position
+            except (RowError, UnfitValueError) as error:
                 # Of one row or more: looked at one by one, from the last page that is written.
                 log.info("sync rule %r: %s; its rows are written one by one", carrying.rule.name, error)
                 saved = await carrying.load()
@@ -48,6 +51,7 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
         carrying.done()
         _tell(carrying, rows, applied)
         carrying.check()
+    progress.lag_rows = 0
     return position
 
 
@@ -95,13 +99,15 @@ async def _pass_through(carrying: Carrying, passage: Passage, position: Position
         await carrying.target.commit(handle)
         carrying.progress.synced += passed.rows
         carrying.done()
-        if carrying.on_page is not None:
-            carrying.on_page(passed.rows, passed.rows, 0, 0)
+        _tell(carrying, passed.rows, Applied(passed.rows, 0, 0))
         carrying.check()
     return position
 
 
 def _tell(carrying: Carrying, rows: int, applied: Applied) -> None:
+    progress = carrying.progress
+    if progress.lag_rows is not None:
+        progress.lag_rows = max(0, progress.lag_rows - rows)
     if carrying.on_page is not None:
         carrying.on_page(rows, applied.written, applied.deleted, applied.failed)
 
@@ -113,7 +119,7 @@ async def remove_absent(carrying: Carrying, position: Position, *, page: int) ->
         return position
     async for keys in ahead(carrying.target.key_pages(size=page)):
         back = {mapping.source_key(key): key for key in keys}
-        present = await carrying.source.present(list(back))
+        present = await carrying.source.present([*filter(is_key, back)])
         work = Work(gone={key: source for source, key in back.items() if source not in present})
         if work.gone:
             work = await carrying.differing(work)

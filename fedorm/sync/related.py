@@ -75,6 +75,8 @@ class Linked:
 
     keys: dict[str, dict[Key, None]] = field(default_factory=dict)
     """By the relationship's name, the values of its remote fields."""
+    emptied: bool = False
+    """Whether all rows of a related table are gone at once."""
 
 
 class Related:
@@ -118,6 +120,9 @@ class Related:
         for link in self.links:
             if link.related.place is not place:
                 continue
+            if change.kind == "truncate":
+                linked.emptied = True
+                return
             keys = linked.keys.setdefault(link.attribute, {})
             # A log may tell of a row that is gone its key alone, and not as what it was before.
             key = dict(zip(change.shape.key, change.key, strict=True)) if change.key else None

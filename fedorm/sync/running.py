@@ -34,6 +34,8 @@ class RuleRunner:
         """Set when it has been told to stop."""
         self._carrying: Carrying | None = None
         self._failures = 0
+        self._synced_at: float | None = None
+        """When it was last synced before the last failure."""
         self._pauses = pauses()
 
     @property
@@ -84,6 +86,8 @@ class RuleRunner:
             except (LeaseLostError, asyncio.CancelledError):
                 raise
             except Exception as error:
+                if progress.last_sync_at != self._synced_at:  # It went well in between.
+                    self._failures, self._synced_at = 0, progress.last_sync_at
                 self._failures += 1
                 progress.errors += 1
                 progress.last_error = f"{type(error).__name__}: {error}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import enum
 import math
-from decimal import Decimal
+from collections.abc import Collection
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +16,17 @@ from sqlalchemy import types as sqltypes
 from fedorm.stores.rows import RowShape, Values
 
 _NUMBERS = (int, float, Decimal)
+_WIDE = Context(prec=200_000)
+"""As many digits as a number can have anywhere: by itself Python rounds to 28, or refuses."""
 
 
 class Sameness:
-    """Compares rows of one shape; ``rounds`` says that moments with more digits than are kept are rounded, not cut."""
+    """Compares rows of one shape; ``rounds`` says that moments with more digits than are kept are rounded, not cut.
 
-    def __init__(self, shape: RowShape, *, rounds: bool) -> None:
+    ``narrow`` are fields of which one side, at least, is a float of 32 bits: it has seven digits.
+    """
+
+    def __init__(self, shape: RowShape, *, rounds: bool, narrow: Collection[str] = ()) -> None:
         self._scales = {
             name: column.type.scale
             for name, column in shape.columns.items()
@@ -28,6 +34,7 @@ class Sameness:
         }
         self._floats = {name for name, column in shape.columns.items() if isinstance(column.type, sqltypes.Float)}
         self._rounds = rounds
+        self._narrow = frozenset(narrow)
 
     def differing(self, wanted: Values, there: Values) -> list[str]:
         """Return the fields whose values mean different things."""
@@ -60,13 +67,18 @@ class Sameness:
 
     def _same_number(self, name: str, wanted: Any, there: Any) -> bool:
         if name in self._floats or isinstance(there, float):
-            # A FLOAT of 32 bits has seven digits.
-            return math.isclose(wanted, there, rel_tol=1e-6) or (math.isnan(wanted) and math.isnan(there))
+            close = 1e-6 if name in self._narrow else 1e-15
+            return math.isclose(wanted, there, rel_tol=close) or (math.isnan(wanted) and math.isnan(there))
         one, other = Decimal(str(wanted)), Decimal(str(there))
         if not (one.is_finite() and other.is_finite()):
             return str(one) == str(other)
         scale = self._scales.get(name)
-        return one == other or (scale is not None and round(one, scale) == round(other, scale))
+        return one == other or (scale is not None and _rounded(one, scale) == _rounded(other, scale))
+
+
+def _rounded(value: Decimal, scale: int) -> Decimal:
+    """Return what databases keep of a number."""
+    return value.quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP, _WIDE)
 
 
 def _in_utc(value: datetime.datetime) -> datetime.datetime:
@@ -83,7 +95,7 @@ def comparable(value: Any) -> Any:
         return _in_utc(value).isoformat()
     if isinstance(value, float | Decimal):
         number = Decimal(str(value))
-        return number.normalize() + 0 if number.is_finite() else str(number)
+        return (number.normalize(_WIDE) if number else Decimal(0)) if number.is_finite() else str(number)
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, BaseModel):

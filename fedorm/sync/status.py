@@ -13,7 +13,12 @@ from fedorm.sync.resolving import ResolvedRule
 
 @dataclass(frozen=True, slots=True)
 class RuleStatus:
-    """One rule. Moments are seconds since 1970, lags how far the target is behind the source."""
+    """One rule. Moments are seconds since 1970, lags how far the target is behind the source.
+
+    ``lag_seconds`` is how old a change was when it was written, or, of a rule that fails, how long ago the target was
+    as the source. ``lag_rows`` are changes that were read from the log and are not committed yet, or rows of a first
+    snapshot or a comparison that are left, at most.
+    """
 
     name: str
     source: str
@@ -67,12 +72,19 @@ def status_of(rule: ResolvedRule, account: Account, letters: int, position: str 
         deleted=account.deleted,
         errors=account.errors,
         dead_letters=letters,
-        lag_seconds=account.lag_seconds,
+        lag_seconds=lag_now(account.state, account.last_sync_at, account.lag_seconds),
         lag_rows=account.lag_rows,
         paused=account.paused,
         owner=account.owner if _is_alive(account) else None,
         last_error=account.lost or account.last_error,
     )
+
+
+def lag_now(state: str, last_sync_at: float | None, lag: float | None) -> float | None:
+    """Return how many seconds a target is behind; it grows as long as a rule fails."""
+    if state not in ("retrying", "failed") or last_sync_at is None:
+        return lag
+    return max(0.0, time.time() - last_sync_at) + (lag or 0.0)
 
 
 def _state(account: Account) -> str:

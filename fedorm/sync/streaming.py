@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
+from typing import NoReturn
 
 from fedorm.exc import FeedLostError, RowError
 from fedorm.stores.feeds import ChangeFeed, Chunk
@@ -26,6 +27,10 @@ def _is_large(chunk: Chunk) -> bool:
     return len(chunk.changes) >= _MANY
 
 
+class _BeginAgainError(Exception):
+    """What is saved by now is where to go on."""
+
+
 class Streamer:
     """Carries out one rule whose strategy is to read the log."""
 
@@ -44,6 +49,7 @@ class Streamer:
         position = await self._carrying.load()
         if position is None or not position.is_of(self._strategy):
             position = await self._begin()
+        failed_at: Position | None = None
         while True:
             try:
                 if position.stage == "snapshot":
@@ -63,8 +69,12 @@ class Streamer:
                     self._carrying.tell_left()  # Of what was deleted meanwhile nothing tells any more.
             except RowError:
                 # A row fails in a transaction that was half written: read again, and written part by part.
+                before, position = failed_at, await self._saved()
+                if before is not None and (before.stage, before.feed) == (position.stage, position.feed):
+                    raise
+                failed_at = position
+            except _BeginAgainError:
                 position = await self._saved()
-                self._touched = Touched()
 
     async def _check(self) -> None:
         """Refuse what a federation may not have seen as it was opened: its tables may have been made since."""
@@ -102,8 +112,8 @@ class Streamer:
     async def _follow(self, position: Position) -> None:
         carrying, feed = self._carrying, self._feed
         assert position.feed is not None
-        carrying.progress.state = "streaming"
-        self._version = position.version
+        carrying.progress.state, carrying.progress.lag_rows = "streaming", 0
+        self._touched, self._version = Touched(), position.version
         confirmed = time.monotonic()
         try:
             async for chunk in self._until_stopped(ahead(feed.stream(position.feed), when=_is_large)):
@@ -142,8 +152,10 @@ class Streamer:
         self._take(chunk)
         self._version += 1
         position = None if chunk.position is None else Position("stream", feed=chunk.position, version=self._version)
-        if touched.emptied and position is None:
+        if (touched.emptied or touched.linked.emptied) and position is None:
             return  # What was in the table goes with the rest of this transaction.
+        if touched.linked.emptied and position is not None:
+            await self._compare_all(position)
         work = await work_of(carrying, touched)
         self._touched = Touched()
         if touched.emptied and position is not None:
@@ -152,15 +164,24 @@ class Streamer:
         if position is not None:
             lag = None if chunk.committed_at is None else time.time() - chunk.committed_at
             carrying.done(lag=lag if chunk.changes else 0.0)
+            carrying.progress.lag_rows = 0
             carrying.progress.position = chunk.position
 
     def _take(self, chunk: Chunk) -> None:
+        progress = self._carrying.progress
+        progress.lag_rows = (progress.lag_rows or 0) + len(chunk.changes)
         related = self._carrying.related
         for change in chunk.changes:
             if change.shape is self._main:
                 self._touched.take(change)
             if related is not None:  # Also one of the main table, where that is related to itself.
                 related.belongs(change, self._touched.linked)
+
+    async def _compare_all(self, position: Position) -> NoReturn:
+        """Go through the source again: which rows had something that is gone now, all at once, nothing tells."""
+        again = replace(position, stage="snapshot", compares=True)
+        await self._carrying.positions.save(None, again, self._carrying.epoch)
+        raise _BeginAgainError
 
     async def _empty(self, position: Position) -> Position:
         """Remove what the source has no more: all rows at once were."""

@@ -35,7 +35,7 @@ from fedorm.sync.resolving import ResolvedRule
 from fedorm.sync.retaining import guard_logs
 from fedorm.sync.rule import SyncRule, hear_for
 from fedorm.sync.running import RuleRunner, leased
-from fedorm.sync.status import RuleStatus, Statuses, named, status_of
+from fedorm.sync.status import RuleStatus, Statuses, lag_now, named, status_of
 from fedorm.sync.strategies import EventDriven
 from fedorm.sync.verifying import Verified, verify
 
@@ -127,6 +127,7 @@ class Sync(ThroughBroker):
         stores, mapping = self._federation.stores, rule.mapping
         target = stores[rule.target.service].row_access(mapping.target)
         target.as_replica = rule.declared.as_replica
+        several = any(one is not rule and one.target.place is rule.target.place for one in self.rules.values())
         return Carrying(
             self._federation,
             rule,
@@ -136,12 +137,9 @@ class Sync(ThroughBroker):
             self.letters(rule),
             epoch,
             progress or Progress(),
-            shared=self._is_shared(rule),
+            shared=several and not rule.declared.owns,
+            is_one_of_several=several,
         )
-
-    def _is_shared(self, rule: ResolvedRule) -> bool:
-        others = (one.target.place for one in self.rules.values() if one is not rule)
-        return not rule.declared.owns and any(place is rule.target.place for place in others)
 
     def letters(self, rule: ResolvedRule) -> DeadLetters:
         """Return the dead letters of a rule."""
@@ -341,7 +339,7 @@ class Sync(ThroughBroker):
             dead_letters=since.dead_letters,
             last_sync_at=progress.last_sync_at or known.last_sync_at,
             last_error=progress.last_error or known.last_error,
-            lag_seconds=progress.lag_seconds,
+            lag_seconds=lag_now(progress.state, progress.last_sync_at, progress.lag_seconds),
             lag_rows=progress.lag_rows,
             position=progress.position or known.position,
         )

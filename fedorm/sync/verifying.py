@@ -11,7 +11,7 @@ from typing import Any, Literal
 from fedorm.stores.rows import Key, Values
 from fedorm.sync.applying import Work
 from fedorm.sync.carrying import Carrying
-from fedorm.sync.keys import key_to_json
+from fedorm.sync.keys import is_key, key_to_json
 from fedorm.sync.passes import ahead, works
 from fedorm.sync.sameness import comparable
 
@@ -76,7 +76,7 @@ class _Verifying:
         found.rows += rows
         found.ranges += 1
         found.failed += sum(one.error is not None for one in work.outcomes.values())
-        there = await carrying.target.read([*work.outcomes, *work.gone])
+        there = await carrying.target.read(work.keys())
         if not work.gone and _digest({k: one.values for k, one in work.outcomes.items()}) == _digest(
             {key: _like(there.get(key), one.values) for key, one in work.outcomes.items()}
         ):
@@ -101,7 +101,7 @@ class _Verifying:
 
     async def _count(self, work: Work) -> None:
         carrying, found = self._carrying, self._found
-        there = await carrying.target.read([*work.outcomes, *work.gone])
+        there = await carrying.target.read(work.keys())
         ignored = carrying.rule.declared.on_delete == "ignore"
         for key, outcome in work.outcomes.items():
             row = there.get(key)
@@ -125,7 +125,7 @@ class _Verifying:
         carrying = self._carrying
         mapping = carrying.rule.mapping
         back = {mapping.source_key(key): key for key in keys}
-        present = await carrying.source.present(list(back))
+        present = await carrying.source.present([*filter(is_key, back)])
         absent = [key for key in back if key not in present]
         if absent:
             await self._settle(await self._left(await carrying.work_of_keys(absent)))

@@ -26,7 +26,7 @@ class Writer:
             alike.setdefault(frozenset(row), []).append(row)
         for fields, rows in alike.items():
             await self._access(fields).write(handle, Block(upserts=rows), version=version)
-        rest = Block(changes=block.changes, deletes=block.deletes)
+        rest = Block(changes=block.changes, deletes=block.deletes, only=block.only)
         if len(rest):
             await self._target.write(handle, rest, version=version)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from fedorm import ConfigurationError, Federation
+from fedorm import ConfigurationError, Federation, FederationOpenError, ServiceUnavailableError, TLSError
 from fedorm.cli.app import app
 from fedorm.config import ServiceSettings
 from fedorm.stores.elasticsearch import ElasticsearchStore
@@ -21,7 +22,9 @@ from fedorm.stores.findings import Needs
 from fedorm.testing.compliance import Feature, Gap, Lost, Outage, Refused, ServerOutage, StoreSuite
 from fedorm.testing.servers import ElasticsearchServer
 from fedorm.testing.servers.processes import free_port
+from fedorm.testing.tls import make_certificates
 from tests.stores.searched import VolumeText
+from tests.sync.proxy import Proxy
 
 IS_ELASTICS = "FEDORM_TEST_ELASTICSEARCH_URL" in os.environ
 """Whether the tests were given a server: it is Elastic's then, and not noida-db."""
@@ -110,3 +113,35 @@ def test_addresses() -> None:
     ) as raised:
         store("elasticsearch://me:secret@a?refresh=soon")
     assert "secret" not in str(raised.value)
+
+
+async def test_tls(tmp_path: Path, elasticsearch_url: str) -> None:
+    """The right authority, and a client's certificate, are taken; others, no certificate, and plain text are not.
+
+    The server speaks no TLS: before it stands a proxy that does.
+    """
+    made = make_certificates(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(made.ca))
+    context.load_cert_chain(made.server_cert, made.server_key)
+
+    async def opens(url: str, tls: Any) -> type[BaseException] | None:
+        with_password = url.replace("://", "://me:hidden@")
+        try:
+            async with Federation({"vault": {"url": with_password, "tls": tls, "connect_timeout": 2}}):
+                return None
+        except FederationOpenError as error:
+            told.append(str(error))
+            return type(error.failures["vault"])
+
+    told: list[str] = []
+    ca, client = {"ca": str(made.ca)}, {"cert": str(made.client_cert), "key": str(made.client_key)}
+    async with Proxy(elasticsearch_url, context) as proxy:
+        assert await opens(proxy.url, ca) is None
+        assert await opens(proxy.url, {"verify": False}) is None
+        assert await opens(proxy.url, {"ca": str(made.other_ca)}) is TLSError
+        assert await opens(proxy.url.replace("search:", "search+https:"), None) is TLSError
+        assert await opens(proxy.url, None) is ServiceUnavailableError
+        context.verify_mode = ssl.CERT_REQUIRED
+        assert await opens(proxy.url, ca | client) is None
+        assert await opens(proxy.url, ca) is not None
+    assert [text for text in told if "hidden" in text] == []

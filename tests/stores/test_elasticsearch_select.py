@@ -31,7 +31,9 @@ def at(microsecond: int) -> datetime.datetime:
 VOLUMES = [
     VolumeText(id=1, title="The Shoe", note="plain", isbn="b", pages=10, price=Decimal("1.50"), rating=0.1, sold=True),
     VolumeText(id=2, title="Shoe", note="The Shoe", isbn="B", pages=20, price=Decimal("1.5"), rating=-2.5, sold=False),
-    VolumeText(id=3, title="shoe", note="", isbn="", price=Decimal("0.1000000000000000055"), tags=["a", "b"]),
+    VolumeText(
+        id=3, title="shoe", note="", isbn="", price=Decimal("0.1000000000000000055"), rating=-0.0, tags=["a", "b"]
+    ),
     VolumeText(id=4, title="x" * 9000, note="y" * 9000 + "*?", isbn="a*c?", pages=-(2**31), printed=at(123_456)),
     VolumeText(id=5, title="five", printed=at(123_999), batch=KEY, place=Place(city="Bonn", opened="2024-05-01")),
     VolumeText(id=6, title="six", printed=at(124_000), tags=[], place=Place(city="bonn")),
@@ -78,6 +80,9 @@ CONDITIONS: dict[str, tuple[Any, list[int], int]] = {
     "outside": (not_(C.pages.between(11, 20)), [1, 4], 2),
     "a decimal": (C.price == Decimal("1.500"), [1, 2], 2),
     "a float": (C.rating >= 0.1, [1], 1),
+    "a zero below zero": (C.rating == 0, [3], 1),
+    "from zero on": (C.rating >= 0, [1, 3], 2),
+    "down to zero": (C.rating <= -0.0, [2, 3], 2),
     "true": (C.sold.is_(True), [1], 1),
     "not true": (C.sold.is_not(True), [2, 3, 4, 5, 6, 7], 6),
     "a time": (C.printed == at(123_999), [5], 2),

@@ -262,8 +262,9 @@ async def test_a_slot_that_was_given_up(server: PostgreSQLServer) -> None:
         start = await feed.create()
         await logged.alone("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
         await logged.ask("SELECT pg_reload_conf()")
-        safe = (await feed.retained()).safe_bytes
-        assert safe is not None
+        async with asyncio.timeout(PATIENCE):  # A server reads its settings anew when it comes to it.
+            while (await feed.retained()).safe_bytes is None:
+                await asyncio.sleep(0.02)
         for _ in range(3):
             await logged.run(
                 "INSERT INTO logged_lines SELECT n FROM generate_series(1, 1000) n", "TRUNCATE logged_lines"

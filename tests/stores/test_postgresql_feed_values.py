@@ -40,7 +40,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import DOMAIN, HSTORE, INET, INT4RANGE, JSONB, TSTZRANGE, Range
 from sqlalchemy.types import TypeEngine
 
-from fedorm.exc import StoreError
+from fedorm.exc import RowError
 from fedorm.testing.compliance.rows import SampleRow
 from fedorm.testing.compliance.values import CASES, Case, Color, exactly
 from fedorm.testing.compliance.values import Feature as F
@@ -214,12 +214,14 @@ async def test_generated_columns(logged: Logged) -> None:
     ids=["a date", "a name"],
 )
 async def test_what_python_has_no_value_for(logged: Logged, kind: Any, written: str) -> None:
-    """The error says of which table, and that it is no matter of the connection."""
+    """It is left out, as what is not logged, and reading the row says that it is the row's fault."""
     odd = table("logged_odd", Column("id", Integer, primary_key=True), Column("value", kind))
     await logged.make(odd)
     feed = logged.feed("odd", odd)
     position = await feed.create()
-    await logged.run(f"INSERT INTO logged_odd VALUES (1, '{written}')")
-    with pytest.raises(StoreError, match=r"'logged'.*logged.logged_odd: a value cannot be read") as raised:
-        await read(feed, position, 1)
-    assert type(raised.value) is StoreError
+    await logged.run("ALTER TABLE logged_odd REPLICA IDENTITY FULL", "INSERT INTO logged_odd VALUES (1, NULL)")
+    await logged.run(f"UPDATE logged_odd SET value = '{written}'")
+    found = [change for one in await read(feed, position, 2) for change in one.changes]
+    assert [one.values for one in found] == [{"id": 1, "value": None}, {"id": 1}]
+    with pytest.raises(RowError, match=r"logged_odd: .*Error: a value cannot be read"):
+        await logged.store.row_access(feed.shapes[0]).read([(1,)])

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 
 class Proxy:
-    """Stands before the server of a URL; ``url`` is the same through the proxy."""
+    """Stands before the server of a URL; ``url`` is the same through the proxy. ``tls``: those who connect encrypt."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
+        self._url, self._tls = url, tls
         found = re.search(r"@?(127\.0\.0\.1|localhost):(\d+)", url)
         assert found is not None, url
         self._port = int(found.group(2))
@@ -33,7 +34,7 @@ class Proxy:
         return f"{self._url[: self._span[0]]}{port}{self._url[self._span[1] :]}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(

@@ -1,237 +1,32 @@
-"""Rules that go through a broker: whoever dies in between, each target comes to what its source has."""
+"""Rules that go through a broker: the order of a key's changes, all rows at once, and how both halves are started."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime
-import functools
-import json
-import math
 import os
-import random
 import secrets
 import signal
 import sys
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from beanie import PydanticObjectId
-from pydantic import BaseModel
-from sqlalchemy import JSON, BigInteger, DateTime, Numeric, String, insert, text, update
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import insert, update
 
-from fedorm import ConfigurationError, FederatedBase, FederatedDocument, Federation
-from fedorm.sync import CDC, SyncRule
-from fedorm.sync.brokers.channels import Channel, channels_of
+from fedorm import Federation
 from fedorm.sync.brokers.consuming import MessageApplier
-from fedorm.sync.brokers.encoding import RowEncoding
 from fedorm.sync.brokers.messages import Message
-from fedorm.sync.errors import LeaseLostError, SyncRuleError
-from fedorm.sync.shapes import side_of
+from fedorm.sync.errors import LeaseLostError
 from fedorm.testing.plugin import FreshDatabase
-from fedorm.testing.servers import PostgreSQLServer
-from tests.sync.broker_child import LEASE, rules_of
-from tests.sync.histories import History
-from tests.sync.ledgers import FIELDS, HAS_CLICKHOUSE, source_model, target_model
-from tests.sync.watching import PATIENCE, as_kept_by, rows_of, until, until_equal
+from tests.sync.watching import rows_of, until
+from tests.sync.waves import Wave, WaveCopy, another, during, equal, execute, holds, some, through, waves, write
 from tests.test_docs_pages import blocks
 from tests.test_readme import run
 
-
-class Wave(FederatedBase):
-    __service__ = "wave_shore"
-    __tablename__ = "waves"
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    name: Mapped[str] = mapped_column(String(100))
-    number: Mapped[int] = mapped_column(BigInteger)
-
-
-class WaveCopy(FederatedBase):
-    __service__ = "wave_beach"
-    __tablename__ = "wave_copies"
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    name: Mapped[str] = mapped_column(String(5))
-    number: Mapped[int] = mapped_column(BigInteger)
-
-
-@pytest.fixture
-def through() -> str:
-    """A stream of a test's own."""
-    return f"SYNC_{secrets.token_hex(5)}"
-
-
-@asynccontextmanager
-async def waves(fresh_database: FreshDatabase, through: str, **options: Any) -> AsyncIterator[Federation]:
-    urls = {"wave_shore": fresh_database("postgresql"), "wave_beach": fresh_database("postgresql")}
-    async with Federation(urls) as fed:
-        fed.sync.lease = LEASE
-        strategy = CDC(through=through, partitions=4)
-        fed.sync.add(SyncRule(source=Wave, to=WaveCopy, strategy=strategy, name="waves", **options))
-        await fed.create_all()
-        yield fed
-
-
-@asynccontextmanager
-async def during(*work: Any) -> AsyncIterator[None]:
-    """Carry something out as long as the block runs."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        yield
-        for task in tasks:
-            assert not task.done(), task.exception()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def equal(fed: Federation) -> dict[Any, dict[str, Any]]:
-    return await until_equal(lambda: rows_of(fed, Wave), lambda: rows_of(fed, WaveCopy))
-
-
-def some(ids: Any, **values: Any) -> list[dict[str, Any]]:
-    return [{"id": id, "name": "wave", "number": 0, **values} for id in ids]
-
-
-async def write(fed: Federation, statement: Any, *rows: Any) -> None:
-    async with fed.session() as session:
-        await session.execute(statement, *rows)
-        await session.commit()
-
-
-# -- processes that are killed
-
-
-class Processes:
-    """Publishers and appliers of a test."""
-
-    def __init__(self, broker: str, order: dict[str, Any]) -> None:
-        self._broker, self._order = broker, json.dumps(order)
-        self._running: dict[str, list[asyncio.subprocess.Process]] = {"publish": [], "apply": []}
-
-    async def start(self, role: str) -> None:
-        words = [sys.executable, "-m", "tests.sync.broker_child", role, self._broker, self._order]
-        process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
-        self._running[role].append(process)
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"started\n"
-
-    async def kill(self, role: str) -> None:
-        process = self._running[role].pop(0)
-        process.send_signal(signal.SIGKILL)
-        await process.wait()
-
-    async def stop(self, role: str) -> None:
-        process = self._running[role].pop(0)
-        process.send_signal(signal.SIGTERM)
-        await process.wait()
-
-    async def end(self) -> None:
-        for role, processes in self._running.items():
-            while processes:
-                await self.kill(role)
-
-
-async def _killed_amid(
-    broker: str,
-    through: str,
-    urls: dict[str, str],
-    source: str,
-    targets: list[str],
-    transactions: int,
-    *,
-    gently: bool = False,
-) -> None:
-    near = source_model(source, events=False)
-    order = {"urls": urls, "source": source, "targets": targets, "through": through}
-    processes = Processes(broker, order)
-    async with Federation(urls) as fed:
-        for rule in rules_of(source, *targets, through=through):
-            fed.sync.add(rule)
-        await fed.create_all()
-        history = History(fed, near, source, random.Random(through), big=1_000)
-        await history.fill(1_000)
-        try:
-            appliers = ["apply"] if gently else ["apply", "apply"]
-            await asyncio.gather(*(processes.start(role) for role in ["publish", *appliers]))
-            writing = asyncio.create_task(history.write(writers=3, transactions=transactions))
-            for role in ("apply", "publish", "apply"):
-                await asyncio.sleep(1.0)
-                await (processes.stop(role) if gently and role == "apply" else processes.kill(role))
-                await processes.start(role)
-            await writing
-            for kind in targets:
-                fields = [name for name in FIELDS if kind != "clickhouse" or name != "extra"]
-                read = functools.partial(_read, fed, (source, kind), fields)
-                there, here = functools.partial(read, near), functools.partial(read, target_model(kind))
-                # SecantusDB keeps what a killed applier had in hand locked for a minute.
-                rows = await until_equal(there, here, patience=4 * PATIENCE)
-                verified = await fed.sync.verify(f"{through}_{kind}")
-                assert (verified.equal, verified.rows, verified.differences) == (True, len(rows), [])
-                assert await fed.sync.dead_letters(f"{through}_{kind}") == []
-        finally:
-            await processes.end()
-
-
-async def _read(fed: Federation, kinds: tuple[str, str], fields: list[str], model: type) -> dict[Any, Any]:
-    return as_kept_by(kinds, await rows_of(fed, model), fields)
-
-
-def _urls(fresh_database: FreshDatabase, source: str, targets: list[str]) -> dict[str, str]:
-    models = {source_model(source, events=False): source} | {target_model(kind): kind for kind in targets}
-    urls = {model.__service__: fresh_database(kind) for model, kind in models.items()}
-    if source == "mongodb":
-        urls["ledger_accounts"] = fresh_database("postgresql")
-    return urls
-
-
-TARGETS = ["postgresql", "clickhouse"] if HAS_CLICKHOUSE else ["postgresql"]
-
-
-@pytest.mark.timeout(300)
-async def test_nobody_is_missed_who_dies(
-    nats_url: str, through: str, fresh_database: FreshDatabase, no_stray_tasks: None
-) -> None:
-    """Appliers and the publisher are killed while writers go on: both targets come to the source's rows."""
-    urls = _urls(fresh_database, "postgresql", TARGETS)
-    await _killed_amid(nats_url, through, urls, "postgresql", TARGETS, 25)
-
-
-@pytest.mark.timeout(300)
-async def test_nobody_is_missed_in_kafka(
-    kafka_url: str, through: str, fresh_database: FreshDatabase, no_stray_tasks: None
-) -> None:
-    """The same over Kafka, with one applier at a time, which says when it goes: the server here needs that."""
-    urls = _urls(fresh_database, "postgresql", ["postgresql"])
-    await _killed_amid(kafka_url, through, urls, "postgresql", ["postgresql"], 8, gently=True)
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(("source", "target"), [("mongodb", "mongodb"), ("mysql", "postgresql")])
-async def test_rows_of_other_stores(
-    source: str, target: str, nats_url: str, through: str, fresh_database: FreshDatabase, no_stray_tasks: None
-) -> None:
-    """Documents, and rows of MySQL, are after a broker what they were before."""
-    await _killed_amid(nats_url, through, _urls(fresh_database, source, [target]), source, [target], 8)
+__all__ = ["through"]
 
 
 # -- order
-
-
-async def execute(fed: Federation, service: str, *statements: str) -> Any:
-    """Execute SQL in a service, and return the last one's rows."""
-    async with fed.session() as session:
-        for statement in statements:
-            result = await session.execute(text(statement), bind_arguments={"service": service})
-        rows = result.all() if result.returns_rows else None
-        await session.commit()
-    return rows
 
 
 LOGGED = (
@@ -261,20 +56,6 @@ async def test_changes_of_a_key_keep_their_order(
     assert {id: numbers[-1] for id, numbers in by_key.items()} == {n % 10: n for n in range(291, 301)}
     assert all(numbers == sorted(numbers) for numbers in by_key.values())
     assert len(log) > 20
-
-
-def urls_of(fed: Federation) -> dict[str, str]:
-    stores = cast("dict[str, Any]", fed.stores)
-    return {name: store.url.render_as_string(hide_password=False) for name, store in stores.items()}
-
-
-@asynccontextmanager
-async def another(fed: Federation) -> AsyncIterator[Federation]:
-    """A federation of the same services and rules, as another process has."""
-    async with Federation(urls_of(fed)) as other:
-        other.sync.lease = LEASE
-        other.sync.add(fed.sync.rule("waves").declared)
-        yield other
 
 
 async def test_what_is_older_is_not_written(
@@ -308,11 +89,7 @@ async def test_a_row_that_is_told_by_half_is_read(
         await write(fed, insert(Wave), [*some([1], name="x" * 2_000_000), *some([2])])
         async with during(fed.sync.publish(nats_url), fed.sync.apply(nats_url)):
             wanted = {row["id"]: row for row in [*some([1], name="2000"), *some([2], name="0")]}
-            await until(lambda: _is(fed, wanted))
-
-
-async def _is(fed: Federation, wanted: dict[Any, Any]) -> bool:
-    return await rows_of(fed, WaveCopy) == wanted
+            await until(lambda: holds(fed, wanted))
 
 
 # -- all rows at once
@@ -361,7 +138,7 @@ async def test_filling_a_target_that_has_rows(
         await write(fed, insert(Wave), some(range(10)))
         await write(fed, insert(WaveCopy), some([3, 5, 20], number=5))
         async with during(fed.sync.publish(nats_url), fed.sync.apply(nats_url)):
-            await until(lambda: _is(fed, {row["id"]: row for row in some([0, 1, 2, 4, 5, 6, 7, 8, 9])}))
+            await until(lambda: holds(fed, {row["id"]: row for row in some([0, 1, 2, 4, 5, 6, 7, 8, 9])}))
 
 
 async def test_what_is_kept_of_a_rule_is_lost(
@@ -380,182 +157,7 @@ async def test_what_is_kept_of_a_rule_is_lost(
             assert {row["number"] for row in (await equal(fed)).values()} == {2}
 
 
-# -- what fails
-
-
-async def test_rows_that_the_target_refuses(
-    nats_url: str, through: str, fresh_database: FreshDatabase, no_stray_tasks: None
-) -> None:
-    """They are put aside alone, and settled by a later change, whichever process writes that."""
-    async with waves(fresh_database, through) as fed, another(fed) as other:
-        await write(fed, insert(Wave), [*some(range(20)), *some([20, 21], name="too long")])
-        async with during(fed.sync.publish(nats_url)):
-            async with during(fed.sync.apply(nats_url)):
-                await until(lambda: _is(fed, {row["id"]: row for row in some(range(20))}))
-                letters = await until(lambda: _letters(fed, 2))
-            assert sorted(letter.key for letter in letters) == [[20], [21]]
-            await write(fed, update(Wave).where(Wave.id == 20).values(name="short"))
-            async with during(other.sync.apply(nats_url)):
-                letters = await until(lambda: _letters(fed, 1))
-            assert [letter.key for letter in letters] == [[21]]
-            assert (await rows_of(fed, WaveCopy))[20] == some([20], name="short")[0]
-
-
-async def _letters(fed: Federation, number: int) -> Any:
-    letters = await fed.sync.dead_letters("waves")
-    return letters if len(letters) == number else None
-
-
-async def test_a_target_that_is_down(nats_url: str, through: str, no_stray_tasks: None) -> None:
-    """Messages come again until they are written; no row is put aside for that."""
-    with PostgreSQLServer() as near, PostgreSQLServer() as far:
-        async with Federation({"wave_shore": near.url(), "wave_beach": far.url()}) as fed:
-            fed.sync.lease = LEASE
-            fed.sync.add(SyncRule(source=Wave, to=WaveCopy, strategy=CDC(through=through, partitions=2), name="waves"))
-            await fed.create_all()
-            async with during(fed.sync.publish(nats_url), fed.sync.apply(nats_url)):
-                await write(fed, insert(Wave), some(range(100)))
-                await equal(fed)
-                await asyncio.to_thread(far.kill)
-                await write(fed, update(Wave).values(number=1))
-                await until(lambda: _failing(fed))
-                await asyncio.to_thread(far.restart)
-                await equal(fed)
-            assert await fed.sync.dead_letters("waves") == []
-
-
-async def _failing(fed: Federation) -> Any:
-    (account,) = [await fed.sync.accounts(fed.sync.rule("waves")).get("waves")]
-    return account is not None and "wave_beach" in (account.last_error or "")
-
-
-async def test_a_paused_rule(nats_url: str, through: str, fresh_database: FreshDatabase, no_stray_tasks: None) -> None:
-    """Neither half goes on until it is resumed."""
-    async with waves(fresh_database, through) as fed:
-        await fed.sync.pause("waves")
-        await write(fed, insert(Wave), some(range(10)))
-        async with during(fed.sync.publish(nats_url), fed.sync.apply(nats_url)):
-            await asyncio.sleep(1.0)
-            assert await rows_of(fed, WaveCopy) == {}
-            await fed.sync.resume("waves")
-            assert len(await equal(fed)) == 10
-
-
-async def test_another_number_of_partitions(
-    nats_url: str, through: str, fresh_database: FreshDatabase, no_stray_tasks: None
-) -> None:
-    """It is refused while messages of the old ones wait, which newer ones would overtake."""
-    async with waves(fresh_database, through) as fed, another(fed) as other:
-        await write(fed, insert(Wave), some(range(10)))
-        async with during(fed.sync.publish(nats_url)):
-            await until(lambda: _streams(fed))
-        fewer = replace(fed.sync.rule("waves").declared, strategy=CDC(through=through, partitions=2))
-        async with Federation(urls_of(fed)) as third:
-            third.sync.lease = LEASE
-            third.sync.add(fewer)
-            channel = channels_of(nats_url, third.sync.rule("waves"), lease=LEASE)
-            with pytest.raises(
-                SyncRuleError, match=r"has 4 partitions .* partitions=2: 4 messages of those have to be"
-            ):
-                await opened(channel())
-            async with during(other.sync.apply(nats_url)):
-                await equal(fed)
-            await write(fed, update(Wave).values(number=2))
-            async with during(third.sync.publish(nats_url), third.sync.apply(nats_url)):
-                await equal(fed)
-
-
-async def opened(channel: Channel) -> None:
-    try:
-        await channel.open(publishes=True)
-    finally:
-        await channel.close()
-
-
-async def _streams(fed: Federation) -> bool:
-    (status,) = await fed.sync.status()
-    return status.state == "streaming"
-
-
-async def test_what_is_refused(nats_url: str, fresh_database: FreshDatabase) -> None:
-    """Rules are carried out by what they are declared for, over brokers that keep an order."""
-    async with waves(fresh_database, "S") as fed:
-        with pytest.raises(SyncRuleError, match=r"'waves' goes through a broker: it is carried out by  publish\(\)"):
-            await fed.sync.run(["waves"])
-        with pytest.raises(SyncRuleError, match="no sync rule to carry out"):
-            await fed.sync.run()
-        with pytest.raises(ConfigurationError, match=r"redis://.*: rules go through NATS or Kafka"):
-            await fed.sync.apply("redis://:hidden@h")
-    with pytest.raises(SyncRuleError, match="up to 50 letters"):
-        CDC(through="a.b")
-
-
-# -- values
-
-
-class Odd(FederatedBase):
-    __service__ = "odd_values"
-    __tablename__ = "odd_values"
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    amount: Mapped[Decimal | None] = mapped_column(Numeric(30, 10))
-    ratio: Mapped[float | None]
-    at: Mapped[datetime.datetime | None] = mapped_column(DateTime(timezone=True))
-    day: Mapped[datetime.date | None]
-    wait: Mapped[datetime.timedelta | None]
-    raw: Mapped[bytes | None]
-    extra: Mapped[Any | None] = mapped_column(JSON)
-
-
-class Leaf(BaseModel):
-    at: datetime.datetime
-    cents: Decimal
-
-
-class OddDocument(FederatedDocument):
-    __service__ = "odd_documents"
-    leaves: list[Leaf] = []
-    anything: Any = None
-    size: float | None = None
-
-    class Settings:
-        name = "odd"
-
-
-async def test_values_of_columns_stay_what_they_are(fresh_database: FreshDatabase) -> None:
-    """What is read from a message is what a model holds."""
-    async with Federation({"odd_values": fresh_database("postgresql")}) as fed:
-        encoding = RowEncoding(side_of(Odd, {}, rule="r").whole, fed.stores["odd_values"])
-        row = {
-            "id": uuid.UUID(int=7),
-            "amount": Decimal("1.2500000000"),
-            "ratio": math.inf,
-            "at": datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=datetime.UTC),
-            "day": datetime.date(2026, 1, 2),
-            "wait": datetime.timedelta(days=-3, microseconds=1),
-            "raw": b"\x00\xff",
-            "extra": {"ü": [1, None, 2.5]},
-        }
-        line = encoding.row(row)
-        assert line is not None
-        assert encoding.values(list(encoding.shape.fields), json.loads(line)) == row
-        empty = dict.fromkeys(row) | {"id": row["id"]}
-        assert encoding.values(list(encoding.shape.fields), json.loads(encoding.row(empty) or b"")) == empty
-
-
-async def test_values_of_documents_stay_what_they_are(fresh_database: FreshDatabase) -> None:
-    """Also where the class does not say what they are."""
-    async with Federation({"odd_documents": fresh_database("mongodb")}) as fed:
-        encoding = RowEncoding(side_of(OddDocument, {}, rule="r").whole, fed.stores["odd_documents"])
-        moment = datetime.datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=datetime.UTC)
-        row = {
-            "id": PydanticObjectId("0123456789abcdef01234567"),
-            "leaves": [Leaf(at=moment, cents=Decimal("1.50"))],
-            "anything": {"at": moment, "$is": ["x"], "raw": b"\x00", "of": [Decimal("2.0"), uuid.UUID(int=3)]},
-            "size": 2.5,
-        }
-        line = encoding.row(row)
-        assert line is not None
-        assert encoding.values(list(encoding.shape.fields), json.loads(line)) == row
+# -- how both halves are started
 
 
 def test_the_page(tmp_path: Path, nats_url: str, fresh_database: FreshDatabase) -> None:
@@ -603,7 +205,7 @@ async def test_on_the_command_line(tmp_path: Path, nats_url: str, fresh_database
 
 ROLLING = """
 from fedorm.sync import CDC, sync_hook
-from tests.sync.test_brokers import Wave, WaveCopy
+from tests.sync.waves import Wave, WaveCopy
 
 @sync_hook(source=Wave, to=WaveCopy, strategy=CDC(through="{through}", partitions=2))
 def rolling(wave):

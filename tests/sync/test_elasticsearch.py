@@ -15,6 +15,7 @@ from elasticsearch.dsl import Keyword
 
 from fedorm import FederatedSearchDocument, Federation
 from fedorm.exc import RowError
+from fedorm.stores.elasticsearch_rows import ROOM
 from fedorm.stores.rows import Block, RowAccess
 from fedorm.sync import CDC, Batch, EventDriven, RealTime, SyncRule
 from fedorm.sync.shapes import side_of
@@ -134,6 +135,22 @@ async def test_an_older_change_that_comes_later_never_wins(fed: Federation) -> N
     assert await access.count() == 0
 
 
+async def test_a_session_changes_what_a_rule_has_written(fed: Federation) -> None:
+    """Each change counts as one of the document; the rule's next one is newer all the same, and its last one older."""
+    access = access_to(fed)
+    await access.write(None, Block(upserts=[row(1, "old"), row(2, "old")]), version=5)
+    async with fed.session() as session:
+        for key in (1, 2):
+            document = await session.get(LedgerText, key)
+            for number in range(3):
+                document.name = f"by hand {number}"
+                await session.commit()
+    await access.write(None, Block(upserts=[row(1, "old"), row(2, "old")]), version=5)
+    await access.write(None, Block(upserts=[row(2, "new")]), version=6)
+    found = await access.read([(1,), (2,)])
+    assert [one["name"] for one in found.values()] == ["by hand 2", "new"]
+
+
 async def test_a_deletion_has_a_version(fed: Federation) -> None:
     """It is sent with it, to a server that keeps it for an hour; noida-db forgets it at once."""
     access = access_to(fed)
@@ -141,8 +158,10 @@ async def test_a_deletion_has_a_version(fed: Federation) -> None:
     client, index = store.client(sync=False), store.index_of(LedgerText)
     await access.write(None, Block(upserts=[row(1, "old")]), version=5)
     await access.write(None, Block(deletes=[(1,)]), version=7)
-    answer = await client.options(ignore_status=404).delete(index=index, id="1", version=7, version_type="external_gte")
-    assert (answer["result"], answer["_version"]) == ("not_found", 7)
+    answer = await client.options(ignore_status=404).delete(
+        index=index, id="1", version=7 * ROOM, version_type="external_gte"
+    )
+    assert (answer["result"], answer["_version"]) == ("not_found", 7 * ROOM)
     settings = await client.indices.get_settings(index=index, flat_settings=True)
     assert settings[index]["settings"]["index.gc_deletes"] == "1h"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from sqlalchemy import select, update
 from fedorm import Federation, telemetry
 from fedorm.sync.accounts import wish
 from fedorm.sync.status import RuleStatus
+from fedorm.sync.strategies import CDC
 from tests.cli.mirrors import ArchivedLetter, SentLetter
+from tests.sync.parts import Deal, add, federation, rule, run_sql
 
 client = pytest.importorskip("prometheus_client")
 
@@ -61,6 +64,8 @@ def metrics(registry: Any) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for family in registry.collect():
         for sample in family.samples:
+            if sample.name == "fedorm_sync_state":
+                assert sample.labels.pop("state") in ("waiting", "running", "stopped", "new")
             if sample.name.startswith("fedorm_sync_") and not sample.name.endswith("_created"):
                 assert sample.labels.keys() == LABELS.keys()
                 if sample.labels["rule"] == "letters":
@@ -79,12 +84,15 @@ async def test_metrics(office: Federation) -> None:
         await until(lambda: here(office).dead_letters == 1)
         found = metrics(registry)
     status = here(office)
+    assert found.pop("fedorm_sync_state") == {"letters": 1}
     assert found.keys() == {
         "fedorm_sync_synced_total", "fedorm_sync_deleted_total", "fedorm_sync_errors_total",
-        "fedorm_sync_dead_letters", "fedorm_sync_lag_seconds", "fedorm_sync_last_sync_timestamp_seconds",
+        "fedorm_sync_dead_letters", "fedorm_sync_lag_seconds", "fedorm_sync_lag_rows",
+        "fedorm_sync_last_sync_timestamp_seconds",
     }  # fmt: skip
     assert all(values.keys() == {"letters"} for values in found.values())
-    assert {name: values["letters"] for name, values in found.items() if "second" not in name} == {
+    counted = {name: values["letters"] for name, values in found.items() if not re.search("_lag_|second", name)}
+    assert counted == {
         "fedorm_sync_synced_total": 2, "fedorm_sync_deleted_total": 0, "fedorm_sync_errors_total": 1,
         "fedorm_sync_dead_letters": 1,
     }  # fmt: skip
@@ -192,3 +200,37 @@ async def test_a_backfill_that_was_killed_holds_a_rule_for_a_lease(office: Feder
         await until(lambda: here(office).dead_letters == 1)
     said = next(one for one in await office.sync.status() if one.name == "letters")
     assert (said.paused, said.synced) == (False, 2)
+
+
+async def test_how_far_behind_a_rule_is(fresh_database: Callable[[str], str]) -> None:
+    """In rows that are left to be written, and in seconds, which become more as long as nothing can be."""
+    gate = asyncio.Event()
+
+    async def held(row: Any) -> Any:
+        await gate.wait()
+        return row
+
+    urls = {name: fresh_database("postgresql") for name in ("parts_near", "parts_far")}
+    async with federation(urls, rule(CDC(page=10), transform=held)) as fed:
+        await add(fed, *[Deal(id=number) for number in range(25)])
+
+        def now() -> RuleStatus:
+            return next(one for one in fed.sync.status() if one.name == "facts")
+
+        async with fed.sync.running():
+            await until(lambda: (now().state, now().lag_rows) == ("snapshot", 25))
+            gate.set()
+            await until(lambda: (now().state, now().lag_rows) == ("streaming", 0))
+            gate.clear()
+            await add(fed, *[Deal(id=number) for number in range(30, 35)])
+            await until(lambda: now().lag_rows == 5)
+            async with asyncio.timeout(60):
+                while [one.lag_rows for one in await fed.sync.status() if one.name == "facts"] != [5]:
+                    await asyncio.sleep(0.05)
+            gate.set()
+            await until(lambda: now().lag_rows == 0)
+            await run_sql(fed, "parts_far", "DROP TABLE purchase_facts")
+            await add(fed, Deal(id=40))
+            await until(lambda: now().state in ("retrying", "failed"))
+            before = now().lag_seconds or 0.0
+            await until(lambda: (now().lag_seconds or 0.0) > before)

@@ -13,6 +13,7 @@ from sqlalchemy import ForeignKey, Numeric, String, select, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fedorm import Federated, FederatedBase, FederatedDocument, Federation, federated_relationship
+from fedorm.exc import FeedLostError
 from fedorm.sync import CDC, SyncRule, SyncRuleError
 
 SERVICES = ("baskets", "basket_owners", "basket_views")
@@ -122,6 +123,28 @@ async def test_a_row_follows_what_belongs_to_it(shop: Federation) -> None:
             await session.commit()
         await until(shop, {2: (None, 20, None)})
     assert (await shop.sync.verify("baskets")).equal
+
+
+async def test_all_that_belongs_to_rows_is_gone_at_once(shop: Federation) -> None:
+    """TRUNCATE names no rows: those that had some follow nevertheless, and so does what comes after it."""
+    await identify(shop, "FULL")
+    async with shop.session() as session:
+        session.add_all([BasketOwner(id=1, name="Ada"), Basket(id=1, owner_id=1), Basket(id=2, owner_id=1)])
+        session.add_all([BasketItem(id=1, basket_id=1, price=10), BasketItem(id=2, basket_id=2, price=5)])
+        await session.commit()
+    shop.sync.add(RULE)
+    with pytest.raises(FeedLostError, match=r"no position in the logs of basket_owners, baskets: .* sync backfill"):
+        await shop.sync.feed(shop.sync.rule("baskets")).backlog("0/1573178")
+    async with shop.sync.running():
+        await until(shop, {1: ("Ada", 10, None), 2: ("Ada", 5, None)})
+        async with shop.session() as session:
+            await session.execute(text("TRUNCATE items"), bind_arguments={"service": "baskets"})
+            session.add(BasketItem(id=3, basket_id=2, price=1))
+            await session.commit()
+            await until(shop, {1: ("Ada", 0, None), 2: ("Ada", 1, None)})
+            (await session.get_one(BasketOwner, 1)).name = "Eve"
+            await session.commit()
+        await until(shop, {1: ("Eve", 0, None), 2: ("Eve", 1, None)})
 
 
 async def test_a_log_that_does_not_tell_whose_a_row_was(shop: Federation) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import String, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fedorm import FederatedBase, Federation
-from fedorm.sync import CDC, EventDriven, SyncRule, SyncRuleError
+from fedorm import FederatedBase, FederatedDocument, FederatedSearchDocument, Federation
+from fedorm.sync import CDC, EventDriven, Replacing, SyncRule, SyncRuleError
 from fedorm.sync.strategies import Batch, RealTime, Strategy
+from tests.sync.watching import rows_of
+from tests.sync.watching import until as patiently
 
 
 class NorthernStall(FederatedBase):
@@ -28,6 +31,33 @@ class SouthernStall(FederatedBase):
 
 class AnyStall(FederatedBase):
     __service__, __tablename__ = "stalls_all", "stalls"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(40))
+    region: Mapped[str | None] = mapped_column(String(10))
+
+
+class StallDocument(FederatedDocument):
+    __service__ = "stall_documents"
+    id: int  # type: ignore[assignment] # Beanie's own way to give ids of another type
+    name: str
+    region: str | None = None
+
+    class Settings:
+        name = "stalls"
+
+
+class StallText(FederatedSearchDocument):
+    __service__ = "stall_texts"
+    id: int
+    name: str
+    region: str | None = None
+
+    class Index:
+        name = "stalls"
+
+
+class StallRecord(Replacing, FederatedBase):
+    __service__, __tablename__ = "stall_records", "stalls"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(40))
     region: Mapped[str | None] = mapped_column(String(10))
@@ -121,6 +151,48 @@ async def test_rules_that_say_which_rows_are_theirs_remove_them(markets: Federat
     async with markets.session() as session:
         left = await session.scalars(select(AnyStall).order_by(AnyStall.id))
         assert [(one.id, one.region) for one in left] == [(5, "north"), (11, "south"), (21, None)]
+
+
+@pytest.mark.parametrize(
+    "kind", ["postgresql", "mongodb", "elasticsearch", pytest.param("clickhouse", marks=pytest.mark.clickhouse)]
+)
+@pytest.mark.parametrize("on_delete", ["delete", "mark"])
+async def test_a_row_that_has_become_another_rule_s(kind: str, on_delete: Any, fresh_database: Any) -> None:
+    """It stays when the rule that had it hears, later, that its own is gone."""
+    target: Any = {"mongodb": StallDocument, "elasticsearch": StallText, "clickhouse": StallRecord}.get(kind, AnyStall)
+    names = {"stalls_north": "postgresql", "stalls_south": "postgresql", target.__service__: kind}
+    async with Federation({name: fresh_database(one) for name, one in names.items()}) as fed:
+        for source, name in ((NorthernStall, "north"), (SouthernStall, "south")):
+            mark = {"name": "closed"} if on_delete == "mark" else {}
+            options: Any = {"owns": {"region": name}, "on_delete": on_delete, "mark": mark, "fields": {"name": "name"}}
+            fed.sync.add(SyncRule(source=source, to=target, strategy=CDC(), name=name, **options))
+        await fed.create_all()
+
+        async def become(*wanted: tuple[Any, ...]) -> None:
+            async def are() -> bool:
+                rows = await rows_of(fed, target)
+                return sorted((one["id"], one["name"], one["region"]) for one in rows.values()) == list(wanted)
+
+            await patiently(are)
+
+        async with fed.session() as session:
+            session.add_all([NorthernStall(id=1, name="tea"), NorthernStall(id=2, name="rice")])
+            await session.commit()
+        for name in ("tea", "oats"):  # Twice, so that its own versions are greater than the other rule's first ones.
+            async with fed.session() as session:
+                (await session.get_one(NorthernStall, 1)).name = name
+                await session.commit()
+            async with fed.sync.running(["north"]):
+                await become((1, name, "north"), (2, "rice", "north"))
+        async with fed.session() as session:
+            session.add(SouthernStall(id=1, name="figs"))
+            for one in (1, 2):
+                await session.delete(await session.get_one(NorthernStall, one))
+            await session.commit()
+        async with fed.sync.running(["south"]):
+            await become((1, "figs", "south"), (2, "rice", "north"))
+        async with fed.sync.running(["north"]):
+            await become((1, "figs", "south"), *([(2, "closed", "north")] if on_delete == "mark" else []))
 
 
 async def test_copies_that_nobody_may_remove_are_told_of(markets: Federation) -> None:

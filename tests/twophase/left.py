@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+import pytest
 from sqlalchemy import Connection, text
 
 from fedorm import Federation
@@ -20,6 +21,8 @@ from fedorm.twophase.settling import located
 SQL = ("users", "orders", "payments")
 """Two PostgreSQL databases and a MariaDB one."""
 Side = Literal["async", "sync"]
+SIDES = pytest.mark.parametrize("side", ["async", "sync"])
+NOTHING: dict[str, set[str]] = {name: set() for name in SQL}
 
 
 def old_id(seconds: float) -> str:
@@ -134,6 +137,24 @@ class Shop:
     def recover(self, side: Side, **options: Any) -> Recovery:
         """Recover by a federation of its own, on either side."""
         return recover(self.urls, side, **options)
+
+
+@pytest.fixture
+def urls(fresh_database: Callable[[str], str]) -> dict[str, str]:
+    return {
+        "users": fresh_database("postgresql"),
+        "orders": fresh_database("postgresql"),
+        "payments": fresh_database("mysql"),
+        "inventory": fresh_database("mongodb"),
+    }
+
+
+@pytest.fixture
+def shop(urls: dict[str, str]) -> Iterator[Shop]:
+    shop = Shop(urls)
+    shop.open()
+    yield shop
+    shop.close()
 
 
 def recover(urls: Mapping[str, str], side: Side, **options: Any) -> Recovery:

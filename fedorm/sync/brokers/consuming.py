@@ -17,6 +17,7 @@ from fedorm.sync.brokers.encoding import RowEncoding
 from fedorm.sync.brokers.messages import Message, partition_of, read_message
 from fedorm.sync.carrying import log
 from fedorm.sync.errors import LeaseLostError
+from fedorm.sync.keys import is_key
 from fedorm.sync.passes import ahead
 from fedorm.sync.positions import Position, Positions
 from fedorm.sync.resolving import ResolvedRule
@@ -122,7 +123,7 @@ class MessageApplier:
         async for keys in ahead(carrying.target.key_pages(size=self._page)):
             back = {mapping.source_key(key): key for key in keys}
             mine = [source for source in back if partition_of(source, self._partitions) == partition]
-            present = await carrying.source.present(mine)
+            present = await carrying.source.present([*filter(is_key, mine)])
             work = Work(gone={back[source]: source for source in mine if source not in present})
             if work.gone:
                 await self._write(partition, message.sequence, await carrying.differing(work))

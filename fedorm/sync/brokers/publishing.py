@@ -100,6 +100,11 @@ class Publishing(Streamer):
 
     async def _write(self, chunk: Chunk) -> None:
         self._take(chunk)
+        if self._touched.linked.emptied:
+            if chunk.position is None:
+                return
+            self._reached = None
+            await self._compare_all(Position("stream", feed=chunk.position, version=self.sequence))
         touched, self._touched = self._touched, Touched()
         if touched.emptied:
             # Each partition looks when it comes there: what is on its way to the target is not there to be found yet.
@@ -122,7 +127,7 @@ class Publishing(Streamer):
         await self._publish(parts, "changes", chunk.committed_at)
         if chunk.position is not None:
             self._reached = Position("stream", feed=chunk.position, version=self.sequence)
-            self._carrying.progress.position = chunk.position
+            self._carrying.progress.position, self._carrying.progress.lag_rows = chunk.position, 0
 
     async def _confirm(self, position: str) -> None:
         await self._save()
