@@ -130,4 +130,4 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name not in packages:
             raise
-        raise MissingDriverError(service=name, package=str(error.name), extra=extra) from error
+        raise MissingDriverError(user=name, package=str(error.name), extra=extra) from error

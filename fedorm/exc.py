@@ -30,11 +30,11 @@ class ConfigurationError(FedormError):
 
 
 class MissingDriverError(ConfigurationError):
-    """The Python package that a service's URL needs is not installed."""
+    """The Python package that a service's URL needs, or what ``user`` names, is not installed."""
 
-    def __init__(self, *, service: str, package: str, extra: str) -> None:
+    def __init__(self, *, service: str = "", package: str, extra: str, user: str = "") -> None:
         super().__init__(
-            f"service {service!r} needs the package {package!r}, which is not installed: "
+            f"{user or f'service {service!r}'} needs the package {package!r}, which is not installed: "
             f"run  pip install 'fedorm[{extra}]'"
         )
         self.service, self.package, self.extra = service, package, extra

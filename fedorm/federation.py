@@ -347,7 +347,7 @@ def _imported(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name not in ("sqlglot", "duckdb", "pyarrow"):
             raise
-        raise MissingDriverError(service="a select over several", package=error.name, extra="query") from error
+        raise MissingDriverError(user="a select over several services", package=error.name, extra="query") from error
     finally:
         importing.close()
 

@@ -62,7 +62,7 @@ def federated_load(*path: Relationship) -> FederatedLoad:
     for step in steps:
         ordinary = isinstance(step, InstrumentedAttribute) and isinstance(step.property, RelationshipProperty)
         if not ordinary and not isinstance(step, FederatedAttribute):
-            raise RelationshipError(f"federated_load({step}): this is not a relationship")
+            raise RelationshipError(f"federated_load({step}): this is not a relationship, as Order.user is one")
     for step, after in itertools.pairwise(steps):
         if not issubclass(target(step), owner(after)) and not issubclass(owner(after), target(step)):
             raise RelationshipError(

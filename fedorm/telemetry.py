@@ -38,7 +38,7 @@ def register(
     try:
         from prometheus_client import REGISTRY
     except ModuleNotFoundError as error:
-        raise MissingDriverError(service="metrics", package="prometheus-client", extra="prometheus") from error
+        raise MissingDriverError(user="Prometheus", package="prometheus-client", extra="prometheus") from error
     collector = FederationCollector(federation, labels or {})
     (registry or REGISTRY).register(collector)
     return collector
@@ -167,7 +167,7 @@ def trace(federation: ObservedStores, provider: TracerProvider | None = None) ->
     try:
         import opentelemetry.trace  # noqa: F401
     except ModuleNotFoundError as error:
-        raise MissingDriverError(service="spans", package="opentelemetry-api", extra="opentelemetry") from error
+        raise MissingDriverError(user="tracing", package="opentelemetry-api", extra="opentelemetry") from error
     federation.observe(Tracing(provider))
 
 

@@ -26,6 +26,7 @@ from fedorm import (
     UnknownServiceError,
     federated_relationship,
 )
+from fedorm.sync.running import pauses
 
 # -- declarations
 
@@ -151,6 +152,16 @@ def test_a_driver_that_is_not_installed(url: str, package: str, extra: str, monk
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDriverError, match=rf"'far' needs the package '{package}'.*fedorm\[{extra}\]"):
         Federation({"far": url})
+
+
+def test_a_package_that_no_service_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what does need it, and names no service."""
+    monkeypatch.setitem(sys.modules, "tenacity", None)
+    with pytest.raises(MissingDriverError) as raised:
+        pauses()
+    assert str(raised.value) == (
+        "a sync rule needs the package 'tenacity', which is not installed: run  pip install 'fedorm[sync]'"
+    )
 
 
 # -- settings

@@ -56,7 +56,7 @@ class RedisCache:
             from dogpile.cache.api import NO_VALUE
             from dogpile.cache.backends.redis import RedisBackend
         except ModuleNotFoundError as error:
-            raise MissingDriverError(service="the result cache", package=str(error.name), extra="redis") from error
+            raise MissingDriverError(user="the result cache", package=str(error.name), extra="redis") from error
         try:
             self._pool = redis.BlockingConnectionPool.from_url(
                 url,

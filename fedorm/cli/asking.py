@@ -45,7 +45,8 @@ def read_statement(given: str | None, file: Path | None) -> str:
         assert file is not None
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the statement cannot be read from {file or 'stdin'}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"the statement cannot be read from {file or 'stdin'}: {why}") from error
 
 
 def prepared(sql: str, values: Mapping[str, Any], *, partly: bool = False) -> TextClause:
@@ -55,7 +56,7 @@ def prepared(sql: str, values: Mapping[str, Any], *, partly: bool = False) -> Te
     except ModuleNotFoundError as error:
         if error.name != "sqlglot":
             raise
-        raise MissingDriverError(service="a select over several", package="sqlglot", extra="query") from error
+        raise MissingDriverError(user="a select over several services", package="sqlglot", extra="query") from error
     return prepare(sql, values, partly=partly)
 
 

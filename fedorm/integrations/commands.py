@@ -21,6 +21,6 @@ def run_command(arguments: Sequence[str], *, called: str, federation: Federation
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise
-        raise MissingDriverError(service="the command line", package=error.name, extra="cli") from error
+        raise MissingDriverError(user="the command line", package=error.name, extra="cli") from error
     given = Setup(given=federation.settings)
     typer.main.get_command(app).main(list(arguments), prog_name=called, obj=given)

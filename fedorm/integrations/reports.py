@@ -46,7 +46,7 @@ def metrics_page(federation: Federation, accept: str = "") -> tuple[bytes, str]:
         from prometheus_client import CollectorRegistry
         from prometheus_client.exposition import choose_encoder
     except ModuleNotFoundError as error:
-        raise MissingDriverError(service="metrics", package="prometheus-client", extra="prometheus") from error
+        raise MissingDriverError(user="/metrics", package="prometheus-client", extra="prometheus") from error
     registry = CollectorRegistry()  # Of this page alone: the process's own may hold what is nobody's business.
     register(federation, registry)
     encode, media_type = choose_encoder(accept)

@@ -65,7 +65,10 @@ class MongoDBStore(TwoSided[_Side], MongoDBExamining):
         try:
             path = urlsplit(settings.url.get_secret_value()).path.strip("/")
         except ValueError:
-            raise ConfigurationError(f"service {service!r}: {settings.address} is not a URL") from None
+            raise ConfigurationError(
+                f"service {service!r}: {settings.address} is not a URL: is the port a number, and are @ / ? # [ ] in a "
+                f"password percent-encoded, or the password in the environment?"
+            ) from None
         if not path:
             raise ConfigurationError(
                 f"service {service!r}: {settings.address} names no database; write mongodb://host:27017/inventory"

@@ -74,7 +74,10 @@ class SQLStore(Replicating, SQLExamining):
             url = make_url(settings.url.get_secret_value())
         except (sa_exc.ArgumentError, ValueError):
             # Not chained: it may repeat a part of the password.
-            raise ConfigurationError(f"service {service!r}: {settings.address} is not a URL") from None
+            raise ConfigurationError(
+                f"service {service!r}: {settings.address} is not a URL: is the port a number, and are @ / ? # [ ] in a "
+                f"password percent-encoded, or the password in the environment?"
+            ) from None
         self.url, self.tls = split_tls(service, url, settings)
         self._check_drivers()
         self._engine: Engine | None = None

@@ -124,7 +124,7 @@ def pauses() -> Callable[[int], float]:
     try:
         from tenacity import RetryCallState, wait_exponential_jitter
     except ModuleNotFoundError:
-        raise MissingDriverError(service="sync", package="tenacity", extra="sync") from None
+        raise MissingDriverError(user="a sync rule", package="tenacity", extra="sync") from None
     waits = wait_exponential_jitter(multiplier=0.5, max=60.0, jitter=1.0)
 
     def after(failures: int) -> float:

@@ -38,7 +38,7 @@ def publisher_of(broker: Any, timeout: float, options: dict[str, Any]) -> tuple[
         publisher: type[Publisher] = getattr(importlib.import_module(f"fedorm.relay.brokers.{module}"), class_name)
     except ImportError as error:
         package = f"faststream[{'rabbit' if module == 'rabbitmq' else module}]"
-        raise MissingDriverError(service=f"the outbox's target {address}", package=package, extra=extra) from error
+        raise MissingDriverError(user=f"the outbox's target {address}", package=package, extra=extra) from error
     make = partial(publisher, address, timeout, **options)
     try:
         make()
