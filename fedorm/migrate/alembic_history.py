@@ -160,8 +160,17 @@ class AlembicHistory(History):
         return await self._moved(command.upgrade, to, report)
 
     async def downgrade(self, to: str, *, report: Report | None = None) -> list[str]:
-        """Run the revisions backwards."""
-        return await self._moved(command.downgrade, to, report)
+        """Run the revisions backwards. When none is left, so is not Alembic's own table, but in adopted folders."""
+        done = await self._moved(command.downgrade, to, report)
+        if done and not self.is_adopted and not await self.current():
+            await self._connected(self._drop_versions)
+        return done
+
+    def _drop_versions(self, connection: Connection) -> None:
+        def drop(context: MigrationContext) -> None:
+            context._version.drop(connection, checkfirst=True)
+
+        self._run_env(connection, lambda heads, context: drop(context))
 
     async def _moved(self, move: Callable[..., None], to: str, report: Report | None) -> list[str]:
         done: list[str] = []

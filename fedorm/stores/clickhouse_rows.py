@@ -57,8 +57,8 @@ class ClickHouseRowAccess(SQLRowReading):
 
     compares_rows = False
     narrow = r"(\w+\()*Float32"
-    _replaces: bool | None = None
-    """Whether the table's engine replaces rows; None as long as it was not asked."""
+    _unfit: str | None = None
+    """What keeps rows of the table from being replaced, if anything; None as long as it was not asked."""
     _zone = "UTC"
 
     # -- reading
@@ -255,15 +255,28 @@ class ClickHouseRowAccess(SQLRowReading):
         )
         if self.shape.version is None or (deletes and self.shape.deleted is None):
             raise self.store.error(UnsupportedOperationError, f"{label}: {advice}")
-        if self._replaces is None:
-            asked = text("SELECT engine FROM system.tables WHERE database = :schema AND name = :name")
-            if self.table.schema is None:
-                asked = text("SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = :name")
-            named = {"name": self.table.name} | ({"schema": self.table.schema} if self.table.schema else {})
-            engine = str(connection.execute(asked, named).scalar() or "")
-            self._replaces = not engine.endswith("MergeTree") or engine.endswith("ReplacingMergeTree")
-        if not self._replaces:
-            raise self.store.error(UnsupportedOperationError, f"{label}: its engine replaces no rows; {advice}")
+        if self._unfit is None:
+            self._unfit = self._unfitness(connection)
+        if self._unfit:
+            raise self.store.error(UnsupportedOperationError, f"{label}: {self._unfit}; {advice}")
+
+    def _unfitness(self, connection: Connection) -> str:
+        """Return why a row would not take the place of the one with its key; nothing where it would."""
+        schema = self.table.schema
+        place = "database = :schema" if schema else "database = currentDatabase()"
+        named = {"name": self.table.name} | ({"schema": schema} if schema else {})
+        tables = text(f"SELECT engine, sorting_key FROM system.tables WHERE {place} AND name = :name")
+        engine, order = connection.execute(tables, named).one_or_none() or ("", "")
+        if not engine.endswith("MergeTree"):
+            return ""  # A view, or a table of others' that leads to one.
+        if not engine.endswith("ReplacingMergeTree"):
+            return "its engine replaces no rows"
+        columns = text(f"SELECT name FROM system.columns WHERE {place} AND table = :name AND is_in_sorting_key")
+        sorted_by = {str(name) for (name,) in connection.execute(columns, named)}
+        keys = {column.name for column in self.keys}
+        if sorted_by == keys:
+            return ""
+        return f"it replaces rows by ORDER BY {order}, and the rule's are known by {', '.join(sorted(keys))}"
 
     def fault(self, error: BaseException) -> str | None:
         """Go by the engine's code, and by the native driver's own check of types."""

@@ -75,7 +75,7 @@ async def test_a_history_from_models(url: str, federate: Federate) -> None:
         (found,) = (await session.execute(select(MigratedFact.__table__))).mappings()
     assert dict(found) == {**row, "sku": "none"}
     assert await fed.migrate.downgrade(None, "base") == {SERVICE: [revision]}
-    assert names(url) == ["alembic_version"]
+    assert names(url) == []
     assert await fed.migrate.current() == {SERVICE: []}
     assert await fed.migrate.upgrade() == {SERVICE: [revision]}
 
@@ -204,7 +204,7 @@ async def test_revisions_by_hand(url: str, federate: Federate, tmp_path: Path) -
     assert kinds["n"] == "Int64"
     assert kinds["name"] == "Nullable(String)"
     assert await fed.migrate.downgrade(SERVICE, "base") == {SERVICE: ["3", "2", "1"]}
-    assert names(url) == ["alembic_version"]
+    assert names(url) == []
     await fed.migrate.stamp(SERVICE, "2")
     assert await fed.migrate.current() == {SERVICE: ["2"]}
 
