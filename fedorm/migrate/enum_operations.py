@@ -12,7 +12,7 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, Operations
 from alembic.operations.ops import CreateTableOp, DowngradeOps, DropTableOp, UpgradeOps
-from sqlalchemy import Connection, Enum, MetaData, TypeDecorator, inspect
+from sqlalchemy import ARRAY, Connection, Enum, MetaData, TypeDecorator, inspect
 from sqlalchemy.dialects.postgresql import ENUM, DropEnumType
 
 
@@ -55,9 +55,7 @@ def drop_enums(upgrade: UpgradeOps, downgrade: DowngradeOps) -> None:
 
 def _enums(columns: Iterable[Any]) -> Iterator[tuple[str, str | None]]:
     for column in columns:
-        kind = getattr(column, "type", None)
-        while isinstance(kind, TypeDecorator):
-            kind = kind.impl_instance
+        kind = _bare(getattr(column, "type", None))
         if isinstance(kind, Enum) and kind.native_enum and kind.name:
             yield kind.name, kind.schema
 
@@ -67,12 +65,21 @@ def compared_enums(connection: Connection, metadata: Iterable[MetaData]) -> Iter
     if connection.dialect.name != "postgresql":
         return
     inspector: Any = inspect(connection)
-    there = {one["name"]: one["labels"] for one in inspector.get_enums()}
+    default = inspector.default_schema_name
+    there = {(one["schema"], one["name"]): one["labels"] for one in inspector.get_enums(schema="*")}
     for table in (table for one in metadata for table in one.sorted_tables):
         for column in table.columns:
-            kind: Any = column.type
-            while isinstance(kind, TypeDecorator):
-                kind = kind.impl_instance
-            if isinstance(kind, Enum) and kind.native_enum and kind.name in there and there[kind.name] != kind.enums:
-                has, wanted = ", ".join(there[kind.name]), ", ".join(kind.enums)
+            kind = _bare(column.type)
+            if not isinstance(kind, Enum) or not kind.native_enum:
+                continue
+            labels = there.get((kind.schema or default, kind.name))
+            if labels is not None and labels != kind.enums:
+                has, wanted = ", ".join(labels), ", ".join(kind.enums)
                 yield table.fullname, f"column {column.name} takes {has}, and {wanted} in the models"
+
+
+def _bare(kind: Any) -> Any:
+    """Return what a type is held as; of an array, the type of what is in it."""
+    while isinstance(kind, TypeDecorator | ARRAY):
+        kind = kind.item_type if isinstance(kind, ARRAY) else kind.impl_instance
+    return kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -89,11 +89,15 @@ def _pragma(connection: Connection, state: str) -> None:
 
 def options_for(store: SQLStore) -> dict[str, Any]:
     """Return what ``context.configure()`` is told of a service."""
+    metadata = metadata_of(store)
+    schemas = {table.schema for one in metadata for table in one.tables.values()} - {None}
     options: dict[str, Any] = {
-        "target_metadata": metadata_of(store),
+        "target_metadata": metadata,
         "render_item": render_item,
         "compare_type": True,
-        "include_name": _include_name,
+        # The schemas that models name, beside the one that is searched without a name.
+        "include_schemas": bool(schemas) and store.sql_dialect != "clickhouse",
+        "include_name": lambda name, kind, parents: _is_included(name, kind, schemas),
         "process_revision_directives": tidied,
         "transactional_ddl": Capability.DDL_IN_TRANSACTIONS in store.capabilities,
         clickhouse.STORE: store,
@@ -114,8 +118,10 @@ def metadata_of(store: SQLStore) -> list[MetaData]:
     return [models, own_metadata(store.service)]
 
 
-def _include_name(name: str | None, kind: str, parents: Any) -> bool:
-    """Leave out what is there only while a migration is carried out."""
+def _is_included(name: str | None, kind: str, schemas: Set[str | None]) -> bool:
+    """Leave out the schemas of others, and what is there only while a migration is carried out."""
+    if kind == "schema":
+        return name is None or name in schemas
     return not (kind == "table" and name in TRANSIENT)
 
 
@@ -125,7 +131,9 @@ def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[Fal
         autogen_context.imports.add("from fedorm.migrate.clickhouse import Native")
         return f"Native({item.declared!r})"
     if kind == "type" and isinstance(item, TypeDecorator):
-        return _repr_type(plain_type(item, autogen_context), autogen_context)
+        plain = plain_type(item, autogen_context)
+        # SQLAlchemy's Interval stays what it is, and is written by its name.
+        return False if plain is item else _repr_type(plain, autogen_context)
     return False
 
 

@@ -107,7 +107,7 @@ class Journal:
             rows = other.execute(select(_table).order_by(_table.c.place)).all()
         self._known = {one.place: one.statement for one in rows}
         self._last = max((abs(place) for place in self._known), default=0)
-        if not rows:
+        if all(place < 0 for place in self._known):  # Not even its first statement was carried out.
             self._elsewhere(connection, DropTable(_table))
             return None
         step = str(rows[0].revision)

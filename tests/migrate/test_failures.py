@@ -177,6 +177,23 @@ async def test_killed_after_statements_past_alembic(mysql_url: str, federate: Fe
         await fed.migrate.upgrade()
 
 
+@pytest.mark.parametrize("kind", ["mysql", pytest.param("clickhouse", marks=pytest.mark.clickhouse)])
+async def test_a_first_statement_that_is_refused(
+    kind: str, fresh_database: FreshDatabase, federate: Federate, tmp_path: Path
+) -> None:
+    """Nothing was done, so another revision may take its place."""
+    url = fresh_database(kind)
+    fed = federate(mig_killed=url)
+    fed.migrate.init()
+    refused = write(tmp_path, "mig_killed", "1", None, "op.drop_table('absent')")
+    with pytest.raises(MigrationFailedError, match="absent"):
+        await fed.migrate.upgrade()
+    refused.unlink()
+    write(tmp_path, "mig_killed", "2", None, "table('first')")
+    assert await fed.migrate.upgrade() == {"mig_killed": ["2"]}
+    assert tables(url) == ["alembic_version", "first"]
+
+
 async def test_a_failure_on_mysql_is_mended(mysql_url: str, federate: Federate, tmp_path: Path) -> None:
     """The statement that was refused may be another one the next time; those before it are not done twice."""
     fed = federate(mig_killed=mysql_url)
