@@ -17,12 +17,12 @@ from sqlalchemy import (
     DateTime,
     Integer,
     Select,
+    TableClause,
     and_,
     func,
     insert,
     not_,
     select,
-    text,
     type_coerce,
 )
 from sqlalchemy import column as plain_column
@@ -262,17 +262,18 @@ class ClickHouseRowAccess(SQLRowReading):
 
     def _unfitness(self, connection: Connection) -> str:
         """Return why a row would not take the place of the one with its key; nothing where it would."""
-        schema = self.table.schema
-        place = "database = :schema" if schema else "database = currentDatabase()"
-        named = {"name": self.table.name} | ({"schema": schema} if schema else {})
-        tables = text(f"SELECT engine, sorting_key FROM system.tables WHERE {place} AND name = :name")
-        engine, order = connection.execute(tables, named).one_or_none() or ("", "")
+        tables = _system("tables", "database", "name", "engine", "sorting_key")
+        columns = _system("columns", "database", "table", "name", "is_in_sorting_key")
+        schema = self.table.schema if self.table.schema is not None else func.currentDatabase()
+        asked = select(tables.c.engine, tables.c.sorting_key)
+        found = connection.execute(asked.where(tables.c.database == schema, tables.c.name == self.table.name))
+        engine, order = found.one_or_none() or ("", "")
         if not engine.endswith("MergeTree"):
             return ""  # A view, or a table of others' that leads to one.
         if not engine.endswith("ReplacingMergeTree"):
             return "its engine replaces no rows"
-        columns = text(f"SELECT name FROM system.columns WHERE {place} AND table = :name AND is_in_sorting_key")
-        sorted_by = {str(name) for (name,) in connection.execute(columns, named)}
+        here = columns.c.database == schema, columns.c.table == self.table.name, columns.c.is_in_sorting_key == 1
+        sorted_by = set(connection.scalars(select(columns.c.name).where(*here)))
         keys = {column.name for column in self.keys}
         if sorted_by == keys:
             return ""
@@ -292,3 +293,7 @@ class ClickHouseRowAccess(SQLRowReading):
             found = _CODE.search(said)
             code = int(found[1]) if found else None
         return f"{type(original).__name__}: {said}" if code in _FAULTS else None
+
+
+def _system(name: str, *columns: str) -> TableClause:
+    return plain_table(name, *map(plain_column, columns), schema="system")

@@ -18,6 +18,8 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    column,
+    func,
     select,
 )
 from sqlalchemy.dialects import postgresql
@@ -268,6 +270,31 @@ async def test_tables_that_replace_nothing(clickhouse_url: str) -> None:
         ):
             with pytest.raises(UnsupportedOperationError, match=r"ReplacingMergeTree\(<version>\) ORDER BY \(id\)"):
                 await write(access, block)
+
+
+@pytest.mark.clickhouse
+@pytest.mark.parametrize("order", [("n",), ("id", "n"), ("id",), (func.intHash64(column("id")), "id")])
+async def test_tables_that_replace_by_something_else(clickhouse_url: str, order: tuple[Any, ...]) -> None:
+    """A row that is known by its key would take another one's place, or be there twice, and is not written."""
+    from clickhouse_sqlalchemy.engines import ReplacingMergeTree
+
+    columns = (
+        Column("id", BigInteger, primary_key=True),
+        Column("n", Integer, nullable=False),
+        Column("v", BigInteger, nullable=False),
+    )
+    replacing = ReplacingMergeTree(version="v", order_by=order, primary_key=order)
+    async with opened(clickhouse_url, *columns, replacing) as things:
+        access = things.access("id", "n", "v", version="v")
+        block = Block(upserts=[{"id": 1, "n": 1}, {"id": 2, "n": 1}])
+        if "n" in order:
+            by = r"ORDER BY (id, )?n, and the rule's are known by id; .* ORDER BY \(id\)"
+            with pytest.raises(UnsupportedOperationError, match=by):
+                await write(access, block)
+            assert await things.rows() == []
+        else:
+            await write(access, block)
+            assert await things.rows() == [(1, 1, 1), (2, 1, 1)]
 
 
 async def test_fields_beside_the_shape(mongodb_url: str) -> None:
