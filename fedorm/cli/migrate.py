@@ -252,7 +252,8 @@ def check(
         found = await _comparing(setup, *service or ()).check(service)
         if form_of(format, as_json) is Form.JSON:
             for one in found:
-                typer.echo(dump({name: getattr(one, name) for name in one.__slots__}))
+                told = {name: getattr(one, name) for name in one.__slots__}
+                typer.echo(dump(told | {"what": setup.scrub(one.what)}))
         elif not found:
             typer.echo("models and databases agree")
         else:

@@ -12,7 +12,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from fedorm.catalog import owner_of, service_of
 from fedorm.outbox.services import refusal_of
-from fedorm.stores.base import Capability
+from fedorm.stores.base import Capability, Store
 from fedorm.stores.findings import Finding
 from fedorm.stores.sql import SQLStore
 from fedorm.sync.errors import SyncRuleError
@@ -66,6 +66,13 @@ def _check(federation: Federation, rule: ResolvedRule) -> None:
             f"{problem}service {target.service!r} can only be appended to, so that {rule.target.label} needs columns "
             f"that say which row counts: let it inherit  fedorm.sync.Replacing"
         )
+    unfilled = _unfilled(target, rule)
+    if unfilled:
+        raise SyncRuleError(
+            f"{problem}nothing fills {rule.target.label}.{unfilled[0]}, which cannot be NULL and has no default: name "
+            f"the source's field for it in  fields,  make it with  transform=,  or say that the database does,  "
+            f"server_default=FetchedValue()"
+        )
     if isinstance(strategy, CDC) and Capability.CHANGE_FEED not in source.capabilities | source.may_have:
         raise SyncRuleError(
             f"{problem}service {source.service!r} at {source.address} {source.no_feed}: use RealTime() or Batch()"
@@ -82,6 +89,22 @@ def _check(federation: Federation, rule: ResolvedRule) -> None:
         refusal = refusal_of(source, [model])
         if refusal is not None and Capability.TRANSACTIONS not in source.may_have:
             raise SyncRuleError(f"{problem}{refusal}")
+
+
+def _unfilled(target: Store, rule: ResolvedRule) -> list[str]:
+    """Return the fields without which no row can be inserted; ClickHouse has a default for every column."""
+    if not isinstance(target, SQLStore) or Capability.UPDATES not in target.capabilities:
+        return []
+    written = rule.mapping.target.fields
+    return [
+        name
+        for name, column in rule.target.whole.columns.items()
+        if not column.nullable
+        and name not in written
+        and column.default is None
+        and column.server_default is None
+        and column is not column.table.autoincrement_column
+    ]
 
 
 def _check_deletes(rules: Sequence[ResolvedRule]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import DateTime, Integer, Numeric, SmallInteger
+from sqlalchemy import DateTime, Integer, Numeric, SmallInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedorm import FederatedBase, Federation
@@ -21,6 +21,17 @@ class PartMoment(FederatedBase):
     __tablename__ = "part_moments"
     id: Mapped[int] = mapped_column(primary_key=True)
     total: Mapped[Any] = mapped_column(DateTime)
+
+
+class PartLabel(FederatedBase):
+    __service__ = "parts_far"
+    __tablename__ = "part_labels"
+    number: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(unique=True)
+    text: Mapped[str] = mapped_column(String(20))
+    language: Mapped[str] = mapped_column(String(2), default="en")
+    made_by: Mapped[str] = mapped_column(String(9), server_default="them")
+    hint: Mapped[str | None] = mapped_column(String(20))
 
 
 class PartPair(FederatedBase):
@@ -67,6 +78,10 @@ REFUSED = {
         _rule(source=PartPair, to=PurchaseSummary, fields=None, key={"first": "purchase_id"}),
         r"of each of first, second where it is in PurchaseSummary",
     ),
+    "unfilled": (
+        _rule(to=PartLabel, fields=None, key={"id": "id"}),
+        r"nothing fills PartLabel\.text, which cannot be NULL.*fields.*transform=.*FetchedValue\(\)",
+    ),
     "itself": (_rule(to=Deal, fields=None), r"source and its target are the same, Deal"),
     "unknown-mark": (_rule(on_delete="mark", mark={"gone": 1}), r"mark names 'gone', which PurchaseFact"),
     "mark-of-nothing": (_rule(on_delete="mark"), r"mark=\{\"field\": value\}"),
@@ -87,6 +102,16 @@ async def test_a_rule_is_refused(fed: Federation, refused: tuple[Callable[[], Sy
     with pytest.raises(SyncRuleError, match=problem):
         fed.sync.add(make())
     assert fed.sync.rules == {}
+
+
+async def test_a_column_that_somebody_fills(fed: Federation) -> None:
+    """The source, the user's own code, or a value that all rows of the rule have."""
+    strategy = Batch(detect_deletes=False)
+    to: dict[str, Any] = {"to": PartLabel, "fields": None, "key": {"id": "id"}, "strategy": strategy}
+    fed.sync.add(_rule(name="by a field", **to | {"fields": {"total": "text"}})())
+    fed.sync.add(_rule(name="by code", **to, transform=lambda row: row)())
+    fed.sync.add(_rule(name="by itself", **to, owns={"text": "x"})())
+    assert len(fed.sync.rules) == 3
 
 
 async def test_numbers_that_cannot_be() -> None:
