@@ -49,7 +49,7 @@ async def test_a_schema_of_the_models(postgresql_url: str, federate: Federate) -
     assert await fed.migrate.check() == [Drift("mig_halls", "Mig Fair.Mig Halls", said)]
 
     assert await fed.migrate.downgrade("mig_halls", "base") == done
-    assert tables(postgresql_url) == ["alembic_version"]
+    assert tables(postgresql_url) == []
     left: Any = text(
         "SELECT typname FROM pg_type JOIN pg_namespace n ON n.oid = typnamespace WHERE nspname = 'Mig Fair'"
     )
