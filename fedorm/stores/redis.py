@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from fedorm.stores.redis_client import RedisClient
     from fedorm.stores.redis_codec import Codec, Keys, Raw
+    from fedorm.stores.redis_making import Making
     from fedorm.stores.redis_transaction import RedisTransaction
 
 
@@ -214,9 +215,12 @@ class RedisStore(TwoSided["RedisClient"], PydanticModels):
     # -- reading
 
     async def get_many(
-        self, codec: Keys, ids: Iterable[Any], *, transaction: Any = None, sync: bool = False
+        self, codec: Keys, ids: Iterable[Any], *, transaction: Any = None, sync: bool = False, makes: bool = False
     ) -> list[Raw]:
-        """Return the records that are there, as they are kept; all are asked for in one round trip."""
+        """Return the records that are there, as they are kept; all are asked for in one round trip.
+
+        ``makes`` says that all will be parsed: then this is begun while they come.
+        """
         wanted = list(dict.fromkeys(ids))
         with self.fitting(codec.name):
             keys = codec.keys(wanted)
@@ -225,9 +229,19 @@ class RedisStore(TwoSided["RedisClient"], PydanticModels):
         if mine:
             rest = [(one, key) for one, key in zip(wanted, keys, strict=True) if key not in own]
             wanted, keys = [one for one, _ in rest], [key for _, key in rest]
+        making = self._making(codec, wanted) if makes and codec.is_json else None
         async with self.named():
-            answers = await self.client(sync=sync).records(codec, keys)
-        return [raw for raw in mine if raw is not None] + codec.raw_many(wanted, answers)
+            answers = await self.client(sync=sync).records(codec, keys, making)
+        found = codec.raw_many(wanted, answers)
+        if making is not None:
+            making.put_into(found)
+        return [raw for raw in mine if raw is not None] + found
+
+    @staticmethod
+    def _making(codec: Any, ids: Sequence[Any]) -> Making:
+        from fedorm.stores.redis_making import Making
+
+        return Making(codec, ids)
 
     async def identities(self, codec: Keys, *, transaction: Any = None, sync: bool = False) -> list[Any]:
         """Return the ids of all records of a class, by SCAN."""
@@ -288,8 +302,10 @@ class RedisStore(TwoSided["RedisClient"], PydanticModels):
             return []
         conditions = [] if where is None else where(model)
         if tuple(fields) == ("id",):
-            found = await self.get_many(self.codec(model), [one for (one,) in keys], transaction=transaction, sync=sync)
-            return self._chosen(model, found, conditions, sort)
+            ids = [one for (one,) in keys]
+            is_all = where is None and not sort
+            found = await self.get_many(self.codec(model), ids, transaction=transaction, sync=sync, makes=is_all)
+            return found if is_all else self._chosen(model, found, conditions, sort)
         wanted = set(keys)
         found = await self.find(model, conditions, sort=sort, transaction=transaction, sync=sync)
         return [raw for raw in found if self.key_of(model, raw, fields) in wanted]

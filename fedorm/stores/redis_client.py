@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fedorm.stores.redis_codec import Keys
 
 Command = Sequence[bytes]
+Each = Callable[[Any], None]
 _MANY, _AT_ONCE = 100, 1_000
 _JOINED = b"""
 local found = redis.call('MGET', unpack(KEYS))
@@ -89,12 +90,15 @@ class RedisClient:
         """Take a connection out of the pool; whoever does gives it back."""
         return RedisConnection(self._pool, await self._pool.get_connection(), self._sent, self._timeout)
 
-    async def exchange(self, commands: Sequence[bytes]) -> list[Any]:
-        """Send packed commands over a connection, and return their answers; an error is an answer, too."""
+    async def exchange(self, commands: Sequence[bytes], each: Each | None = None) -> list[Any]:
+        """Send packed commands over a connection, and return their answers; an error is an answer, too.
+
+        ``each`` is given every answer as it comes, while the server is at work on the next one.
+        """
         if not commands:
             return []
         async with self.connection() as connection:
-            return await connection.exchange(commands)
+            return await connection.exchange(commands, each)
 
     async def ask(self, *command: bytes) -> Any:
         """Send one command; raise the error that it is answered with."""
@@ -105,12 +109,15 @@ class RedisClient:
 
     # -- records
 
-    async def records(self, codec: Keys, keys: Sequence[bytes]) -> list[Any]:
-        """Return what is kept under keys: the fields that the class has, or the texts; in one round trip."""
+    async def records(self, codec: Keys, keys: Sequence[bytes], each: Each | None = None) -> list[Any]:
+        """Return what is kept under keys: the fields that the class has, or the texts; in one round trip.
+
+        ``each`` may be given some of the texts, as they come, in the order of the keys: all of them, or it is in vain.
+        """
         if not keys:
             return []
         if codec.is_json:
-            return await self._texts(keys)
+            return await self._texts(keys, each)
         head = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(codec.asked))
         tail = b"".join([b"$%d\r\n%b\r\n" % (len(name), name) for name in codec.asked])
         answers = await self.exchange([b"%b$%d\r\n%b\r\n%b" % (head, len(key), key, tail) for key in keys])
@@ -119,15 +126,23 @@ class RedisClient:
                 raise answer
         return answers
 
-    async def _texts(self, keys: Sequence[bytes]) -> list[Any]:
+    async def _texts(self, keys: Sequence[bytes], each: Each | None) -> list[Any]:
         if len(keys) >= _MANY and self._joins:
+            found: list[bytes | None] = []
+
+            def take(answer: Any) -> None:
+                if not isinstance(answer, Exception):
+                    texts = [text or None for text in answer.split(b"\0")]
+                    found.extend(texts)
+                    if each is not None:
+                        each(texts)
+
             parts = [keys[at : at + _AT_ONCE] for at in range(0, len(keys), _AT_ONCE)]
-            answers = await self.exchange([pack((b"EVAL", _JOINED, b"%d" % len(part), *part)) for part in parts])
+            commands = [pack((b"EVAL", _JOINED, b"%d" % len(part), *part)) for part in parts]
+            answers = await self.exchange(commands, take)
             self._joins = not any(isinstance(answer, Exception) for answer in answers)
-            if self._joins:
-                found = [text or None for answer in answers for text in answer.split(b"\0")]
-                if len(found) == len(keys):  # Else one of them is no JSON.
-                    return found
+            if self._joins and len(found) == len(keys):  # Else one of them is no JSON.
+                return found
         texts: list[Any] = await self.ask(b"MGET", *keys)
         return texts
 
@@ -152,12 +167,12 @@ class RedisConnection:
         self._pool, self._connection = pool, connection
         self._sent, self._timeout = sent, timeout
 
-    async def exchange(self, commands: Sequence[bytes]) -> list[Any]:
-        """Send packed commands, and return their answers; an error is an answer, too."""
+    async def exchange(self, commands: Sequence[bytes], each: Each | None = None) -> list[Any]:
+        """Send packed commands, and return their answers; an error is an answer, too. ``each`` is given them, too."""
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout):
-                answers = await self._exchanged(commands)
+                answers = await self._exchanged(commands, each)
         except BaseException:
             self._sent.failed(time.perf_counter() - started)
             await self._connection.disconnect(nowait=True)  # Answers that nobody waits for are still to come.
@@ -165,7 +180,7 @@ class RedisConnection:
         self._sent.done(time.perf_counter() - started, len(answers))
         return answers
 
-    async def _exchanged(self, commands: Sequence[bytes]) -> list[Any]:
+    async def _exchanged(self, commands: Sequence[bytes], each: Each | None) -> list[Any]:
         connection = self._connection
         await connection.send_packed_command([b"".join(commands)], check_health=False)
         read, answers = connection.read_response, []
@@ -174,6 +189,8 @@ class RedisConnection:
                 answers.append(await read())
             except exceptions.ResponseError as error:
                 answers.append(error)
+            if each is not None:
+                each(answers[-1])
         return answers
 
     async def release(self, *, broken: bool = False) -> None:

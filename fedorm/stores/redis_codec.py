@@ -22,6 +22,8 @@ from fedorm.stores.redis_records import TTL, milliseconds
 Raw = dict[str, Any]
 """A record as it is kept: its ``id`` as the class has it, and each field's bytes; of a JSON text ``DOCUMENT``'s."""
 DOCUMENT = " json"
+MADE = " made"
+"""In what was just read, perhaps, the record that was made of it while others were on their way; to be taken out."""
 LIFE = " ttl"
 """In what is to be written, how long it is to live in milliseconds, 0: for ever; no field is called so."""
 
@@ -126,6 +128,9 @@ class Codec(Keys):
     def parse(self, raw: Raw) -> Any:
         """Let the class make a record. Raises pydantic's ``ValidationError``, or ``ValueError`` for what is no text."""
         if self.is_json:
+            made = raw.pop(MADE, None)
+            if made is not None:
+                return made
             with suppress(ValidationError):
                 record = self._validate_json(raw[DOCUMENT], by_name=True)
                 if record.id == raw["id"]:
@@ -168,14 +173,23 @@ class Codec(Keys):
     def parse_many(self, raw: Sequence[Raw]) -> list[Any]:
         """Do the same for many."""
         if self.is_json:
-            # By one call, as one text. A text that is no record makes it none, or one of other ids: no string has a
-            # line's end in it, and what else begins in one text and ends in the next was made for that.
-            array = b"[%b]" % b",\n".join([one[DOCUMENT] for one in raw])
-            with suppress(ValidationError):
-                records: list[Any] = self._validate_array(array, by_name=True)
-                if [record.id for record in records] == [one["id"] for one in raw]:
-                    return records
+            made = [one.pop(MADE) for one in raw if MADE in one]
+            if len(made) == len(raw):
+                return made
+            records = self.made([one["id"] for one in raw], [one[DOCUMENT] for one in raw])
+            if records is not None:
+                return records
         return [self.parse(one) for one in raw]
+
+    def made(self, ids: Sequence[Any], texts: Sequence[bytes]) -> list[Any] | None:
+        """Make records of JSON texts by one call; None where one of them is none, or another one."""
+        # As one text. A text that is no record makes it none, or one of other ids: no string has a line's end in it,
+        # and what else begins in one text and ends in the next was made for that.
+        with suppress(ValidationError):
+            records: list[Any] = self._validate_array(b"[%b]" % b",\n".join(texts), by_name=True)
+            if [record.id for record in records] == ids:
+                return records
+        return None
 
     def encode(self, record: Any) -> Raw:
         """Return what is kept of a record. Raises ``ValueError`` for what cannot be kept."""

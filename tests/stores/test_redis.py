@@ -29,7 +29,7 @@ from fedorm.testing.compliance import Outage, ServerOutage, StoreSuite
 from fedorm.testing.servers import RedisServer
 from fedorm.testing.servers.processes import free_port
 from fedorm.testing.tls import make_certificates
-from tests.stores.redis_models import BasketNote
+from tests.stores.redis_models import BasketNote, BasketOwner
 from tests.test_docs_pages import blocks
 from tests.test_readme import run
 
@@ -151,6 +151,36 @@ async def test_texts_that_are_no_records(empty_redis_url: str, texts: list[bytes
     async with Federation({"baskets": empty_redis_url}) as fed, fed.session() as session:
         with pytest.raises(DocumentValidationError, match=f"service 'baskets', document BasketNote {bad}"):
             await session.find(BasketNote, {"id": {1, 2}}).to_list()
+
+
+async def test_records_that_are_made_as_they_come(empty_redis_url: str) -> None:
+    """Related to many objects: those that the session has, are not there, and are no records, among them."""
+    async with Federation({"baskets": empty_redis_url, "basket_owners": "sqlite+aiosqlite://"}) as fed:
+        async with fed.session() as session:
+            session.add_all([BasketNote(id=number, text=f"t{number}", tags={"a"}) for number in range(0, 2500, 2)])
+            await session.commit()
+        async with fed.session() as session:
+            mine, gone = await session.get(BasketNote, 4), await session.get(BasketNote, 1000)
+            mine.text = "mine"
+            await session.delete(gone)
+            owners = [BasketOwner(id=number, name="") for number in range(2500)]
+            await session.load(owners, BasketOwner.note)
+            texts = {owner.id: owner.note and owner.note.text for owner in owners}
+            there = {number: f"t{number}" for number in range(0, 2500, 2)} | {4: "mine"}
+            assert texts == dict.fromkeys(range(2500)) | there | {1000: None}
+            assert owners[4].note is mine
+            assert not session.dirty
+            owners[6].note.tags.add("b")
+            await session.commit()
+        with Redis.from_url(empty_redis_url) as client:
+            kept = [json.loads(client.get(f"basket_note:{number}") or b"{}") for number in (4, 6, 8, 1000)]
+            assert [(one.get("text"), sorted(one.get("tags", []))) for one in kept] == [
+                ("mine", ["a"]), ("t6", ["a", "b"]), ("t8", ["a"]), (None, [])
+            ]  # fmt: skip
+            client.set("basket_note:2400", b'{"id":2400}')
+        async with fed.session() as session:
+            with pytest.raises(DocumentValidationError, match="service 'baskets', document BasketNote 2400"):
+                await session.load(owners, BasketOwner.note)
 
 
 async def test_a_key_that_says_another_id_than_its_text(empty_redis_url: str) -> None:
