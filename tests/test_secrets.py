@@ -34,8 +34,8 @@ from fedorm import (
 from fedorm.stores.sides import TwoSided
 from fedorm.stores.sql import SQLStore
 
-SQL = ["postgresql+asyncpg", "mysql+aiomysql", "clickhouse+native", "clickhouse"]
-SCHEMES = [*SQL, "mongodb", "redis", "elasticsearch"]
+CLICKHOUSE = [pytest.param(scheme, marks=pytest.mark.clickhouse) for scheme in ("clickhouse+native", "clickhouse")]
+SCHEMES = ["postgresql+asyncpg", "mysql+aiomysql", *CLICKHOUSE, "mongodb", "redis", "elasticsearch"]
 TAILS = ["/w", "#w", "?w", "@w", ":w", "%25w", "[]w", " '\"\\&=w", "ä€${x}w", "@/?#w"]
 
 
