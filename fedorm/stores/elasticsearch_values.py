@@ -15,11 +15,12 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import to_json, to_jsonable_python
 from sqlalchemy import ARRAY, Column, Table, types
 
 from fedorm.stores.entity_table import FIELD
+from fedorm.stores.pydantic_models import field_adapter
 
 _WIDEST = 2**63
 _SURE_DIGITS = 15
@@ -118,13 +119,7 @@ def id_value(value: Any) -> Any:
 def id_of(model: type[BaseModel], text: str) -> Any:
     """Return the ``id`` that a text stands for. Raises pydantic's ``ValidationError``."""
     kind = model.model_fields["id"].annotation
-    return text if kind is str else _adapter(model).validate_python(text)
-
-
-@lru_cache(maxsize=1024)
-def _adapter(model: type[BaseModel]) -> TypeAdapter[Any]:
-    annotation: Any = model.model_fields["id"].annotation
-    return TypeAdapter(annotation)
+    return text if kind is str else field_adapter(model, "id").validate_python(text)
 
 
 @lru_cache(maxsize=1024)
@@ -331,8 +326,7 @@ def loosened(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any
     try:
         for name, stored in _names(model):
             if stored in made and name not in holds_bytes(model):
-                annotation: Any = model.model_fields[name].annotation
-                made[stored] = TypeAdapter(annotation).validate_json(to_json(made[stored]))
+                made[stored] = field_adapter(model, name).validate_json(to_json(made[stored]))
     except ValidationError:
         return None
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Table
@@ -14,6 +15,14 @@ from fedorm.stores.conditions import DocumentScan
 from fedorm.stores.entity_find import EntityFind
 from fedorm.stores.plain_types import is_plain
 from fedorm.stores.readers import DocumentReader
+
+
+@lru_cache(maxsize=4096)
+def field_adapter(model: type[Any], name: str) -> Any:
+    """Return what validates values of one field alone, by its type. To make one takes longer than most documents do."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(model.model_fields[name].annotation)
 
 
 class PydanticModels(DocumentStore):
@@ -62,11 +71,11 @@ class PydanticModels(DocumentStore):
 
     def identity(self, model: type[Any], value: Any) -> Any:
         """Let pydantic turn ``value`` into the type of ``id``."""
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
-        annotation: Any = model.model_fields["id"].annotation
+        known: Any = model  # mypy does not take a class for hashable.
         try:
-            return TypeAdapter(annotation).validate_python(value)
+            return field_adapter(known, "id").validate_python(value)
         except ValidationError as error:
             raise self.invalid(model, value, error) from None
 

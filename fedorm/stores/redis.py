@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import MetaData
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from fedorm.stores.redis_client import RedisClient
     from fedorm.stores.redis_codec import Codec, Keys, Raw
-    from fedorm.stores.redis_making import Making
     from fedorm.stores.redis_transaction import RedisTransaction
 
 
@@ -219,8 +218,10 @@ class RedisStore(TwoSided["RedisClient"], PydanticModels):
     ) -> list[Raw]:
         """Return the records that are there, as they are kept; all are asked for in one round trip.
 
-        ``makes`` says that all will be parsed: then this is begun while they come.
+        ``makes`` says that all will be parsed, by the codec's class: then this is begun while they come.
         """
+        from fedorm.stores.redis_making import Making
+
         wanted = list(dict.fromkeys(ids))
         with self.fitting(codec.name):
             keys = codec.keys(wanted)
@@ -229,19 +230,13 @@ class RedisStore(TwoSided["RedisClient"], PydanticModels):
         if mine:
             rest = [(one, key) for one, key in zip(wanted, keys, strict=True) if key not in own]
             wanted, keys = [one for one, _ in rest], [key for _, key in rest]
-        making = self._making(codec, wanted) if makes and codec.is_json else None
+        making = Making(cast("Codec", codec), wanted) if makes and codec.is_json else None
         async with self.named():
             answers = await self.client(sync=sync).records(codec, keys, making)
         found = codec.raw_many(wanted, answers)
         if making is not None:
             making.put_into(found)
         return [raw for raw in mine if raw is not None] + found
-
-    @staticmethod
-    def _making(codec: Any, ids: Sequence[Any]) -> Making:
-        from fedorm.stores.redis_making import Making
-
-        return Making(codec, ids)
 
     async def identities(self, codec: Keys, *, transaction: Any = None, sync: bool = False) -> list[Any]:
         """Return the ids of all records of a class, by SCAN."""

@@ -17,6 +17,7 @@ from pydantic import BaseModel, PydanticUserError, SecretBytes, SecretStr, TypeA
 from pydantic_core import from_json, to_json
 
 from fedorm.stores.base import collection_name
+from fedorm.stores.pydantic_models import field_adapter
 from fedorm.stores.redis_records import TTL, milliseconds
 
 Raw = dict[str, Any]
@@ -102,11 +103,11 @@ class Keys(ABC):
 class Codec(Keys):
     """What is known of one class of records."""
 
-    def __init__(self, model: type[Any]) -> None:
+    def __init__(self, model: Any) -> None:
         settings = getattr(model, "Settings", None)
         fields = [name for name in model.model_fields if name != "id"]
         super().__init__(collection_name(model), fields, is_json=getattr(settings, "format", "hash") == "json")
-        self.model: Any = model
+        self.model = model
         ttl = getattr(settings, "ttl", None)
         self.ttl = None if ttl is None else milliseconds(ttl, f"{model.__name__}.Settings.ttl")
         self.renews = bool(getattr(settings, "ttl_renews", False))
@@ -116,10 +117,9 @@ class Codec(Keys):
         self._secret = {name for name in self.fields if _holds_secrets(model.model_fields[name].annotation)}
         self._validate_json = model.__pydantic_validator__.validate_json
         self._validate = model.__pydantic_validator__.validate_python
-        self._validate_array = TypeAdapter(list[model]).validator.validate_json  # type: ignore[valid-type]
-        annotation: Any = model.model_fields["id"].annotation
-        self._id: Any = TypeAdapter(annotation)
-        self._id_is_bytes = form_of(annotation)[0] == "bytes"
+        self._validate_array = TypeAdapter(list[model]).validator.validate_json
+        self._id = field_adapter(self.model, "id")
+        self._id_is_bytes = form_of(model.model_fields["id"].annotation)[0] == "bytes"
 
     def typed(self, text: bytes) -> Any:
         """Let pydantic turn a text into the type of ``id``."""
@@ -162,7 +162,7 @@ class Codec(Keys):
         try:
             for name, form, _ in self._read:
                 if form != "bytes" and raw.get(name) is not None:
-                    adapter = _adapter(self.model, name)
+                    adapter = field_adapter(self.model, name)
                     made[name] = (
                         adapter.validate_python(values[name]) if form == "text" else adapter.validate_json(raw[name])
                     )
@@ -221,11 +221,6 @@ class Codec(Keys):
     def json(self, name: str, value: Any) -> bytes:
         """Return a field's value as JSON. Raises ``ValueError`` for what cannot be kept."""
         return as_json(_revealed(value) if name in self._secret else value)
-
-
-@lru_cache(maxsize=1024)
-def _adapter(model: type[Any], name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(model.model_fields[name].annotation)
 
 
 @lru_cache(maxsize=1024)
