@@ -45,7 +45,8 @@ class Filled:
 
 async def fill(sync: Sync, carrying: Carrying, report: Callable[[Filled], None] | None) -> Filled:
     """Go through the source, and keep where the strategy goes on from afterwards."""
-    counter = _Counter(carrying, await carrying.source.count(), report)
+    carrying.total = await carrying.source.count()
+    counter = _Counter(carrying, carrying.total, report)
     strategy, before = carrying.rule.strategy, await carrying.load()
     await leave_log(sync, carrying)
     carrying.on_page = counter.page

@@ -57,6 +57,8 @@ class Carrying:
     related: Related | None = None
     on_page: Callable[[int, int, int, int], None] | None = None
     """Told of each page of a pass: rows, and how many of them were written, deleted and failed."""
+    total: int | None = None
+    """How many rows the source has, where somebody has counted them for a pass."""
     applier: Applier = field(init=False)
     _moment: int = 0
     """The greatest version that is a moment: a clock may be set back."""

@@ -26,7 +26,10 @@ async def go_through(carrying: Carrying, position: Position, *, page: int) -> Po
     Each page is one block, saved with its position: interrupted at any moment, it goes on from there.
     """
     source, mapping, progress = carrying.source, carrying.rule.mapping, carrying.progress
-    progress.lag_rows = None if position.since is not None else await source.count()
+    if position.since is not None:
+        progress.lag_rows = None
+    else:
+        progress.lag_rows = await source.count() if carrying.total is None else carrying.total
     pairs = mapping.pairs
     if pairs is not None and not position.compares and position.since is None:
         passage = await source.passage(carrying.target, pairs)
